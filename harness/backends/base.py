@@ -1,0 +1,236 @@
+"""What an engine adapter must offer: a token-level, synchronous interface.
+
+The suite owns the clock, so one timing path serves every engine. An adapter turns
+four primitive operations (`_evaluate`, `_rewind`, `encode`, `decode`) of its engine
+into the calls that suites use; everything else is written once, here.
+
+A sequence of evaluated tokens is a path from the root. `fork` marks a place in it,
+`extend` appends behind the mark, and going back to a mark rewinds the one cache: a
+depth-first walk of a token trie shares every prefix and copies nothing.
+"""
+
+from __future__ import annotations
+
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from harness.errors import BackendError
+from harness.spec import BackendOptions
+
+Logits = npt.NDArray[np.float32]
+
+
+class Step(NamedTuple):
+    """Result of evaluating tokens.
+
+    Attributes:
+        next_id: greedy next token, or -1 where sampling was switched off.
+        evaluated: tokens that the engine evaluated in this call, by its own count
+            where it has one and by rows fed otherwise.
+    """
+
+    next_id: int
+    evaluated: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Capabilities:
+    """What an adapter can do.
+
+    Attributes:
+        logits: rows of logits can be read (accuracy by log-likelihood needs them).
+        counts_evaluated: `Step.evaluated` is the engine's own counter.
+        exact_rewind: evaluating again after a rewind gives the same logits.
+    """
+
+    logits: bool = True
+    counts_evaluated: bool = True
+    exact_rewind: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoadReport:
+    """Durations of loading, in seconds on the adapter's clock.
+
+    Attributes:
+        import_s: importing the engine's libraries.
+        weights_s: opening the model until it can be called.
+        model_bytes: bytes of weights on disk.
+        kv_bytes_per_token: computed from the architecture; 0 = unknown.
+    """
+
+    import_s: float
+    weights_s: float
+    model_bytes: int
+    kv_bytes_per_token: int
+
+
+class Node:
+    """A place in the sequence: the root, or behind `length` evaluated tokens."""
+
+    __slots__ = ("alive", "length", "parent")
+
+    def __init__(self, parent: Node | None, length: int) -> None:
+        self.parent = parent
+        self.length = length
+        self.alive = True
+
+
+class Backend(ABC):
+    """Base of all adapters. Subclasses set `name` and implement the abstract methods."""
+
+    name: ClassVar[str]
+    capabilities: ClassVar[Capabilities] = Capabilities()
+
+    def __init__(self) -> None:
+        self._position = 0
+        self._tip: Node | None = None
+
+    # --- life cycle -----------------------------------------------------------------
+
+    @abstractmethod
+    def load(self, path: Path, options: BackendOptions) -> LoadReport:
+        """Open a model.
+
+        Raises:
+            BackendError: the engine refused the file; the message names it.
+            PrerequisiteError: the engine is not installed.
+        """
+
+    @abstractmethod
+    def describe(self) -> dict[str, str]:
+        """Engine version, build, instruction set, execution provider, library path and sha256."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Free the model; calling it twice is allowed."""
+
+    def now_ns(self) -> int:
+        """The clock that suites read, in nanoseconds: monotonic, never wall time."""
+        return time.perf_counter_ns()
+
+    # --- text -----------------------------------------------------------------------
+
+    @property
+    @abstractmethod
+    def context(self) -> int:
+        """Tokens that the allocated cache can hold."""
+
+    @property
+    @abstractmethod
+    def vocabulary(self) -> int:
+        """Number of token ids; valid ids are `0 … vocabulary - 1`."""
+
+    @property
+    @abstractmethod
+    def end_ids(self) -> frozenset[int]:
+        """Ids that end a generation."""
+
+    @abstractmethod
+    def encode(self, text: str) -> list[int]:
+        """Token ids of plain text: nothing is added, and special tokens are not parsed."""
+
+    @abstractmethod
+    def decode(self, ids: Sequence[int]) -> str:
+        """Text of token ids; invalid UTF-8 becomes U+FFFD."""
+
+    # --- timed calls ----------------------------------------------------------------
+
+    def prefill(self, ids: Sequence[int], *, sample: bool = True) -> Step:
+        """Evaluate a prompt behind what is in the cache and pick the next token.
+
+        `sample=False` (kernel mode) leaves the logits in the engine.
+        """
+        self._check(ids)
+        return self._advance(ids, sample)
+
+    def step(self, token: int, *, sample: bool = True) -> Step:
+        """Evaluate one token and pick the next one. The hot path: adapters override it."""
+        return self._advance((token,), sample)
+
+    def reset(self) -> None:
+        """Empty the cache: the next prefill evaluates every token again."""
+        self._rewind(0)
+        self._position = 0
+        self._tip = None
+
+    # --- sequence primitives for scoring -----------------------------------------------
+
+    def root(self) -> Node:
+        """Empty the cache and return the empty sequence."""
+        self.reset()
+        self._tip = Node(None, 0)
+        return self._tip
+
+    def extend(self, node: Node, tokens: Sequence[int], rows: Sequence[int]) -> Logits:
+        """Append tokens to a node and return the logits rows asked for.
+
+        Args:
+            node: a leaf on the current path, or a node whose forks were dropped.
+            tokens: ids, at least one.
+            rows: positions within `tokens`, ascending; row i predicts token i + 1.
+
+        Returns:
+            float32 array of shape `[len(rows), vocabulary]`, owned by the caller.
+        """
+        if not node.alive:
+            raise BackendError("a dropped node was extended", reason="node_dropped")
+        if self._tip is not node:
+            raise BackendError("only the deepest node can be extended", reason="node_order")
+        self._check(tokens)
+        if self._position != node.length:
+            self._rewind(node.length)
+            self._position = node.length
+        logits = self._evaluate(tokens, rows)
+        self._position += len(tokens)
+        node.length = self._position
+        return logits
+
+    def fork(self, node: Node) -> Node:
+        """A child that starts where the node ends; costs nothing. Drop it before its siblings."""
+        if self._tip is not node:
+            raise BackendError("only the deepest node can be forked", reason="node_order")
+        self._tip = Node(node, node.length)
+        return self._tip
+
+    def drop(self, node: Node) -> None:
+        """Forget a node; its parent becomes the deepest one again."""
+        if self._tip is not node:
+            raise BackendError("only the deepest node can be dropped", reason="node_order")
+        node.alive = False
+        self._tip = node.parent
+
+    # --- what adapters implement --------------------------------------------------------
+
+    @abstractmethod
+    def _advance(self, ids: Sequence[int], sample: bool) -> Step:
+        """Evaluate ids at `_position`, move it on, and pick greedily if asked."""
+
+    @abstractmethod
+    def _evaluate(self, ids: Sequence[int], rows: Sequence[int]) -> Logits:
+        """Evaluate ids at `_position` without moving it; return chosen logits rows."""
+
+    @abstractmethod
+    def _rewind(self, length: int) -> None:
+        """Forget everything behind the first `length` tokens."""
+
+    def _check(self, ids: Sequence[int]) -> None:
+        """Refuse what would end an engine: no tokens, ids outside the vocabulary, overflow."""
+        if not ids:
+            raise BackendError("no tokens to evaluate", reason="empty_prompt")
+        if min(ids) < 0 or max(ids) >= self.vocabulary:
+            raise BackendError(
+                f"token ids must lie in 0..{self.vocabulary - 1}", reason="token_out_of_range"
+            )
+        if self._position + len(ids) > self.context:
+            raise BackendError(
+                f"{self._position + len(ids)} tokens exceed the context of {self.context}",
+                reason="context_exceeded",
+            )

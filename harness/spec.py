@@ -1,0 +1,258 @@
+"""Models, devices, profiles and backend options, as frozen values.
+
+Standard library only: the measured child reads jobs made of these. YAML and its
+errors live in `specfile`, which only the parent imports.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+Format = Literal["gguf", "onnx", "fake"]
+SourceKind = Literal["embedded", "file", "folder", "hub"]
+Grouping = Literal["suite", "case"]
+SuiteName = Literal["latency", "memory", "accuracy"]
+Power = Literal["ac", "battery", "any"]
+Tier = Literal["verified", "unverified", "ci", "synthetic"]
+
+MODEL_ID = re.compile(r"[a-z0-9][a-z0-9._-]*")
+DEFAULT_BACKEND: Mapping[str, str] = {"gguf": "llama_cpp", "onnx": "onnxruntime", "fake": "fake"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Source:
+    """Where an artefact comes from.
+
+    Attributes:
+        path: file or folder, relative to the models file (`file`, `folder`).
+        repo, revision, files: repository, 40-hex commit and names (`hub`).
+        sha256: expected hash a file name, checked before use where given.
+    """
+
+    kind: SourceKind
+    path: str = ""
+    repo: str = ""
+    revision: str = ""
+    files: tuple[str, ...] = ()
+    sha256: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BackendOptions:
+    """Settings that change what is measured; they are part of a job's identity.
+
+    Attributes:
+        threads: worker threads for decode and prefill; 0 lets the plan pin the
+            physical cores of the machine.
+        context: tokens of key–value cache to allocate; 0 lets the plan pick the
+            smallest power of two that holds the job's longest case.
+        mmap: map weights from the file instead of copying them; off in official
+            runs because mapped pages are not charged to the process alone.
+        flash_attention: llama.cpp's fused attention.
+        kv_type: number type of the key–value cache (llama.cpp; ONNX graphs fix theirs).
+        batch_tokens: tokens given to the engine in one call while prefilling.
+    """
+
+    threads: int = 0
+    context: int = 0
+    mmap: bool = False
+    flash_attention: bool = True
+    kv_type: Literal["f16", "f32"] = "f16"
+    batch_tokens: int = 512
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Model:
+    """One artefact: the very file that is timed is the one whose accuracy is scored.
+
+    Attributes:
+        family: name shared by the artefacts of one network.
+        context: longest context that the network declares, in tokens; 0 = unknown.
+        licence: SPDX id or the licence's own name; empty = not declared.
+        commercial: False where the licence forbids commercial use; None = unknown.
+    """
+
+    id: str
+    family: str
+    format: Format
+    quantisation: str
+    source: Source
+    backend: str = ""
+    licence: str = ""
+    commercial: bool | None = None
+    context: int = 0
+    options: BackendOptions = field(default_factory=BackendOptions)
+    note: str = ""
+
+    @property
+    def backend_name(self) -> str:
+        """The backend that runs this format unless the entry names another."""
+        return self.backend or DEFAULT_BACKEND[self.format]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Device:
+    """A declared target laptop. `None` means that the fact is not known.
+
+    Attributes:
+        memory_bytes: installed RAM. memory_budget_bytes: what one model may take
+            of it (weights, key–value cache and runtime).
+        power: power source that a valid run needs.
+    """
+
+    id: str
+    name: str
+    device_class: str = ""
+    cpu: str | None = None
+    physical_cores: int | None = None
+    memory_bytes: int | None = None
+    memory_budget_bytes: int | None = None
+    npu: str | None = None
+    power: Power = "any"
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Protocol:
+    """How often and in which order.
+
+    Attributes:
+        processes: fresh worker processes a suite (k), keyed by suite.
+        requests: timed requests a case in one process (n).
+        warmup_max: most untimed full-shape requests before a case; warming ends
+            once the coefficient of variation of the last three is below 5 %.
+        grouping: `suite` runs all cases of a suite in one process, `case` one each.
+        job_timeout_s: wall time after which a worker is killed.
+    """
+
+    processes: Mapping[str, int]
+    requests: int
+    warmup_max: int
+    grouping: Grouping
+    job_timeout_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LatencySuite:
+    """Fixed workload: every prompt length with every output length, EOS ignored."""
+
+    prompt_tokens: tuple[int, ...]
+    output_tokens: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MemorySuite:
+    """One request of this shape after loading; peaks are read a phase."""
+
+    prompt_tokens: int
+    output_tokens: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AccuracySuite:
+    """Generated tasks. `seed` is 64 hex digits; all zero is the public seed."""
+
+    tasks: tuple[str, ...]
+    languages: tuple[Literal["ko", "en"], ...]
+    items: int
+    seed: str = "0" * 64
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Suites:
+    """What a profile runs; an absent suite is not run."""
+
+    latency: LatencySuite | None = None
+    memory: MemorySuite | None = None
+    accuracy: AccuracySuite | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gate:
+    """A requirement of a profile.
+
+    Attributes:
+        metric: a registered metric id, or `accuracy_ratio` to the reference.
+        limit: the worst passing value, in the metric's unit; None takes the
+            device's memory budget (only for `peak_resident_bytes`).
+        case: the case it is read from; empty = the metric's summary.
+        min_items: fewer accuracy items make the gate inconclusive.
+    """
+
+    id: str
+    metric: str
+    limit: float | None
+    case: str = ""
+    required: bool = True
+    min_items: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Profile:
+    """What is run and how it is judged. Weights and gates are this project's proposal."""
+
+    id: str
+    version: int
+    title: str
+    reference: str
+    tier: Tier
+    protocol: Protocol
+    suites: Suites
+    weights: Mapping[str, float]
+    gates: tuple[Gate, ...] = ()
+    tolerates_unknown: bool = True
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Catalogue:
+    """A models file: entries by id, and named sets of ids."""
+
+    path: str
+    models: Mapping[str, Model]
+    sets: Mapping[str, tuple[str, ...]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Artefact:
+    """A model whose files are present and hashed.
+
+    Attributes:
+        path: what the backend opens: a GGUF file or an ONNX folder.
+        sha256: hash a file, by path relative to `path`'s folder.
+        size_bytes: all files together.
+    """
+
+    model: Model
+    path: str
+    sha256: Mapping[str, str]
+    size_bytes: int
+
+
+def to_json(value: Any) -> Any:
+    """Plain JSON data of a spec value (dataclasses become objects, tuples arrays)."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {f.name: to_json(getattr(value, f.name)) for f in dataclasses.fields(value)}
+    if isinstance(value, Mapping):
+        return {str(key): to_json(item) for key, item in value.items()}
+    if isinstance(value, tuple | list):
+        return [to_json(item) for item in value]
+    return value
+
+
+def canonical(value: Any) -> bytes:
+    """One byte string a value: sorted keys, no spaces, no NaN. What hashes are taken of."""
+    return json.dumps(
+        to_json(value), sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
+    ).encode()
+
+
+def digest(value: Any) -> str:
+    """sha256 of the canonical form, in hex."""
+    return hashlib.sha256(canonical(value)).hexdigest()
