@@ -1,0 +1,242 @@
+"""A network: its shape, its float16 weights and its tokenizer, engine-free.
+
+A safetensors file with Hugging Face tensor names (`[out, in]`) and a `config`
+entry in its metadata becomes a `Network`; the exporters turn that into GGUF or
+ONNX. Tensors are read one at a time, so that memory follows the largest tensor
+and random weights in the shape of a real network need no file at all.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import zlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from harness.errors import SpecError
+
+Array: TypeAlias = NDArray[Any]
+Tensors: TypeAlias = Mapping[str, Array]
+
+ARCHITECTURES = ("llama", "qwen2")
+
+EMBEDDING = "model.embed_tokens.weight"
+FINAL_NORM = "model.norm.weight"
+HEAD = "lm_head.weight"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NetworkConfig:
+    """Shape of a decoder in the field names of Hugging Face's `config.json`."""
+
+    architecture: str
+    """`llama`, or `qwen2`: the same with a bias on q, k and v."""
+    hidden_size: int
+    num_hidden_layers: int
+    num_attention_heads: int
+    num_key_value_heads: int
+    head_dim: int
+    intermediate_size: int
+    vocab_size: int
+    rope_theta: float
+    rms_norm_eps: float
+    max_position_embeddings: int
+    tie_word_embeddings: bool
+    bos_token_id: int
+    eos_token_id: int
+
+    def __post_init__(self) -> None:
+        """Refuse a shape that no exporter could write.
+
+        Raises:
+            SpecError: naming the field, its value and what is allowed.
+        """
+        if self.architecture not in ARCHITECTURES:
+            raise SpecError(
+                f"architecture is {self.architecture!r}", allowed=", ".join(ARCHITECTURES)
+            )
+        if self.num_attention_heads % self.num_key_value_heads:
+            raise SpecError(
+                f"{self.num_attention_heads} attention heads cannot share "
+                f"{self.num_key_value_heads} key-value heads",
+                allowed="num_attention_heads a multiple of num_key_value_heads",
+            )
+        if self.head_dim % 2:
+            raise SpecError(f"head_dim is {self.head_dim}", allowed="an even number")
+
+    @property
+    def attention_bias(self) -> bool:
+        """Whether q, k and v carry a bias."""
+        return self.architecture == "qwen2"
+
+    @classmethod
+    def from_json(cls, text: str, *, where: str = "") -> NetworkConfig:
+        """Read the keys of this class, no more and no fewer.
+
+        transformers 5 nests the rotary base as `rope_parameters.rope_theta`; both
+        spellings are read.
+
+        Raises:
+            SpecError: a key is missing, unknown or of the wrong type.
+        """
+        values = json.loads(text)
+        if "rope_theta" not in values and "rope_parameters" in values:
+            values["rope_theta"] = values.pop("rope_parameters")["rope_theta"]
+        fields = {field.name: field.type for field in dataclasses.fields(cls)}
+        if wrong := sorted(fields.keys() ^ values.keys()):
+            raise SpecError(
+                f"config has missing or unknown keys: {', '.join(wrong)}",
+                where=where,
+                allowed=", ".join(fields),
+            )
+        for name, kind in fields.items():
+            value = values[name]
+            if kind == "float" and type(value) is int:
+                values[name] = float(value)
+            elif type(value).__name__ != kind:
+                raise SpecError(f"{name} is {value!r}", where=where, allowed=str(kind))
+        return cls(**values)
+
+    def to_json(self) -> str:
+        """Write what `from_json` reads; the training script stores it."""
+        return json.dumps(dataclasses.asdict(self))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Network:
+    """Everything an exporter needs."""
+
+    name: str
+    config: NetworkConfig
+    tensors: Tensors
+    tokenizer: Path
+    """A `tokenizer.json` of the `tokenizers` package."""
+    synthetic: bool = False
+    """Random weights: good for speed and memory, never for accuracy."""
+
+    @classmethod
+    def load(cls, weights: Path, tokenizer: Path) -> Network:
+        """Open a safetensors file; its tensors are read on access.
+
+        Raises:
+            SpecError: no usable config, or tensors that do not fit it.
+        """
+        from safetensors import SafetensorError, safe_open
+
+        try:
+            with safe_open(weights, framework="np") as file:
+                metadata = file.metadata() or {}
+                shapes = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118  (not a mapping)
+        except (OSError, SafetensorError) as error:
+            raise SpecError(f"cannot read weights: {error}", where=str(weights)) from error
+        if "config" not in metadata:
+            raise SpecError("metadata has no 'config' entry", where=str(weights))
+        config = NetworkConfig.from_json(metadata["config"], where=str(weights))
+        expected = tensor_shapes(config)
+        for name in sorted(expected.keys() | shapes.keys()):
+            if expected.get(name) != shapes.get(name):
+                raise SpecError(
+                    f"tensor {name} has shape {shapes.get(name)}",
+                    where=str(weights),
+                    allowed=str(expected.get(name, "no such tensor")),
+                )
+        return cls(
+            name=weights.stem,
+            config=config,
+            tensors=_StoredTensors(weights, tuple(shapes)),
+            tokenizer=tokenizer,
+        )
+
+
+def tensor_shapes(config: NetworkConfig) -> dict[str, tuple[int, ...]]:
+    """Names and shapes of every tensor, in the order in which the network uses them."""
+    c = config
+    query, pair = c.num_attention_heads * c.head_dim, c.num_key_value_heads * c.head_dim
+    shapes: dict[str, tuple[int, ...]] = {EMBEDDING: (c.vocab_size, c.hidden_size)}
+    for layer in range(c.num_hidden_layers):
+        block = f"model.layers.{layer}."
+        shapes[block + "input_layernorm.weight"] = (c.hidden_size,)
+        for kind, rows in (("q", query), ("k", pair), ("v", pair)):
+            shapes[f"{block}self_attn.{kind}_proj.weight"] = (rows, c.hidden_size)
+            if c.attention_bias:
+                shapes[f"{block}self_attn.{kind}_proj.bias"] = (rows,)
+        shapes[block + "self_attn.o_proj.weight"] = (c.hidden_size, query)
+        shapes[block + "post_attention_layernorm.weight"] = (c.hidden_size,)
+        shapes[block + "mlp.gate_proj.weight"] = (c.intermediate_size, c.hidden_size)
+        shapes[block + "mlp.up_proj.weight"] = (c.intermediate_size, c.hidden_size)
+        shapes[block + "mlp.down_proj.weight"] = (c.hidden_size, c.intermediate_size)
+    shapes[FINAL_NORM] = (c.hidden_size,)
+    if not c.tie_word_embeddings:
+        shapes[HEAD] = (c.vocab_size, c.hidden_size)
+    return shapes
+
+
+class _StoredTensors(Mapping[str, Array]):
+    """Tensors of a safetensors file, each read when asked for."""
+
+    def __init__(self, path: Path, names: tuple[str, ...]) -> None:
+        self._path = path
+        self._names = names
+
+    def __getitem__(self, name: str) -> Array:
+        from safetensors import safe_open
+
+        if name not in self._names:
+            raise KeyError(name)
+        with safe_open(self._path, framework="np") as file:
+            tensor: Array = file.get_tensor(name)
+            return tensor
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+
+class RandomTensors(Mapping[str, Array]):
+    """Seeded random float16 weights in the shape of `config`, made on access.
+
+    Symmetric around zero: int4 weights with an offset make the logits collapse.
+    Scaled by 1/sqrt(in), so that activations keep their size from layer to layer.
+    Each tensor has a generator of its own: the order of access does not matter.
+    """
+
+    def __init__(self, config: NetworkConfig, seed: int = 0) -> None:
+        self._shapes = tensor_shapes(config)
+        self._seed = seed
+
+    def __getitem__(self, name: str) -> Array:
+        shape = self._shapes[name]
+        if name.endswith("norm.weight"):
+            return np.ones(shape, np.float16)
+        random = np.random.default_rng((self._seed, zlib.crc32(name.encode())))
+        out = np.empty(shape, np.float16)
+        scale = np.float32(shape[-1] ** -0.5)
+        for rows in row_slices(shape):
+            out[rows] = random.standard_normal(out[rows].shape, np.float32) * scale
+        return out
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._shapes)
+
+    def __len__(self) -> int:
+        return len(self._shapes)
+
+
+def row_slices(shape: tuple[int, ...], elements: int = 1 << 20) -> Iterator[slice]:
+    """Slices of the first axis that hold about `elements` numbers each.
+
+    Conversions go slice by slice: temporaries stay small and a vocabulary of
+    150,000 tokens does not triple the memory.
+    """
+    step = max(1, elements * shape[0] // math.prod(shape))
+    for start in range(0, shape[0], step):
+        yield slice(start, start + step)

@@ -1,0 +1,66 @@
+"""Networks with random weights and a small tokeniser, in the shape of the reference models."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+from harness.models.network import Network, NetworkConfig, RandomTensors
+
+TEXTS = [
+    "우리 집 고양이는 12살이다.",
+    "The sum of 57 and 68 is 125.",
+    "한국어와 English가 섞인 글",
+    "a = b + c;\r\n",
+]
+
+TOY = NetworkConfig(
+    architecture="llama",
+    hidden_size=256,
+    num_hidden_layers=2,
+    num_attention_heads=4,
+    num_key_value_heads=2,
+    head_dim=64,
+    intermediate_size=768,
+    vocab_size=320,
+    rope_theta=10_000.0,
+    rms_norm_eps=1e-5,
+    max_position_embeddings=128,
+    tie_word_embeddings=True,
+    bos_token_id=0,
+    eos_token_id=1,
+)
+
+
+def toy_tokenizer(path: Path) -> Path:
+    """Train a byte-level BPE of at most `TOY.vocab_size` tokens and save it."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Digits(individual_digits=True),
+            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True),
+        ]
+    )
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=TOY.vocab_size - 4,  # leaves ids without a token, as real files have
+        special_tokens=["<bos>", "<eos>"],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(TEXTS, trainer)
+    tokenizer.save(str(path))
+    return path
+
+
+def toy_network(folder: Path, **changes: object) -> Network:
+    """Make a random network; `changes` replace fields of `TOY`."""
+    config = dataclasses.replace(TOY, **changes)
+    return Network(
+        name="toy",
+        config=config,
+        tensors=RandomTensors(config),
+        tokenizer=toy_tokenizer(folder / "tokenizer.json"),
+    )
