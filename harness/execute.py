@@ -1,0 +1,269 @@
+"""Run a plan's jobs, each in a child of its own, and adopt what they recorded.
+
+The parent sleeps in one blocking wait while a child measures. Nothing a child does
+ends the run: a crash, a hang or a refused model becomes a `job` record and the next
+job starts. Records reach the disk before the next job begins.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+from harness.plan import Job
+from harness.probes.memory import SplitSampler
+from harness.records import JournalWriter, Record, read_part, unwritable
+from harness.spec import canonical, to_json
+
+_STDERR_LIMIT_BYTES = 64 * 1024
+_ENVIRONMENT = {
+    "GGML_NO_BACKTRACE": "1",  # an abort would otherwise start a debugger
+    "HF_HUB_OFFLINE": "1",
+    "ORT_DISABLE_TELEMETRY": "1",
+    "PYTHONHASHSEED": "0",
+    "TOKENIZERS_PARALLELISM": "false",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """How one job ended.
+
+    Attributes:
+        state: ok, skipped, failed, crashed, timeout, out_of_memory or interrupted.
+        reason: reason code, empty when ok.
+        exit_status: of the process; negative = killed by that signal.
+        samples: raw observations that were kept.
+    """
+
+    job: Job
+    state: str
+    reason: str
+    detail: str
+    exit_status: int | None
+    wall_s: float
+    samples: int
+
+
+def execute(
+    jobs: tuple[Job, ...],
+    targets: Mapping[str, str],
+    parts: Path,
+    journal: JournalWriter,
+) -> Iterator[Outcome]:
+    """Run jobs in order; yields after each one, when its records are on disk.
+
+    Args:
+        targets: `module:class` of each backend name.
+        parts: folder for files of running jobs; made here, emptied as jobs end.
+
+    Raises:
+        RecordError: the results folder cannot be written.
+        KeyboardInterrupt: passed on after the running job's records were adopted.
+    """
+    for job in jobs:
+        try:
+            parts.mkdir(parents=True, exist_ok=True)
+            job_file = parts / f"{job.id}.json"
+            job_file.write_bytes(canonical({**to_json(job), "target": targets[job.backend]}))
+        except OSError as error:
+            raise unwritable(parts, error) from error
+        part = parts / f"{job.id}.part"
+        ended, interrupted = _run_child(job, job_file, part)
+        yield _adopt(job, part, ended, journal)
+        part.unlink(missing_ok=True)
+        job_file.unlink(missing_ok=True)
+        if interrupted:
+            raise KeyboardInterrupt
+    with contextlib.suppress(OSError):
+        parts.rmdir()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Ended:
+    status: int | None
+    wall_s: float
+    stderr: str
+    timed_out: bool
+    interrupted: bool
+    oom_kills: int
+    split: Mapping[str, object] | None
+
+
+def _run_child(job: Job, job_file: Path, part: Path) -> tuple[_Ended, bool]:
+    """Start the worker, wait for it, and make sure that nothing of it is left."""
+    oom_before = _oom_kills()
+    started_ns = time.perf_counter_ns()
+    child = subprocess.Popen(
+        [sys.executable, "-m", "harness.worker", str(job_file), str(part), str(started_ns)],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        env={**os.environ, **_ENVIRONMENT},
+        start_new_session=True,
+    )
+    assert child.stderr is not None
+    tail = _Tail(child.stderr)
+    sampler = SplitSampler() if job.suite == "memory" else None
+    timed_out = interrupted = False
+    try:
+        if sampler:
+            sampler.start(child.pid)
+        timed_out = not _wait(child, job.timeout_s)
+    except KeyboardInterrupt:
+        interrupted = True
+    finally:
+        _kill_group(child)
+        status = child.wait()
+        split = sampler.stop() if sampler else None
+    ended = _Ended(
+        status=status,
+        wall_s=(time.perf_counter_ns() - started_ns) / 1e9,
+        stderr=tail.text(),
+        timed_out=timed_out,
+        interrupted=interrupted,
+        oom_kills=_oom_kills() - oom_before,
+        split=split,
+    )
+    return ended, interrupted
+
+
+def _wait(child: subprocess.Popen[bytes], timeout_s: float) -> bool:
+    """Block until the child ends; False when the deadline passed first.
+
+    On Linux through a process descriptor: `Popen.wait` with a timeout polls there, and
+    waking up twenty times a second beside a measurement is a disturbance.
+    """
+    if hasattr(os, "pidfd_open"):
+        descriptor = os.pidfd_open(child.pid)
+        try:
+            poll = select.poll()
+            poll.register(descriptor, select.POLLIN)
+            return bool(poll.poll(timeout_s * 1000))
+        finally:
+            os.close(descriptor)
+    try:
+        child.wait(timeout_s)
+    except subprocess.TimeoutExpired:
+        return False
+    return True
+
+
+def _kill_group(child: subprocess.Popen[bytes]) -> None:
+    """End the worker and everything that it started."""
+    if hasattr(os, "killpg"):
+        # The group outlives its leader for as long as one of its processes runs.
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(child.pid, signal.SIGKILL)
+    elif child.poll() is None:
+        child.kill()
+
+
+def _adopt(job: Job, part: Path, ended: _Ended, journal: JournalWriter) -> Outcome:
+    """Copy a part file's records into the journal, then the job's own record."""
+    records, torn = read_part(part)
+    state, reason, detail = _classify(records, ended)
+    common = {"job": job.id, "model": job.model}
+    placed = common | {"suite": job.suite, "process": job.process}
+    samples = 0
+    for record in records:
+        if record["type"] == "sample":
+            journal.append(record | placed)
+            samples += 1
+        elif record["type"] == "engine":
+            options = to_json(job.options)
+            journal.append(record | common | {"backend": job.backend, "options": options})
+        elif record.get("kind") == "skipped":
+            journal.append(record | placed)
+    if ended.split:
+        split = {"type": "sample", "case": job.cases[0].id, "kind": "memory_split"}
+        journal.append(split | dict(ended.split) | placed)
+    journal.append(
+        {
+            "type": "job",
+            **placed,
+            "suite_version": job.suite_version,
+            "outcome": state,
+            "reason": reason,
+            "detail": detail,
+            "exit_status": ended.status,
+            "wall_s": round(ended.wall_s, 6),
+            "torn": torn,
+            "stderr": "" if state == "ok" else ended.stderr,
+        }
+    )
+    return Outcome(
+        job=job,
+        state=state,
+        reason=reason,
+        detail=detail,
+        exit_status=ended.status,
+        wall_s=ended.wall_s,
+        samples=samples,
+    )
+
+
+def _classify(records: list[Record], ended: _Ended) -> tuple[str, str, str]:
+    """State, reason code and detail of an ended worker."""
+    if ended.interrupted:
+        return "interrupted", "interrupted", "stopped by the user"
+    if ended.timed_out:
+        return "timeout", "timeout", f"no end after {ended.wall_s:.0f} s"
+    events = {record["kind"]: record for record in records if record["type"] == "event"}
+    if failed := events.get("failed"):
+        reason = failed["reason"]
+        state = {"out_of_memory": "out_of_memory", "engine_missing": "skipped"}.get(
+            reason, "failed"
+        )
+        return state, reason, failed["detail"]
+    if "done" in events:
+        return "ok", "", ""
+    status = ended.status or 0
+    last = ended.stderr.strip().splitlines()[-1:] or ["the engine said nothing"]
+    if ended.oom_kills > 0 and status == -9:
+        return "out_of_memory", "killed_by_kernel", "the system ran out of memory"
+    if status < 0:
+        name = signal.Signals(-status).name if -status in set(signal.Signals) else str(-status)
+        return "crashed", f"signal_{name.lower()}", last[0]
+    if status > 255:
+        return "crashed", f"ntstatus_{status:#010x}", last[0]
+    return "failed", "no_result", f"exit status {status}: {last[0]}"
+
+
+class _Tail:
+    """Drains a pipe in a blocking thread and keeps its end: a flood cannot fill anything."""
+
+    def __init__(self, pipe: IO[bytes]) -> None:
+        self._kept = b""
+        self._thread = threading.Thread(target=self._drain, args=(pipe,), daemon=True)
+        self._thread.start()
+
+    def _drain(self, pipe: IO[bytes]) -> None:
+        with pipe:
+            while chunk := os.read(pipe.fileno(), 65536):
+                self._kept = (self._kept + chunk)[-_STDERR_LIMIT_BYTES:]
+
+    def text(self) -> str:
+        """What is kept, decoded; waits until the pipe is closed at the other end."""
+        self._thread.join(timeout=5)
+        return self._kept.decode("utf-8", "replace")
+
+
+def _oom_kills() -> int:
+    """Processes that this kernel has killed for memory; 0 where it does not say."""
+    try:
+        lines = Path("/proc/vmstat").read_text("ascii").splitlines()
+    except OSError:
+        return 0
+    return next((int(line.split()[1]) for line in lines if line.startswith("oom_kill ")), 0)
+

@@ -1,0 +1,236 @@
+"""Records: append-only lines that survive a crash and show every edit.
+
+A line is `<crc32 in 8 hex> <strict JSON>\n`. The measured child appends to a part file
+of its own with one `write` a line; the parent adopts finished parts into
+`records.jsonl`, adding `seq` and `prev` (sha256 of the line before), and syncs each
+line to disk before it goes on. Reading drops a torn last line and says so; anything
+else that does not check out is an error, never a smaller result.
+
+Schema history
+  1  first version
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+import zlib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from harness.errors import RecordError
+
+SCHEMA = 1
+Record = dict[str, Any]
+"""JSON object with a `type`: run, environment, engine, job, sample, telemetry or event."""
+
+
+class Journal(NamedTuple):
+    """What a record file held.
+
+    Attributes:
+        records: in file order, without `seq` and `prev`.
+        torn: True when an unfinished last line was dropped.
+        tip: sha256 of the last whole line, in hex ("" for an empty file).
+        size: bytes up to the end of the last whole line.
+    """
+
+    records: list[Record]
+    torn: bool
+    tip: str
+    size: int
+
+
+def encode_line(record: Mapping[str, Any]) -> bytes:
+    """One line, newline included. NaN and infinity are refused."""
+    body = json.dumps(record, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()
+    return b"%08x %s\n" % (zlib.crc32(body), body)
+
+
+def decode_line(line: bytes) -> Record:
+    """The record of a line without its newline.
+
+    Raises:
+        ValueError: the checksum or the JSON is wrong.
+    """
+    checksum, _, body = line.partition(b" ")
+    if len(checksum) != 8 or int(checksum, 16) != zlib.crc32(body):
+        raise ValueError("checksum does not match")
+    record = json.loads(body)
+    if not isinstance(record, dict) or "type" not in record:
+        raise ValueError("not a record")
+    return record
+
+
+class PartWriter:
+    """The child's end: unbuffered appends to one part file.
+
+    A line is handed to the kernel in one `write`, so a killed child loses at most
+    the line that it was writing.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+
+    def write(self, record: Mapping[str, Any]) -> None:
+        """Append one record."""
+        _write_all(self._descriptor, encode_line(record))
+
+    def close(self) -> None:
+        """Close the file."""
+        os.close(self._descriptor)
+
+
+class JournalWriter:
+    """The parent's end: hash-chained, synced appends to `records.jsonl`.
+
+    Opening an existing file continues its chain and cuts a torn last line off.
+
+    Raises:
+        RecordError: the folder cannot be written, or the file is damaged.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        try:
+            self._seq, self._prev, size = 0, "", 0
+            if path.exists():
+                journal = read(path)
+                self._seq, self._prev, size = len(journal.records), journal.tip, journal.size
+            self._descriptor = os.open(path, os.O_WRONLY | os.O_CREAT, 0o644)
+            os.ftruncate(self._descriptor, size)
+            os.lseek(self._descriptor, size, os.SEEK_SET)
+        except OSError as error:
+            raise unwritable(path, error) from error
+
+    def append(self, record: Mapping[str, Any]) -> None:
+        """Add one record; when this returns, it is on disk.
+
+        Raises:
+            RecordError: the disk is full or the file cannot be written.
+        """
+        line = encode_line({**record, "seq": self._seq, "prev": self._prev})
+        try:
+            _write_all(self._descriptor, line)
+            os.fsync(self._descriptor)
+        except OSError as error:
+            raise unwritable(self.path, error) from error
+        self._seq += 1
+        self._prev = hashlib.sha256(line).hexdigest()
+
+    def extend(self, records: Iterable[Mapping[str, Any]]) -> None:
+        """Add several records."""
+        for record in records:
+            self.append(record)
+
+    def close(self) -> None:
+        """Close the file."""
+        os.close(self._descriptor)
+
+
+def read(path: Path) -> Journal:
+    """Read and verify a journal.
+
+    Raises:
+        RecordError: missing, of a newer schema, or damaged (with the line's number).
+    """
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise RecordError(
+            f"cannot read records: {error.strerror}",
+            where=str(path),
+            hint="harness run",
+            reason="records_missing",
+        ) from error
+    records: list[Record] = []
+    tip, size = "", 0
+    lines = data.split(b"\n")
+    torn = bool(lines.pop())
+    for number, line in enumerate(lines, 1):
+        try:
+            record = decode_line(line)
+        except ValueError as error:
+            raise _damaged(path, number, str(error)) from error
+        if record.pop("seq", None) != number - 1 or record.pop("prev", None) != tip:
+            raise _damaged(path, number, "the hash chain is broken")
+        if record["type"] == "run" and record.get("schema", 0) > SCHEMA:
+            raise RecordError(
+                f"record schema {record['schema']} is newer than {SCHEMA}",
+                where=str(path),
+                hint="install the harness version that wrote it, or a newer one",
+                reason="schema_too_new",
+            )
+        tip = hashlib.sha256(line + b"\n").hexdigest()
+        size += len(line) + 1
+        records.append(record)
+    return Journal(records, torn, tip, size)
+
+
+def read_part(path: Path) -> tuple[list[Record], bool]:
+    """Whole records of a part file and whether its tail was torn. Never raises on damage:
+    what a crashing child left behind the first bad line is not trusted.
+    """
+    try:
+        lines = path.read_bytes().split(b"\n")
+    except FileNotFoundError:
+        return [], False
+    torn = bool(lines.pop())
+    records: list[Record] = []
+    for line in lines:
+        try:
+            records.append(decode_line(line))
+        except ValueError:
+            return records, True
+    return records, torn
+
+
+def write_whole(path: Path, data: bytes) -> None:
+    """Replace a file atomically: the old one stays whole until the new one is on disk.
+
+    Raises:
+        RecordError: the disk is full or the folder cannot be written.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
+        try:
+            _write_all(descriptor, data)
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+        temporary.replace(path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise unwritable(path, error) from error
+
+
+def unwritable(path: Path, error: OSError) -> RecordError:
+    """The error for a file that cannot be written."""
+    full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+    return RecordError(
+        f"cannot write: {error.strerror}",
+        where=str(path),
+        hint="free space, then `harness score` keeps what was measured"
+        if full
+        else "choose a folder that you may write to with --out",
+        reason="disk_full" if full else "unwritable",
+    )
+
+
+def _damaged(path: Path, number: int, why: str) -> RecordError:
+    return RecordError(
+        f"{why}: the file was edited or damaged",
+        where=f"{path}:{number}",
+        hint="use an untouched copy, or measure again with `harness run`",
+        reason="records_damaged",
+    )
+
+
+def _write_all(descriptor: int, data: bytes) -> None:
+    view = memoryview(data)
+    while view:
+        view = view[os.write(descriptor, view) :]

@@ -1,0 +1,56 @@
+"""What a suite is, and the prompts that fixed workloads share.
+
+A suite drives a loaded backend and yields raw observations. It computes nothing that
+can be computed later: aggregates come from `score`, again and again, from the records.
+"""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Protocol
+
+from harness.backends.base import Backend
+from harness.plan import Case, Job
+from harness.records import Record
+from harness.suites.tasks.draw import Draw
+
+
+class Suite(Protocol):
+    """A module of this folder."""
+
+    def measure(self, case: Case, backend: Backend, job: Job) -> Iterator[Record]:
+        """Run one case and yield sample records (without job, model and suite fields).
+
+        Raises:
+            CapabilityError: the backend cannot run this case; it is recorded as skipped.
+        """
+        ...
+
+
+def fixed_prompt(backend: Backend, length: int, salt: str) -> list[int]:
+    """`length` token ids drawn from a salt: the same on every machine and process.
+
+    Ids are uniform over the vocabulary without the ids that end a generation; real
+    text of an exact token count does not exist for every tokeniser.
+    """
+    draw = Draw(salt.encode(), "prompt", 0)
+    ends, vocabulary = backend.end_ids, backend.vocabulary
+    ids: list[int] = []
+    while len(ids) < length:
+        token = draw.below(vocabulary)
+        if token not in ends:
+            ids.append(token)
+    return ids
+
+
+@contextmanager
+def no_collector() -> Iterator[None]:
+    """Keep Python's garbage collector out of a timed region."""
+    gc.collect()
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()

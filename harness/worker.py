@@ -1,0 +1,136 @@
+"""The measured child: `python -m harness.worker JOB.json PART STARTED_NS`.
+
+The only place where a backend meets a suite. It imports the standard library, numpy
+and its engine, appends raw observations to its part file, and decides nothing: the
+parent classifies how it ended. A file that `execute` wrote names the job; the clock
+reading taken just before the process was started makes load time honest.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import sys
+import time
+import traceback
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from harness.backends.base import Backend, LoadReport
+    from harness.plan import Job
+    from harness.records import PartWriter
+
+FAILED_EXIT = 4
+"""Exit status of a worker that recorded why it failed."""
+
+
+def main(job_path: str, part_path: str, started_ns: int) -> int:
+    """Run one job and return the process's exit status."""
+    from harness.errors import HarnessError
+    from harness.plan import job_from_json
+    from harness.records import PartWriter
+
+    writer = PartWriter(Path(part_path))
+    data = json.loads(Path(job_path).read_text("utf-8"))
+    target = data.pop("target")
+    job = job_from_json(data)
+    try:
+        _run(job, target, writer, started_ns)
+    except HarnessError as error:
+        _fail(writer, error.reason, str(error))
+        return FAILED_EXIT
+    except MemoryError as error:
+        _fail(writer, "out_of_memory", str(error) or "an allocation failed")
+        return FAILED_EXIT
+    except Exception as error:
+        traceback.print_exc()
+        _fail(writer, "unexpected_error", f"{type(error).__name__}: {error}")
+        return FAILED_EXIT
+    writer.write({"type": "event", "kind": "done"})
+    writer.close()
+    return 0
+
+
+def _run(job: Job, target: str, writer: PartWriter, started_ns: int) -> None:
+    from harness.errors import CapabilityError
+    from harness.extensions import load
+    from harness.suites import SUITES
+
+    suite = importlib.import_module(SUITES[job.suite])
+    runtime = _memory_reading(job, "runtime")
+    base = time.perf_counter_ns() - started_ns
+    backend: Backend = load(target)()
+    before = backend.now_ns()
+    report = backend.load(Path(job.path), job.options)
+    first = backend.now_ns()
+    # One token: what engines put off until the first call belongs to loading.
+    backend.prefill([0])
+    backend.reset()
+    ready = backend.now_ns()
+    writer.write({"type": "engine", "facts": backend.describe(), "load": _load_facts(report)})
+    if job.suite == "memory":
+        for record in (*runtime, *_memory_reading(job, "load")):
+            writer.write({"type": "sample"} | record)
+    if job.suite == "latency":
+        writer.write(
+            {
+                "type": "sample",
+                "case": "load",
+                "kind": "load",
+                "ready_ns": base + ready - before,
+                "start_ns": base,
+                "import_ns": round(report.import_s * 1e9),
+                "weights_ns": round(report.weights_s * 1e9),
+                "first_ns": ready - first,
+                # Whether the file came from disk or from the page cache is not known.
+                "cache": "unknown",
+            }
+        )
+    for case in job.cases:
+        try:
+            for record in suite.measure(case, backend, job):
+                writer.write({"type": "sample"} | record)
+        except CapabilityError as error:
+            writer.write(
+                {
+                    "type": "event",
+                    "kind": "skipped",
+                    "case": case.id,
+                    "reason": error.reason,
+                    "detail": error.message,
+                }
+            )
+    backend.close()
+
+
+def _memory_reading(job: Job, phase: str) -> list[dict[str, Any]]:
+    if job.suite != "memory":
+        return []
+    from harness.suites.memory import reading
+
+    return [reading(job.cases[0].id, phase)]
+
+
+def _load_facts(report: LoadReport) -> dict[str, int]:
+    return {
+        "model_bytes": report.model_bytes,
+        "kv_bytes_per_token": report.kv_bytes_per_token,
+    }
+
+
+def _fail(writer: PartWriter, reason: str, detail: str) -> None:
+    writer.write({"type": "event", "kind": "failed", "reason": reason, "detail": detail[:4000]})
+    writer.close()
+
+
+if __name__ == "__main__":
+    status = main(sys.argv[1], sys.argv[2], int(sys.argv[3]))
+    sys.stdout.flush()
+    sys.stderr.flush()
+    # Engines' global destructors have crashed after good measurements; everything is
+    # on disk by now. Coverage, where it runs, has to write its data first.
+    if "COVERAGE_PROCESS_CONFIG" in os.environ or "COVERAGE_PROCESS_START" in os.environ:
+        sys.exit(status)
+    os._exit(status)
