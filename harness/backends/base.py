@@ -184,10 +184,10 @@ class Backend(ABC):
             raise BackendError("a dropped node was extended", reason="node_dropped")
         if self._tip is not node:
             raise BackendError("only the deepest node can be extended", reason="node_order")
-        self._check(tokens)
         if self._position != node.length:
             self._rewind(node.length)
             self._position = node.length
+        self._check(tokens)
         logits = self._evaluate(tokens, rows)
         self._position += len(tokens)
         node.length = self._position
