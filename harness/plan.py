@@ -119,9 +119,7 @@ def build(
     jobs: list[Job] = []
     for artefact in artefacts:
         cases = {
-            name: found
-            for name, found in _cases(profile).items()
-            if not suites or name in suites
+            name: found for name, found in _cases(profile).items() if not suites or name in suites
         }
         longest = max((case.tokens for group in cases.values() for case in group), default=0)
         if artefact.model.context and longest > artefact.model.context:

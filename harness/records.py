@@ -1,7 +1,7 @@
 """Records: append-only lines that survive a crash and show every edit.
 
-A line is `<crc32 in 8 hex> <strict JSON>\n`. The measured child appends to a part file
-of its own with one `write` a line; the parent adopts finished parts into
+A line is `<crc32 in 8 hex> <strict JSON>` and a line feed. The measured child appends to a part
+file of its own with one `write` a line; the parent adopts finished parts into
 `records.jsonl`, adding `seq` and `prev` (sha256 of the line before), and syncs each
 line to disk before it goes on. Reading drops a torn last line and says so; anything
 else that does not check out is an error, never a smaller result.

@@ -44,7 +44,7 @@ def main(job_path: str, part_path: str, started_ns: int) -> int:
     except MemoryError as error:
         _fail(writer, "out_of_memory", str(error) or "an allocation failed")
         return FAILED_EXIT
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 - any failure becomes a record
         traceback.print_exc()
         _fail(writer, "unexpected_error", f"{type(error).__name__}: {error}")
         return FAILED_EXIT

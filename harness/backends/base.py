@@ -149,11 +149,11 @@ class Backend(ABC):
         `sample=False` (kernel mode) leaves the logits in the engine.
         """
         self._check(ids)
-        return self._advance(ids, sample)
+        return self._advance(ids, sample=sample)
 
     def step(self, token: int, *, sample: bool = True) -> Step:
         """Evaluate one token and pick the next one. The hot path: adapters override it."""
-        return self._advance((token,), sample)
+        return self._advance((token,), sample=sample)
 
     def reset(self) -> None:
         """Empty the cache: the next prefill evaluates every token again."""
@@ -210,7 +210,7 @@ class Backend(ABC):
     # --- what adapters implement --------------------------------------------------------
 
     @abstractmethod
-    def _advance(self, ids: Sequence[int], sample: bool) -> Step:
+    def _advance(self, ids: Sequence[int], *, sample: bool) -> Step:
         """Evaluate ids at `_position`, move it on, and pick greedily if asked."""
 
     @abstractmethod

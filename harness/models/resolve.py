@@ -19,7 +19,8 @@ _GGUF_MAGIC = b"GGUF"
 _GGUF_HEADER_BYTES = 24
 _HASHED_SUFFIXES = frozenset({".onnx", ".json", ".data", ".txt", ".model", ".onnx_data"})
 _QUANTISATION = re.compile(
-    r"(?:^|[._-])(q\d(?:_[0-9a-z]+)*|iq\d(?:_[a-z]+)?|f16|f32|bf16|fp16|fp32|int[48]|uint8)$", re.I
+    r"(?:^|[._-])(q\d(?:_[0-9a-z]+)*|iq\d(?:_[a-z]+)?|f16|f32|bf16|fp16|fp32|int[48]|uint8)$",
+    re.IGNORECASE,
 )
 
 
@@ -90,7 +91,7 @@ def model_from_path(text: str) -> Model:
             reason="unknown_format",
         )
     stem = path.resolve().name.removesuffix(".fake.json")
-    stem = re.sub(r"\.(gguf|onnx)$", "", stem, flags=re.I)
+    stem = re.sub(r"\.(gguf|onnx)$", "", stem, flags=re.IGNORECASE)
     found = _QUANTISATION.search(stem)
     family = stem[: found.start()] if found else stem
     identifier = re.sub(r"[^a-z0-9._-]+", "-", f"{stem}.{kind}".lower()).lstrip(".-_")

@@ -62,7 +62,7 @@ def _choose(item: Item, backend: Backend) -> Record:
 
 
 def log_likelihoods(backend: Backend, context: str, options: Sequence[str]) -> list[float]:
-    """ln p(option | context) of each option, in nats.
+    """Log-likelihood ln p(option | context) of each option, in nats.
 
     The definition of lm-evaluation-harness: trailing spaces of the context belong to the
     option, and the tokens behind the first `len(encode(context))` of the joint encoding

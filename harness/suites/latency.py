@@ -73,10 +73,9 @@ def _warm_up(case: Case, backend: Backend, job: Job) -> Record:
         prompt = _prompt(case, backend, job, f"warm-up {len(durations)}")
         durations.append(request(backend, prompt, case.output_tokens)["end_ns"])
         window = durations[-_WARMUP_WINDOW:]
-        converged = (
-            len(window) == _WARMUP_WINDOW
-            and statistics.stdev(window) < _CONVERGED_CV * statistics.fmean(window)
-        )
+        converged = len(window) == _WARMUP_WINDOW and statistics.stdev(
+            window
+        ) < _CONVERGED_CV * statistics.fmean(window)
     return {"case": case.id, "kind": "warmup", "duration_ns": durations, "converged": converged}
 
 
