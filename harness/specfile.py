@@ -1,0 +1,405 @@
+"""Models, devices and profiles out of YAML. Only the parent imports this.
+
+    text ─▶ nodes with line numbers ─▶ plain data ─▶ frozen dataclasses ─▶ cross checks
+    `────────────── specyaml ──────────────────────────────────────────´   `─ here ─´
+
+Whatever is wrong ends in a `SpecError` that names the file and line, the value, what
+would be right and the next command.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from harness.errors import SpecError, did_you_mean
+from harness.spec import Catalogue, Device, Gate, Model, Profile, Source
+from harness.specyaml import Document, Keys
+
+_HEX40 = re.compile(r"[0-9a-f]{40}")
+_REPO = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", re.ASCII)
+
+_MOST = 1 << 50
+_MOST_TOKENS = 1 << 20
+"""Numbers above these are slips of the finger, and would make a plan that never ends."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class _CatalogueFile:
+    """The top level of a models file."""
+
+    models: tuple[Model, ...]
+    sets: Mapping[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
+
+
+# --- lookups ------------------------------------------------------------------------
+
+
+def find_model(catalogue: Catalogue, model_id: str) -> Model:
+    """The entry of one id.
+
+    Raises:
+        SpecError: there is none.
+    """
+    if model_id in catalogue.models:
+        return catalogue.models[model_id]
+    raise SpecError(
+        f"unknown model '{model_id}'{did_you_mean(model_id, catalogue.models)}",
+        where=catalogue.path,
+        allowed=_listed(catalogue.models),
+        hint="harness models list",
+        reason="unknown_model",
+    )
+
+
+def find_set(catalogue: Catalogue, name: str) -> tuple[Model, ...]:
+    """The models of a named set, in its order.
+
+    Raises:
+        SpecError: there is no such set.
+    """
+    if name in catalogue.sets:
+        return tuple(catalogue.models[model_id] for model_id in catalogue.sets[name])
+    raise SpecError(
+        f"unknown set '{name}'{did_you_mean(name, catalogue.sets)}",
+        where=catalogue.path,
+        allowed=_listed(catalogue.sets),
+        hint="harness models list",
+        reason="unknown_set",
+    )
+
+
+def default_catalogue_path() -> Path:
+    """`models.yaml` of the working folder, else the one that came with the program."""
+    here = Path("models.yaml")
+    return here if here.is_file() else _shipped("models.yaml")
+
+
+def devices() -> dict[str, Path]:
+    """Device files by name; those in `./devices` come before those of the program."""
+    return {**_yaml_files(_shipped("devices")), **_yaml_files(Path("devices"))}
+
+
+def profiles() -> dict[str, Path]:
+    """Profile files by name. A file in `./profiles` never hides a profile of the program,
+    or two machines could mean different things by `challenge`.
+    """
+    built_in = _yaml_files(Path(__file__).parent / "profiles")
+    return {**_yaml_files(Path("profiles")), **built_in}
+
+
+def resolve_device(name_or_path: str) -> Path:
+    """File of a device given by name (`this-machine`) or by path (`my/laptop.yaml`)."""
+    return _resolve(name_or_path, "device", devices(), "harness devices list")
+
+
+def resolve_profile(name_or_path: str) -> Path:
+    """File of a profile given by name (`quick`) or by path (`my/profile.yaml`)."""
+    return _resolve(name_or_path, "profile", profiles(), "harness run --profile quick --dry-run")
+
+
+def _resolve(given: str, what: str, known: Mapping[str, Path], hint: str) -> Path:
+    if given in known:
+        return known[given]
+    path = Path(given)
+    if path.suffix in {".yaml", ".yml"} or len(path.parts) > 1:
+        return path
+    raise SpecError(
+        f"unknown {what} '{given}'{did_you_mean(given, known)}",
+        allowed=f"{_listed(known)}, or the path of a .yaml file",
+        hint=hint,
+        reason=f"unknown_{what}",
+    )
+
+
+def _shipped(name: str) -> Path:
+    """A file that a wheel carries in `harness/data` and a checkout at its top level."""
+    package = Path(__file__).parent
+    packed = package / "data" / name
+    return packed if packed.exists() else package.parent / name
+
+
+def _yaml_files(folder: Path) -> dict[str, Path]:
+    return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
+
+
+def _listed(names: Iterable[str], most: int = 12) -> str:
+    known = sorted(names)
+    more = f" and {len(known) - most} more" if len(known) > most else ""
+    return (", ".join(known[:most]) + more) or "none"
+
+
+# --- the three kinds of file ------------------------------------------------------------
+
+
+def load_catalogue(path: Path | str) -> Catalogue:
+    """Read a models file.
+
+    Raises:
+        SpecError: with `file:line` of what is wrong.
+    """
+    document = Document.read(Path(path), hint="harness models list")
+    _expand_sources(document)
+    parsed = document.validate(_CatalogueFile)
+    entries: dict[str, Model] = {}
+    for index, model in enumerate(parsed.models):
+        where: Keys = ("models", index)
+        _check_model(document, where, model)
+        if model.id in entries:
+            first = document.line(("models", list(entries).index(model.id), "id"))
+            document.fail((*where, "id"), f"id '{model.id}' is used twice, first in line {first}")
+        entries[model.id] = model
+    for name, members in parsed.sets.items():
+        _check_set(document, name, members, entries)
+    return Catalogue(path=str(path), models=entries, sets=parsed.sets)
+
+
+def load_device(path: Path | str) -> Device:
+    """Read a device file.
+
+    Raises:
+        SpecError: with `file:line` of what is wrong.
+    """
+    document = Document.read(Path(path), hint="harness devices list")
+    device = document.validate(Device)
+    document.require_id(("id",), device.id)
+    for name in ("physical_cores", "memory_bytes", "memory_budget_bytes"):
+        value = getattr(device, name)
+        if value is not None:
+            document.require_range((name,), value, 1, _MOST)
+    if device.memory_bytes and (device.memory_budget_bytes or 0) > device.memory_bytes:
+        document.fail(
+            ("memory_budget_bytes",),
+            f"memory_budget_bytes {device.memory_budget_bytes} is more than the machine has",
+            allowed=f"at most memory_bytes, {device.memory_bytes}",
+        )
+    return device
+
+
+def load_profile(path: Path | str) -> Profile:
+    """Read a profile file.
+
+    Raises:
+        SpecError: with `file:line` of what is wrong.
+    """
+    document = Document.read(Path(path), hint=f"harness plan --profile {path}")
+    profile = document.validate(Profile)
+    document.require_id(("id",), profile.id)
+    document.require_id(("reference",), profile.reference)
+    document.require_range(("version",), profile.version, 1, _MOST)
+    _check_protocol(document, profile)
+    _check_suites(document, profile)
+    _check_weights(document, profile.weights)
+    names: set[str] = set()
+    for index, gate in enumerate(profile.gates):
+        _check_gate(document, ("gates", index), gate)
+        if gate.id in names:
+            document.fail(("gates", index, "id"), f"gate '{gate.id}' is defined twice")
+        names.add(gate.id)
+    return profile
+
+
+# --- cross checks ---------------------------------------------------------------------
+
+
+def _expand_sources(document: Document) -> None:
+    """`source: embedded` is short for `source: {kind: embedded}`."""
+    entries = document.data.get("models")
+    for index, entry in enumerate(entries if isinstance(entries, list) else ()):
+        source = entry.get("source") if isinstance(entry, dict) else None
+        if source == "embedded":
+            entry["source"] = {"kind": "embedded"}
+        elif isinstance(source, str):
+            document.fail(
+                ("models", index, "source"),
+                f"source '{source}' is not a source{did_you_mean(source, ['embedded'])}",
+                allowed="embedded, {kind: file, path: …}, {kind: folder, path: …} "
+                "or {kind: hub, repo: …, files: […]}",
+            )
+
+
+def _check_model(document: Document, where: Keys, model: Model) -> None:
+    document.require_id((*where, "id"), model.id)
+    document.require_id((*where, "family"), model.family)
+    if not model.quantisation:
+        document.fail((*where, "quantisation"), "quantisation is empty", allowed="q4_k_m, int4, …")
+    document.require_range((*where, "context"), model.context, 0, _MOST_TOKENS)
+    options = model.options
+    document.require_range((*where, "options", "threads"), options.threads, 0, 1024)
+    document.require_range((*where, "options", "context"), options.context, 0, _MOST_TOKENS)
+    document.require_range(
+        (*where, "options", "batch_tokens"), options.batch_tokens, 1, _MOST_TOKENS
+    )
+    _check_source(document, (*where, "source"), model.source)
+
+
+_SOURCE_FIELDS: Mapping[str, tuple[frozenset[str], frozenset[str]]] = {
+    "embedded": (frozenset(), frozenset()),
+    "file": (frozenset({"path"}), frozenset({"sha256"})),
+    "folder": (frozenset({"path"}), frozenset({"sha256"})),
+    "hub": (frozenset({"repo", "files"}), frozenset({"revision", "sha256"})),
+}
+"""Fields that each kind of source needs, and those that it may have."""
+
+
+def _check_source(document: Document, where: Keys, source: Source) -> None:
+    needed, possible = _SOURCE_FIELDS[source.kind]
+    given = {
+        field.name
+        for field in dataclasses.fields(Source)
+        if field.name != "kind" and getattr(source, field.name)
+    }
+    for name in sorted(given - needed - possible):
+        document.fail(
+            (*where, name),
+            f"a source of kind '{source.kind}' has no '{name}'",
+            allowed=", ".join(sorted(needed | possible)) or "nothing beside the kind",
+        )
+    for name in sorted(needed - given):
+        document.fail(where, f"a source of kind '{source.kind}' needs '{name}'")
+    if source.repo and not _REPO.fullmatch(source.repo):
+        document.fail((*where, "repo"), f"repo '{source.repo}' is not owner/name")
+    if source.revision and not _HEX40.fullmatch(source.revision):
+        document.fail(
+            (*where, "revision"),
+            f"revision '{source.revision}' can move, a commit cannot",
+            allowed="the full commit, 40 hex digits, or nothing while it is not known",
+        )
+    for index, name in enumerate(source.files):
+        if not _is_inside(name):
+            document.fail(
+                (*where, "files", index),
+                f"file '{name}' would lie outside the repository",
+                allowed="a relative path with '/' and without '..'",
+            )
+    for name, value in source.sha256.items():
+        if source.kind == "hub" and name not in source.files:
+            document.fail(
+                (*where, "sha256", name),
+                f"sha256 of '{name}', which is not one of the files"
+                f"{did_you_mean(name, source.files)}",
+                allowed=_listed(source.files),
+            )
+        document.require_hex64((*where, "sha256", name), f"sha256 of '{name}'", value)
+
+
+def _is_inside(name: str) -> bool:
+    path = PurePosixPath(name)
+    return bool(
+        path.parts
+        and not path.is_absolute()
+        and ".." not in path.parts
+        and not set(name) & set("\\:")
+    )
+
+
+def _check_set(
+    document: Document, name: str, members: Sequence[str], models: Mapping[str, Model]
+) -> None:
+    where: Keys = ("sets", name)
+    document.require_id(where, name, what="set")
+    if name in models:
+        document.fail(where, f"'{name}' is both a set and a model", allowed="two names")
+    if not members:
+        document.fail(where, f"set '{name}' is empty", allowed="a list of model ids")
+    for index, member in enumerate(members):
+        if member not in models:
+            document.fail(
+                (*where, index),
+                f"set '{name}' names the unknown model '{member}'{did_you_mean(member, models)}",
+                allowed=_listed(models),
+            )
+        if member in members[:index]:
+            document.fail((*where, index), f"set '{name}' names '{member}' twice")
+
+
+def _check_protocol(document: Document, profile: Profile) -> None:
+    protocol = profile.protocol
+    where: Keys = ("protocol", "processes")
+    suites = [name for name in _suite_names(profile) if getattr(profile.suites, name) is not None]
+    for name, count in protocol.processes.items():
+        if name not in suites:
+            document.fail(
+                (*where, name),
+                f"processes of '{name}', which the profile does not run"
+                f"{did_you_mean(name, suites)}",
+                allowed=_listed(suites),
+            )
+        document.require_range((*where, name), count, 1, 1000)
+    for name in suites:
+        if name not in protocol.processes:
+            document.fail(where, f"the number of processes of suite '{name}' is missing")
+    document.require_range(("protocol", "requests"), protocol.requests, 1, 10_000)
+    document.require_range(("protocol", "warmup_max"), protocol.warmup_max, 1, 1000)
+    document.require_range(("protocol", "job_timeout_s"), protocol.job_timeout_s, 1, 86_400)
+
+
+def _check_suites(document: Document, profile: Profile) -> None:
+    suites = profile.suites
+    if not any(getattr(suites, name) for name in _suite_names(profile)):
+        document.fail(
+            ("suites",), "the profile runs no suite", allowed=_listed(_suite_names(profile))
+        )
+    if latency := suites.latency:
+        _check_list(document, ("suites", "latency", "prompt_tokens"), latency.prompt_tokens, 1)
+        # Time per output token is defined between the first and the last one.
+        _check_list(document, ("suites", "latency", "output_tokens"), latency.output_tokens, 2)
+    if memory := suites.memory:
+        for name in ("prompt_tokens", "output_tokens"):
+            value = getattr(memory, name)
+            document.require_range(("suites", "memory", name), value, 1, _MOST_TOKENS)
+    if accuracy := suites.accuracy:
+        _check_list(document, ("suites", "accuracy", "tasks"), accuracy.tasks)
+        _check_list(document, ("suites", "accuracy", "languages"), accuracy.languages)
+        document.require_range(("suites", "accuracy", "items"), accuracy.items, 1, 100_000)
+        document.require_hex64(("suites", "accuracy", "seed"), "seed", accuracy.seed)
+
+
+def _suite_names(profile: Profile) -> tuple[str, ...]:
+    return tuple(field.name for field in dataclasses.fields(profile.suites))
+
+
+def _check_list(
+    document: Document, where: Keys, values: Sequence[Any], least: int | None = None
+) -> None:
+    if not values:
+        document.fail(where, f"{where[-1]} is an empty list", allowed="at least one value")
+    for index, value in enumerate(values):
+        if value in values[:index]:
+            document.fail((*where, index), f"{where[-1]} has {value} twice")
+        if least is not None:
+            document.require_range((*where, index), value, least, _MOST_TOKENS)
+
+
+def _check_weights(document: Document, weights: Mapping[str, float]) -> None:
+    for metric, weight in weights.items():
+        if weight <= 0:
+            document.fail(
+                ("weights", metric),
+                f"weight {weight:g} of '{metric}' is not positive",
+                allowed="a number above 0; leave a metric out to ignore it",
+            )
+    total = math.fsum(weights.values())
+    if abs(total - 1) > 1e-9:
+        document.fail(("weights",), f"the weights sum to {total:.9g}", allowed="a sum of 1")
+
+
+def _check_gate(document: Document, where: Keys, gate: Gate) -> None:
+    document.require_id((*where, "id"), gate.id)
+    if gate.limit is None and gate.metric != "peak_resident_bytes":
+        document.fail(
+            (*where, "limit"),
+            f"gate '{gate.id}' has no limit",
+            allowed="a number; null only for peak_resident_bytes (the device's budget)",
+        )
+    if gate.limit is not None and gate.limit <= 0:
+        document.fail(
+            (*where, "limit"),
+            f"limit {gate.limit:g} of gate '{gate.id}' is not positive",
+            allowed="a number above 0",
+        )
+    document.require_range((*where, "min_items"), gate.min_items, 0, _MOST)
