@@ -8,7 +8,6 @@ from __future__ import annotations
 import importlib
 import os
 from collections.abc import Mapping
-from importlib.metadata import entry_points
 
 from harness.errors import PrerequisiteError, SpecError, did_you_mean
 
@@ -17,6 +16,9 @@ def targets(built_in: Mapping[str, str], group: str) -> dict[str, str]:
     """All `name → module:attribute` of a group; built-ins cannot be replaced."""
     found = {}
     if os.environ.get("HARNESS_PLUGINS") != "none":
+        # Not at the top: the measured child imports this module and never asks.
+        from importlib.metadata import entry_points
+
         found = {point.name: point.value for point in entry_points(group=group)}
     return {**found, **built_in}
 

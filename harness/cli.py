@@ -1,0 +1,339 @@
+"""The command line: parse, call one library function, print, exit. No logic.
+
+Data goes to stdout and everything else to stderr. With `--json` the last line of
+stdout is one JSON object, also when the command fails.
+"""
+
+from __future__ import annotations
+
+import json
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+import harness
+from harness.errors import Exit, HarnessError
+
+if TYPE_CHECKING:
+    from harness.execute import Outcome
+    from harness.plan import Plan
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+_results = click.option(
+    "--results",
+    "--out",
+    "results",
+    type=click.Path(path_type=Path),
+    default=Path("results"),
+    show_default=True,
+    help="Folder that holds one folder a run.",
+)
+_as_json = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+_models_file = click.option(
+    "--models",
+    "models_file",
+    type=click.Path(path_type=Path),
+    help="Models file [default: ./models.yaml, else the one that comes with harness].",
+)
+_lang = click.option(
+    "--lang",
+    type=click.Choice(["ko", "en"]),
+    default="ko",
+    show_default=True,
+    help="Language that the HTML report opens in.",
+)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(harness.__version__, prog_name="harness")
+def cli() -> None:
+    """Measure small language models on this machine and rank them.
+
+    Start with `harness run`: it measures the models that come with it, by llama.cpp and
+    by ONNX Runtime, and writes a scorecard and a report. Nothing is downloaded.
+    """
+
+
+@cli.command()
+@click.option("--model", "models", multiple=True, metavar="PATH_OR_ID", help="A model; repeatable.")
+@click.option("--set", "set_name", default="default", show_default=True, help="A named set.")
+@click.option("--suite", "suites", multiple=True, help="latency, memory or accuracy; repeatable.")
+@click.option("--profile", default="quick", show_default=True, help="A name or a YAML file.")
+@click.option("--device", default="this-machine", show_default=True, help="A name or a YAML file.")
+@click.option("--dry-run", is_flag=True, help="Print the plan and an estimate; measure nothing.")
+@_results
+@_models_file
+@_lang
+@_as_json
+def run(
+    *,
+    models: tuple[str, ...],
+    set_name: str,
+    suites: tuple[str, ...],
+    profile: str,
+    device: str,
+    dry_run: bool,
+    results: Path,
+    models_file: Path | None,
+    lang: str,
+    as_json: bool,
+) -> None:
+    """Measure models and write a ranked scorecard.
+
+    \b
+    harness run                          the default set, in a few minutes
+    harness run --model my-model.gguf    your model beside the reference
+    harness run --dry-run                what would be done, and how long it takes
+    """
+    from harness import session
+
+    signal.signal(signal.SIGTERM, _interrupt)
+    plan = session.prepare(
+        models=models,
+        set_name=set_name,
+        suites=suites,
+        profile=profile,
+        device=device,
+        catalogue_path=models_file,
+    )
+    if dry_run:
+        _print_plan(plan, as_json=as_json)
+        return
+    _announce(plan)
+    result = session.run(plan, results, _progress)
+    reports = session.write_reports(result.folder, result.card, lang)
+    if as_json:
+        _emit(
+            {
+                "run": str(result.folder),
+                "scorecard": str(result.scorecard),
+                "report": str(reports[-1]),
+                "status": result.status,
+            }
+        )
+    else:
+        _print_card(result.card, result.folder)
+    raise SystemExit(result.exit_code)
+
+
+@cli.command()
+@click.argument("run_folder", metavar="RUN", default="latest")
+@_results
+@_as_json
+def score(*, run_folder: str, results: Path, as_json: bool) -> None:
+    """Build the scorecard of RUN (a folder, an id, or latest) again from its records."""
+    from harness import session
+
+    folder = session.find_run(run_folder, results)
+    card = session.write_scorecard(folder)
+    if as_json:
+        _emit(card)
+    else:
+        _print_card(card, folder)
+
+
+@cli.command()
+@click.argument("run_folder", metavar="RUN", default="latest")
+@_results
+@_lang
+@_as_json
+def report(*, run_folder: str, results: Path, lang: str, as_json: bool) -> None:
+    """Write scorecard.md and report.html of RUN (a folder, an id, or latest)."""
+    from harness import session
+
+    folder = session.find_run(run_folder, results)
+    paths = session.write_reports(folder, session.write_scorecard(folder), lang)
+    if as_json:
+        _emit({"run": str(folder), "reports": [str(path) for path in paths]})
+    else:
+        click.echo("\n".join(str(path) for path in paths))
+
+
+@cli.command()
+@click.argument("path", metavar="FILE")
+@click.option("-p", "prompt", type=click.IntRange(0, 1 << 17), default=512, show_default=True,
+              help="Prompt tokens; 0 leaves prompt processing out.")
+@click.option("-n", "output", type=click.IntRange(0, 1 << 17), default=128, show_default=True,
+              help="Output tokens; 0 leaves token generation out.")
+@click.option("-r", "repetitions", type=click.IntRange(1, 1000), default=5, show_default=True,
+              help="Timed repetitions.")
+@click.option("-t", "threads", type=click.IntRange(0, 1024), default=0,
+              help="Threads [default: the physical cores].")
+@_as_json
+def bench(
+    *, path: str, prompt: int, output: int, repetitions: int, threads: int, as_json: bool
+) -> None:
+    """Kernel speed of a local GGUF file or ONNX folder, as llama-bench measures it."""
+    from harness import session
+    from harness.spec import BackendOptions
+
+    found = session.bench(
+        path,
+        prompt=prompt,
+        output=output,
+        repetitions=repetitions,
+        options=BackendOptions(threads=threads),
+    )
+    if as_json:
+        _emit(found)
+        return
+    threads_used = found["options"]["threads"]
+    click.echo(f"{found['model']}  {found['backend']}  {threads_used} threads")
+    for test in found["tests"]:
+        samples = test["tok_per_s"]["samples"]
+        click.echo(
+            f"  {test['name']:<8} {test['tok_per_s']['median']:>10.2f} tok/s"
+            f"   {min(samples):.2f} … {max(samples):.2f}, {len(samples)} repetitions"
+        )
+
+
+@cli.group()
+def models() -> None:
+    """What can be measured."""
+
+
+@models.command("list")
+@click.option("--set", "set_name", default="", help="Only the models of one set.")
+@_models_file
+@_as_json
+def models_list(*, set_name: str, models_file: Path | None, as_json: bool) -> None:
+    """List the models file: ids, formats, licences and sets."""
+    from harness import specfile
+    from harness.spec import to_json
+
+    catalogue = specfile.load_catalogue(models_file or specfile.default_catalogue_path())
+    chosen = (
+        specfile.find_set(catalogue, set_name) if set_name else tuple(catalogue.models.values())
+    )
+    if as_json:
+        _emit({"models": to_json(chosen), "sets": to_json(catalogue.sets)})
+        return
+    width = max((len(model.id) for model in chosen), default=0)
+    for model in chosen:
+        sets = [name for name, members in catalogue.sets.items() if model.id in members]
+        click.echo(
+            f"{model.id:<{width}}  {model.source.kind:<9} {model.backend_name:<12} "
+            f"{model.licence or 'licence unknown':<14} {', '.join(sets)}"
+        )
+
+
+@cli.command()
+@_results
+@_as_json
+def doctor(*, results: Path, as_json: bool) -> None:
+    """Say what this machine can measure, and how to mend what it cannot."""
+    from harness import doctor as examination
+
+    found = examination.diagnose(results)
+    if as_json:
+        _emit(found)
+    else:
+        click.echo(examination.text(found))
+    raise SystemExit(examination.exit_code(found))
+
+
+@cli.command()
+@click.argument("folder", type=click.Path(path_type=Path), default=Path())
+@_as_json
+def init(*, folder: Path, as_json: bool) -> None:
+    """Write a models file, a device and a profile to start from; nothing is overwritten."""
+    from harness import scaffold
+
+    written, kept = scaffold.init(folder)
+    if as_json:
+        _emit({"written": [str(path) for path in written], "kept": [str(path) for path in kept]})
+        return
+    for path in written:
+        click.echo(f"wrote {path}")
+    for path in kept:
+        click.echo(f"kept  {path}")
+
+
+def main() -> None:
+    """Entry point: turns every expected error into one message and an exit code."""
+    as_json = "--json" in sys.argv[1:]
+    try:
+        cli.main(standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        _fail(as_json, error.format_message(), "usage", error.exit_code)
+    except HarnessError as error:
+        click.echo(f"harness: {error}", err=True)
+        _fail(as_json, str(error), error.reason, error.exit_code)
+    except (KeyboardInterrupt, click.Abort):
+        click.echo("harness: interrupted; what was measured is kept", err=True)
+        _fail(as_json, "interrupted", "interrupted", Exit.INTERRUPTED)
+
+
+def _fail(as_json: bool, message: str, reason: str, code: int) -> None:  # noqa: FBT001
+    if as_json:
+        _emit({"status": "error", "reason": reason, "message": message, "exit_code": int(code)})
+    raise SystemExit(int(code))
+
+
+def _emit(value: dict[str, Any]) -> None:
+    click.echo(json.dumps(value, ensure_ascii=False, allow_nan=False))
+
+
+def _interrupt(_signal: int, _frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+def _announce(plan: Plan) -> None:
+    for skip in plan.skipped:
+        click.echo(f"skipped {skip.model}: {skip.detail}", err=True)
+        if skip.hint:
+            click.echo(f"  next: {skip.hint}", err=True)
+    click.echo(
+        f"{len(plan.artefacts)} models, {len(plan.jobs)} jobs, about "
+        f"{_duration(plan.estimate_s)}; leave the machine alone meanwhile",
+        err=True,
+    )
+
+
+def _progress(outcome: Outcome, left: int, left_s: float) -> None:
+    """One line as a job ends. Nothing is printed while one runs."""
+    job = outcome.job
+    trouble = f" ({outcome.reason}: {outcome.detail.splitlines()[0]})" if outcome.detail else ""
+    click.echo(
+        f"{outcome.state:<4} {job.model} {job.suite} #{job.process + 1} "
+        f"{outcome.wall_s:.1f} s{trouble} · {left} left, about {_duration(left_s)}",
+        err=True,
+    )
+
+
+def _duration(seconds: float) -> str:
+    whole = max(1, round(seconds))
+    return f"{whole} s" if whole < 100 else f"{whole // 60} min {whole % 60:02d} s"
+
+
+def _print_plan(plan: Plan, *, as_json: bool) -> None:
+    from harness.spec import to_json
+
+    if as_json:
+        _emit({"plan": to_json(plan), "estimate_s": round(plan.estimate_s, 1)})
+        return
+    for job in plan.jobs:
+        cases = ", ".join(case.id for case in job.cases)
+        click.echo(f"{job.id}  {job.model:<24} {job.suite:<9} #{job.process + 1}  {cases}")
+    for skip in plan.skipped:
+        click.echo(f"skipped           {skip.model:<24} {skip.detail}")
+    click.echo(f"{len(plan.jobs)} jobs, about {_duration(plan.estimate_s)}")
+
+
+def _print_card(card: dict[str, Any], folder: Path) -> None:
+    from rich.console import Console
+
+    from harness.report import console
+
+    console.show(card, Console(), folder)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,124 @@
+"""Who may import whom: data flows one way, and the measured child stays small."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import harness
+
+ROOT = Path(harness.__file__).parent
+
+CORE = {"errors", "metrics", "stats"}
+SPEC = {"spec", "plan", "records", "specfile", "specyaml", "extensions"}
+SCORING = {"score", "compare", "gate"}
+# package or module → harness modules that it may import (by first part of the name)
+ALLOWED = {
+    "errors": set(),
+    "stats": CORE,
+    "metrics": CORE,
+    "spec": CORE,
+    "plan": CORE | {"spec"},
+    "records": CORE | {"spec"},
+    "extensions": CORE,
+    "specyaml": CORE | {"spec"},
+    "specfile": CORE | {"spec", "specyaml"},
+    "environment": CORE | SPEC | {"environment"},
+    "probes": CORE | SPEC | {"probes"},
+    "models": CORE | SPEC | {"models"},
+    "score": CORE | SPEC | {"score", "scoring"},
+    "scoring": CORE | SPEC | {"scoring"},
+    "backends": CORE | SPEC | {"backends"},
+    "suites": CORE | SPEC | {"suites", "backends.base", "probes"},
+    "report": CORE | SPEC | SCORING | {"report"},
+    "worker": CORE | SPEC | {"backends.base", "backends", "suites"},
+    "execute": CORE | SPEC | {"environment", "models", "probes"},
+    "doctor": CORE | SPEC | {"environment", "models", "backends", "probes"},
+    "scaffold": CORE | SPEC,
+}
+FREE = {"cli", "session", "fleet"}
+
+
+def imports(path: Path) -> set[str]:
+    """Names below `harness` that a file imports, written `package.module`."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        if isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            if node.module == "harness":
+                found |= {alias.name for alias in node.names}
+            elif node.module.startswith("harness."):
+                found.add(node.module.removeprefix("harness."))
+        elif isinstance(node, ast.Import):
+            found |= {
+                alias.name.removeprefix("harness.")
+                for alias in node.names
+                if alias.name.startswith("harness.")
+            }
+        elif isinstance(node, ast.ImportFrom) and node.level:
+            found.add("relative imports hide edges")
+    return found
+
+
+def owner(path: Path) -> str:
+    return path.relative_to(ROOT).parts[0].removesuffix(".py")
+
+
+def permitted(source: str, target: str) -> bool:
+    allowed = ALLOWED[source]
+    return any(target == name or target.startswith(f"{name}.") for name in allowed)
+
+
+def test_every_edge_is_allowed() -> None:
+    wrong = [
+        f"{path.relative_to(ROOT)} imports harness.{target}"
+        for path in sorted(ROOT.rglob("*.py"))
+        if owner(path) not in FREE | {"__init__", "data"}
+        for target in imports(path)
+        if target != "__version__" and not permitted(owner(path), target)
+    ]
+    assert wrong == []
+
+
+def test_a_suite_never_imports_an_engine_nor_an_engine_a_suite() -> None:
+    concrete = {path.stem for path in (ROOT / "backends").glob("*.py")} - {"__init__", "base"}
+    for path in (ROOT / "suites").rglob("*.py"):
+        assert not {f"backends.{name}" for name in concrete} & imports(path), path
+
+
+def test_the_rule_bites() -> None:
+    assert not permitted("score", "models.reference")
+    assert not permitted("report", "backends.base")
+    assert not permitted("suites", "backends.llama_cpp")
+    assert permitted("worker", "suites")
+
+
+def test_nobody_imports_the_worker() -> None:
+    for path in ROOT.rglob("*.py"):
+        assert "worker" not in imports(path), path
+
+
+def test_files_stay_below_500_lines() -> None:
+    long = [path for path in ROOT.rglob("*.py") if len(path.read_text("utf-8").splitlines()) > 500]
+    assert long == []
+
+
+def test_the_child_imports_nothing_but_numpy_before_its_engine() -> None:
+    """Every third-party import in the worker is memory that is blamed on a model."""
+    script = (
+        "import sys, harness.worker, harness.plan, harness.records, harness.extensions\n"
+        "import harness.backends.base, harness.suites.latency, harness.suites.memory\n"
+        "import harness.suites.accuracy\n"
+        "top = {name.split('.')[0] for name in sys.modules}\n"
+        "print(*sorted(top - set(sys.stdlib_module_names)))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-I", "-c", f"import sys; sys.path.insert(0, {str(ROOT.parent)!r})\n{script}"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    allowed = {"harness", "numpy", "__main__", "coverage", "_virtualenv", "a1_coverage"}
+    extra = {name for name in done.stdout.split() if not name.startswith("_")}
+    assert extra <= allowed

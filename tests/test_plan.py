@@ -1,0 +1,163 @@
+"""Plans are pure: same input, same jobs, in an order that interleaves the models."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from harness import plan as planning
+from harness.spec import (
+    AccuracySuite,
+    Artefact,
+    BackendOptions,
+    Device,
+    LatencySuite,
+    MemorySuite,
+    Model,
+    Profile,
+    Protocol,
+    Source,
+    Suites,
+    canonical,
+    to_json,
+)
+
+PROFILE = Profile(
+    id="test",
+    version=1,
+    title="",
+    reference="a.f16.gguf",
+    tier="unverified",
+    protocol=Protocol(
+        processes={"latency": 3, "memory": 2, "accuracy": 1},
+        requests=2,
+        warmup_max=1,
+        grouping="suite",
+        job_timeout_s=60,
+    ),
+    suites=Suites(
+        latency=LatencySuite(prompt_tokens=(64, 1024), output_tokens=(64, 128)),
+        memory=MemorySuite(prompt_tokens=256, output_tokens=64),
+        accuracy=AccuracySuite(tasks=("josa", "pairs"), languages=("ko", "en"), items=10),
+    ),
+    weights={"accuracy": 1.0},
+)
+DEVICE = Device(id="d", name="d")
+
+
+def artefact(name: str, context: int = 0) -> Artefact:
+    model = Model(
+        id=name,
+        family="a",
+        format="gguf",
+        quantisation="f16",
+        source=Source(kind="file", path=name),
+        context=context,
+    )
+    return Artefact(model=model, path=f"/x/{name}", sha256={name: "0" * 64}, size_bytes=1000)
+
+
+def build(*names: str, **changes: object) -> planning.Plan:
+    profile = dataclasses.replace(PROFILE, **changes)  # type: ignore[arg-type]
+    return planning.build(profile, DEVICE, [artefact(name) for name in names], threads=2)
+
+
+def test_cases_and_processes_are_expanded() -> None:
+    plan = build("a.f16.gguf", "b.f16.gguf")
+    assert len(plan.jobs) == 2 * (3 + 2 + 1)
+    latency = next(job for job in plan.jobs if job.suite == "latency")
+    assert [case.id for case in latency.cases] == [
+        "fixed-p64-n64",
+        "fixed-p64-n128",
+        "fixed-p1024-n64",
+        "fixed-p1024-n128",
+    ]
+    accuracy = next(job for job in plan.jobs if job.suite == "accuracy")
+    assert [case.id for case in accuracy.cases] == ["ko-josa", "ko-pairs", "en-josa", "en-pairs"]
+
+
+def test_threads_and_context_are_pinned() -> None:
+    for job in build("a.f16.gguf").jobs:
+        assert job.options.threads == 2
+        need = max(case.tokens for case in job.cases)
+        assert job.options.context >= need
+        assert job.options.context & (job.options.context - 1) == 0
+
+
+def test_one_case_a_job_when_grouped_by_case() -> None:
+    protocol = dataclasses.replace(PROFILE.protocol, grouping="case")
+    plan = build("a.f16.gguf", protocol=protocol)
+    assert all(len(job.cases) == 1 for job in plan.jobs)
+    contexts = {job.options.context for job in plan.jobs if job.suite == "latency"}
+    assert len(contexts) == 1, "cases of a suite share one setting, or they do not compare"
+
+
+def test_rounds_are_interleaved() -> None:
+    plan = build("a.f16.gguf", "b.f16.gguf", "c.f16.gguf")
+    processes = [job.process for job in plan.jobs]
+    assert processes == sorted(processes)
+    first_round = [job.model for job in plan.jobs if job.process == 0]
+    assert first_round != sorted(first_round), "a round is shuffled"
+
+
+def test_suites_can_be_chosen() -> None:
+    plan = planning.build(PROFILE, DEVICE, [artefact("a")], threads=1, suites=["memory"])
+    assert {job.suite for job in plan.jobs} == {"memory"}
+
+
+def test_a_model_with_too_little_context_is_skipped_with_the_figures() -> None:
+    plan = planning.build(PROFILE, DEVICE, [artefact("a", context=512)], threads=1)
+    assert plan.jobs == ()
+    (skip,) = plan.skipped
+    assert skip.reason == "context_too_short"
+    assert "1152" in skip.detail
+    assert "512" in skip.detail
+
+
+def test_job_survives_json() -> None:
+    for job in build("a.f16.gguf").jobs:
+        assert planning.job_from_json(json.loads(canonical(job))) == job
+
+
+def test_ids_depend_on_content_and_not_on_place() -> None:
+    first = build("a.f16.gguf", "b.f16.gguf")
+    second = build("b.f16.gguf", "a.f16.gguf")
+    assert {job.id for job in first.jobs} == {job.id for job in second.jobs}
+    moved = dataclasses.replace(artefact("a.f16.gguf"), path="/elsewhere/a")
+    again = planning.build(PROFILE, DEVICE, [moved, artefact("b.f16.gguf")], threads=2)
+    assert {job.id for job in again.jobs} == {job.id for job in first.jobs}
+
+
+@pytest.mark.parametrize(
+    "change", [{"version": 2}, {"weights": {"ttft_s": 1.0}}, {"id": "other"}]
+)
+def test_another_profile_gives_other_ids(change: dict[str, object]) -> None:
+    ids = {job.id for job in build("a.f16.gguf").jobs}
+    assert ids.isdisjoint(job.id for job in build("a.f16.gguf", **change).jobs)
+
+
+def test_changed_files_give_other_ids() -> None:
+    changed = dataclasses.replace(artefact("a.f16.gguf"), sha256={"a.f16.gguf": "1" * 64})
+    ids = {job.id for job in planning.build(PROFILE, DEVICE, [changed], threads=2).jobs}
+    assert ids.isdisjoint(job.id for job in build("a.f16.gguf").jobs)
+
+
+@given(st.lists(st.sampled_from("abcdefgh"), min_size=1, max_size=6, unique=True))
+def test_plans_are_reproducible_and_ids_unique(names: list[str]) -> None:
+    plan, again = build(*names), build(*names)
+    assert plan == again
+    assert len({job.id for job in plan.jobs}) == len(plan.jobs)
+    assert json.loads(canonical(plan)) == json.loads(canonical(to_json(again)))
+
+
+def test_bench_has_two_cases_or_the_one_asked_for() -> None:
+    options = BackendOptions(threads=1)
+    both = planning.kernel_job(artefact("a"), prompt=512, output=128, repetitions=5, options=options)
+    assert [case.id for case in both.cases] == ["pp512", "tg128"]
+    assert both.timeout_s > 0
+    one = planning.kernel_job(artefact("a"), prompt=0, output=8, repetitions=5, options=options)
+    assert [case.id for case in one.cases] == ["tg8"]

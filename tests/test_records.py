@@ -1,0 +1,147 @@
+"""Records survive truncation at every byte and show every flipped one."""
+
+from __future__ import annotations
+
+import errno
+from pathlib import Path
+
+import pytest
+
+from harness.errors import RecordError
+from harness.records import (
+    JournalWriter,
+    PartWriter,
+    decode_line,
+    encode_line,
+    read,
+    read_part,
+    unwritable,
+    write_whole,
+)
+
+RECORDS = [
+    {"type": "run", "schema": 1, "run": "r"},
+    {"type": "sample", "text": "한글 \u2028 줄", "values": [1, 2.5, None]},
+    {"type": "job", "outcome": "ok"},
+]
+
+
+def write(path: Path, records: list[dict[str, object]]) -> bytes:
+    journal = JournalWriter(path)
+    journal.extend(records)
+    journal.close()
+    return path.read_bytes()
+
+
+def test_what_is_written_is_read(tmp_path: Path) -> None:
+    write(tmp_path / "records.jsonl", RECORDS)
+    journal = read(tmp_path / "records.jsonl")
+    assert journal.records == RECORDS
+    assert not journal.torn
+
+
+def test_truncation_at_every_byte_drops_only_the_torn_line(tmp_path: Path) -> None:
+    path = tmp_path / "records.jsonl"
+    data = write(path, RECORDS)
+    ends = [i + 1 for i, byte in enumerate(data) if byte == 0x0A]
+    for length in range(len(data)):
+        path.write_bytes(data[:length])
+        journal = read(path)
+        assert len(journal.records) == sum(end <= length for end in ends)
+        assert journal.torn == (length not in [0, *ends])
+
+
+def test_a_journal_continues_behind_a_torn_line(tmp_path: Path) -> None:
+    path = tmp_path / "records.jsonl"
+    data = write(path, RECORDS)
+    path.write_bytes(data[:-5])
+    write(path, [{"type": "job", "outcome": "again"}])
+    journal = read(path)
+    assert [record["type"] for record in journal.records] == ["run", "sample", "job"]
+    assert journal.records[-1]["outcome"] == "again"
+    assert not journal.torn
+
+
+def test_every_flipped_bit_is_an_error(tmp_path: Path) -> None:
+    path = tmp_path / "records.jsonl"
+    data = write(path, RECORDS)
+    silent = []
+    for position in range(len(data) - 1):
+        damaged = bytearray(data)
+        damaged[position] ^= 1
+        path.write_bytes(bytes(damaged))
+        try:
+            read(path)
+        except RecordError as error:
+            assert str(path) in str(error)
+        else:
+            silent.append(position)
+    assert silent == []
+
+
+def test_a_removed_or_swapped_line_breaks_the_chain(tmp_path: Path) -> None:
+    path = tmp_path / "records.jsonl"
+    lines = write(path, RECORDS).splitlines(keepends=True)
+    for order in ([0, 2], [1, 0, 2], [0, 1, 1, 2], [1, 2]):
+        path.write_bytes(b"".join(lines[i] for i in order))
+        with pytest.raises(RecordError, match="chain is broken") as caught:
+            read(path)
+        assert caught.value.reason == "records_damaged"
+
+
+def test_newer_schema_is_refused(tmp_path: Path) -> None:
+    write(tmp_path / "r", [{"type": "run", "schema": 99}])
+    with pytest.raises(RecordError, match="newer than"):
+        read(tmp_path / "r")
+
+
+def test_missing_file_names_the_next_command(tmp_path: Path) -> None:
+    with pytest.raises(RecordError) as caught:
+        read(tmp_path / "absent")
+    assert "next: harness run" in str(caught.value)
+
+
+def test_nan_is_refused() -> None:
+    with pytest.raises(ValueError, match="Out of range float"):
+        encode_line({"type": "sample", "value": float("nan")})
+
+
+@pytest.mark.parametrize("line", [b"", b"zz", b"00000000 {}", b"00000000", encode_line({"a": 1})[:-1]])
+def test_bad_lines_are_refused(line: bytes) -> None:
+    with pytest.raises(ValueError):
+        decode_line(line)
+
+
+def test_part_files_keep_what_came_before_the_damage(tmp_path: Path) -> None:
+    part = tmp_path / "part"
+    writer = PartWriter(part)
+    for record in RECORDS:
+        writer.write(record)
+    writer.close()
+    whole = part.read_bytes()
+    assert read_part(part) == (RECORDS, False)
+    part.write_bytes(whole[:-3])
+    assert read_part(part) == (RECORDS[:2], True)
+    part.write_bytes(whole.replace(b"schema", b"Schema"))
+    assert read_part(part) == ([], True)
+    assert read_part(tmp_path / "absent") == ([], False)
+
+
+def test_a_full_disk_is_named(tmp_path: Path) -> None:
+    full = unwritable(tmp_path, OSError(errno.ENOSPC, "No space left on device"))
+    assert full.reason == "disk_full"
+    assert "harness score" in full.hint
+    other = unwritable(tmp_path, OSError(errno.EACCES, "Permission denied"))
+    assert other.reason == "unwritable"
+    assert "--out" in other.hint
+
+
+def test_replacing_a_file_is_all_or_nothing(tmp_path: Path) -> None:
+    target = tmp_path / "scorecard.json"
+    write_whole(target, b"old")
+    write_whole(target, b"new")
+    assert target.read_bytes() == b"new"
+    assert [path.name for path in tmp_path.iterdir()] == ["scorecard.json"]
+    with pytest.raises(RecordError, match="cannot write"):
+        write_whole(tmp_path / "absent" / "file", b"")
+
