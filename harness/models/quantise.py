@@ -40,7 +40,7 @@ def quantise(source: Path, target: Path, quant: str) -> None:
     # Without it an abort in ggml forks a debugger, which may wait for ever.
     environment = {**os.environ, "GGML_NO_BACKTRACE": "1"}
     try:
-        done = subprocess.run(  # noqa: S603  (our own module, no shell)
+        done = subprocess.run(
             command,
             env=environment,
             stdin=subprocess.DEVNULL,

@@ -64,3 +64,11 @@ def toy_network(folder: Path, **changes: object) -> Network:
         tensors=RandomTensors(config),
         tokenizer=toy_tokenizer(folder / "tokenizer.json"),
     )
+
+
+def save(network: Network, path: Path) -> Path:
+    """Store `network` as the training script does: float16 safetensors with its config."""
+    from safetensors.numpy import save_file
+
+    save_file(dict(network.tensors), path, metadata={"config": network.config.to_json()})
+    return path
