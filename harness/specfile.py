@@ -79,12 +79,12 @@ def default_catalogue_path() -> Path:
     return here if here.is_file() else _shipped("models.yaml")
 
 
-def devices() -> dict[str, Path]:
+def device_files() -> dict[str, Path]:
     """Device files by name; those in `./devices` come before those of the program."""
     return {**_yaml_files(_shipped("devices")), **_yaml_files(Path("devices"))}
 
 
-def profiles() -> dict[str, Path]:
+def profile_files() -> dict[str, Path]:
     """Profile files by name. A file in `./profiles` never hides a profile of the program,
     or two machines could mean different things by `challenge`.
     """
@@ -92,14 +92,24 @@ def profiles() -> dict[str, Path]:
     return {**_yaml_files(Path("profiles")), **built_in}
 
 
-def resolve_device(name_or_path: str) -> Path:
-    """File of a device given by name (`this-machine`) or by path (`my/laptop.yaml`)."""
-    return _resolve(name_or_path, "device", devices(), "harness devices list")
+def resolve_device(name_or_path: str) -> Device:
+    """The device of a name (`this-machine`) or of a path (`my/laptop.yaml`).
+
+    Raises:
+        SpecError: there is none of this name, or its file is wrong.
+    """
+    hint = "harness run --device this-machine --dry-run"
+    return load_device(_resolve(name_or_path, "device", device_files(), hint))
 
 
-def resolve_profile(name_or_path: str) -> Path:
-    """File of a profile given by name (`quick`) or by path (`my/profile.yaml`)."""
-    return _resolve(name_or_path, "profile", profiles(), "harness run --profile quick --dry-run")
+def resolve_profile(name_or_path: str) -> Profile:
+    """The profile of a name (`quick`) or of a path (`my/profile.yaml`).
+
+    Raises:
+        SpecError: there is none of this name, or its file is wrong.
+    """
+    hint = "harness run --profile quick --dry-run"
+    return load_profile(_resolve(name_or_path, "profile", profile_files(), hint))
 
 
 def _resolve(given: str, what: str, known: Mapping[str, Path], hint: str) -> Path:
@@ -164,7 +174,7 @@ def load_device(path: Path | str) -> Device:
     Raises:
         SpecError: with `file:line` of what is wrong.
     """
-    document = Document.read(Path(path), hint="harness devices list")
+    document = Document.read(Path(path), hint=f"harness run --device {path} --dry-run")
     device = document.validate(Device)
     document.require_id(("id",), device.id)
     for name in ("physical_cores", "memory_bytes", "memory_budget_bytes"):
@@ -186,14 +196,14 @@ def load_profile(path: Path | str) -> Profile:
     Raises:
         SpecError: with `file:line` of what is wrong.
     """
-    document = Document.read(Path(path), hint=f"harness plan --profile {path}")
+    document = Document.read(Path(path), hint=f"harness run --profile {path} --dry-run")
     profile = document.validate(Profile)
     document.require_id(("id",), profile.id)
     document.require_id(("reference",), profile.reference)
     document.require_range(("version",), profile.version, 1, _MOST)
     _check_protocol(document, profile)
     _check_suites(document, profile)
-    _check_weights(document, profile.weights)
+    _check_weights(document, profile)
     names: set[str] = set()
     for index, gate in enumerate(profile.gates):
         _check_gate(document, ("gates", index), gate)
@@ -375,21 +385,49 @@ def _check_list(
             document.require_range((*where, index), value, least, _MOST_TOKENS)
 
 
-def _check_weights(document: Document, weights: Mapping[str, float]) -> None:
-    for metric, weight in weights.items():
+def _check_weights(document: Document, profile: Profile) -> None:
+    for metric, weight in profile.weights.items():
+        where: Keys = ("weights", metric)
+        _check_metric(document, where, metric)
         if weight <= 0:
             document.fail(
-                ("weights", metric),
+                where,
                 f"weight {weight:g} of '{metric}' is not positive",
                 allowed="a number above 0; leave a metric out to ignore it",
             )
-    total = math.fsum(weights.values())
+        suite = _suite_of(metric)
+        if getattr(profile.suites, suite) is None:
+            document.fail(
+                where,
+                f"'{metric}' has a weight, but the profile does not run the suite '{suite}'",
+                allowed=f"metrics of the suites that are run, or suites with '{suite}'",
+            )
+    total = math.fsum(profile.weights.values())
     if abs(total - 1) > 1e-9:
-        document.fail(("weights",), f"the weights sum to {total:.9g}", allowed="a sum of 1")
+        document.fail(("weights",), f"the weights sum to {total:.10g}", allowed="a sum of 1")
+
+
+def _check_metric(document: Document, where: Keys, metric: str) -> None:
+    from harness.metrics import METRICS
+
+    if metric not in METRICS:
+        document.fail(
+            where,
+            f"unknown metric '{metric}'{did_you_mean(metric, METRICS)}",
+            allowed=_listed(METRICS, most=len(METRICS)),
+        )
+
+
+def _suite_of(metric: str) -> str:
+    """The suite that measures a metric."""
+    if metric.startswith("accuracy"):
+        return "accuracy"
+    return "memory" if metric.endswith("_bytes") else "latency"
 
 
 def _check_gate(document: Document, where: Keys, gate: Gate) -> None:
     document.require_id((*where, "id"), gate.id)
+    _check_metric(document, (*where, "metric"), gate.metric)
     if gate.limit is None and gate.metric != "peak_resident_bytes":
         document.fail(
             (*where, "limit"),

@@ -109,7 +109,7 @@ class Document:
     """Plain data of one file, and the line of every value in it.
 
     Args:
-        hint: the next command, printed under every complaint about this file.
+        hint: the command to try once the file is corrected.
     """
 
     def __init__(self, path: Path, *, hint: str) -> None:
@@ -236,7 +236,9 @@ class Document:
         try:
             return adapter.validate_json(json.dumps([self.data]))[0]
         except ValidationError as error:
-            faults = list(self._faults(error, kind))
+            self._fail_first(list(self._faults(error, kind)))
+
+    def _fail_first(self, faults: list[_Fault]) -> NoReturn:
         # A missing key is often a misspelt one: the misspelling explains it better.
         first = min(
             faults, key=lambda item: (item.message.endswith("missing"), self.line(item.keys))
@@ -323,7 +325,8 @@ class Document:
 
     def _fail(self, line: int, message: str, *, allowed: str = "") -> NoReturn:
         where = f"{self.path}:{line}" if line else str(self.path)
-        hint = f"correct it, then: {self._hint}" if line else self._hint
+        # Without a line there is no file to correct: `init` writes one to start from.
+        hint = f"correct it, then: {self._hint}" if line else "harness init"
         raise SpecError(message, where=where, allowed=allowed, hint=hint)
 
     def _fail_syntax(self, error: yaml.MarkedYAMLError, text: str) -> NoReturn:
