@@ -11,6 +11,7 @@ halves as Hugging Face does); and the pre-tokeniser's name must match
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -79,22 +80,18 @@ def export_gguf(network: Network, path: Path, quant: str) -> None:
     writer = gguf.GGUFWriter(path, network.config.architecture)
     _describe(writer, network, gguf.LlamaFileType[FORMATS[quant]])
     _add_tokenizer(writer, network)
-    plan = {
-        name: _tensor_type(name, shape, quant)
-        for name, shape in tensor_shapes(network.config).items()
-    }
-    for name, kind in plan.items():
-        shape = tensor_shapes(network.config)[name]
-        stored = gguf.quant_shape_to_byte_shape(shape, kind) if _is_block(kind) else shape
+    plan = []
+    for name, shape in tensor_shapes(network.config).items():
+        kind = _tensor_type(name, shape, quant)
         block, size = gguf.GGML_QUANT_SIZES[kind]
-        nbytes = int(np.prod(shape)) // block * size
-        dtype = np.dtype(np.uint8 if _is_block(kind) else np.float32)
-        writer.add_tensor_info(gguf_name(name), stored, dtype, nbytes, raw_dtype=kind)
+        nbytes = math.prod(shape) // block * size
+        writer.add_tensor_info(gguf_name(name), shape, np.dtype(np.float32), nbytes, raw_dtype=kind)
+        plan.append((name, kind))
     try:
         writer.write_header_to_file()
         writer.write_kv_data_to_file()
         writer.write_ti_data_to_file()
-        for name, kind in plan.items():
+        for name, kind in plan:
             tensor = to_gguf_rows(name, network.tensors[name], network.config)
             writer.write_tensor_data(_quantised(tensor, kind))
     finally:
