@@ -1,0 +1,1 @@
+"""Sensors that are read while or between measurements."""
