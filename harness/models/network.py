@@ -86,7 +86,10 @@ class NetworkConfig:
         Raises:
             SpecError: a key is missing, unknown or of the wrong type.
         """
-        values = json.loads(text)
+        try:
+            values = json.loads(text)
+        except ValueError as error:
+            raise SpecError(f"config is no JSON: {error}", where=where) from error
         if "rope_theta" not in values and "rope_parameters" in values:
             values["rope_theta"] = values.pop("rope_parameters")["rope_theta"]
         fields = {field.name: field.type for field in dataclasses.fields(cls)}

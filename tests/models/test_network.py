@@ -42,6 +42,11 @@ def test_impossible_configs_are_refused(changes: dict[str, object], words: list[
     assert all(word in str(caught.value) for word in words)
 
 
+def test_a_config_that_is_no_json_is_refused() -> None:
+    with pytest.raises(SpecError, match=r"m\.safetensors: config is no JSON"):
+        NetworkConfig.from_json("{", where="m.safetensors")
+
+
 def test_weights_are_read_lazily_and_exactly(toy: Network, tmp_path: Path) -> None:
     path = save(toy, tmp_path / "toy.safetensors")
     loaded = Network.load(path, toy.tokenizer)

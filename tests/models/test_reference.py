@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import subprocess
 import sys
 import time
@@ -114,6 +115,21 @@ def test_two_processes_at_once(shipped: Path, tmp_path: Path) -> None:
     said = [child.communicate(timeout=60)[0].strip() for child in children]
     assert [child.returncode for child in children] == [0, 0, 0]
     assert set(said) == {str(tmp_path / "shared" / "ref-2m.fp32.onnx")}
+
+
+def test_hashes_do_not_depend_on_vector_instructions(shipped: Path, tmp_path: Path) -> None:
+    code = (
+        "import sys, pathlib; from harness.models import reference as r;"
+        "r.WEIGHTS = pathlib.Path(sys.argv[1]);"
+        "[r.materialise(name, pathlib.Path(sys.argv[2])) for name in sys.argv[3:]]"
+    )
+    ids = [name for name in EVERYWHERE if name.startswith("ref-2m")]
+    command = [sys.executable, "-W", "ignore", "-c", code, str(shipped), str(tmp_path / "c"), *ids]
+    # Names of old and new releases of NumPy; what a machine lacks is ignored.
+    less = "X86_V4 X86_V3 AVX512F AVX512_SKX AVX2 FMA3 ASIMDHP ASIMDDP"
+    environment = {**os.environ, "NPY_DISABLE_CPU_FEATURES": less}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
 
 
 def test_a_hash_that_does_not_match_names_file_and_both_hashes(shipped: Path, cache: Path) -> None:
