@@ -14,9 +14,8 @@ from harness.backends.base import Backend, Logits
 from harness.errors import BackendError, CapabilityError
 from harness.plan import Case, Job
 from harness.records import Record
-from harness.suites.tasks import load_task
+from harness.suites.tasks import item_at, load_task
 from harness.suites.tasks.base import Item, Language
-from harness.suites.tasks.draw import Draw
 
 
 def measure(case: Case, backend: Backend, job: Job) -> Iterator[Record]:
@@ -27,7 +26,7 @@ def measure(case: Case, backend: Backend, job: Job) -> Iterator[Record]:
     language: Language = "ko" if case.language == "ko" else "en"
     seed = bytes.fromhex(job.seed)
     for index in range(case.items):
-        item = task.generate(language, Draw(seed, f"{language}-{task.NAME}", index))
+        item = item_at(case.task, language, index, seed)
         record: Record = {
             "case": case.id,
             "kind": "item",
@@ -71,24 +70,24 @@ def log_likelihoods(backend: Backend, context: str, options: Sequence[str]) -> l
     """
     kept = context.rstrip(" ")
     options = [context[len(kept) :] + option for option in options]
-    paths = [backend.encode(kept + option) for option in options]
-    scored_from = len(backend.encode(kept)) if kept else 0
+    lead = [] if kept else [_start_id(backend)]
+    paths = [lead + backend.encode(kept + option) for option in options]
+    scored_from = len(backend.encode(kept)) if kept else 1
     # The last token of an option is only predicted, never evaluated.
     shared = min(_common_prefix(paths), min(len(path) for path in paths) - 1)
-    if shared < 1:
-        start = _start_id(backend)
-        paths = [[start, *path] for path in paths]
-        shared, scored_from = 1, scored_from + 1
     first = min(scored_from, shared)
     root = backend.root()
-    head = backend.extend(root, paths[0][:shared], range(first - 1, shared))
-    head_scores = _log_softmax(head)
+    # Nothing is shared when a merge reaches from the context's only token into an option.
+    head = backend.extend(root, paths[0][:shared], range(first - 1, shared)) if shared else None
+    head_scores = _log_softmax(head) if head is not None else None
     totals = []
     for path in paths:
-        total = sum(
-            float(head_scores[position - first, path[position]])
-            for position in range(max(scored_from, first), min(shared + 1, len(path)))
-        )
+        total = 0.0
+        if head_scores is not None:
+            total += sum(
+                float(head_scores[position - first, path[position]])
+                for position in range(scored_from, shared + 1)
+            )
         rest = path[shared:]
         if len(rest) > 1:
             child = backend.fork(root)
