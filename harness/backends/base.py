@@ -225,12 +225,32 @@ class Backend(ABC):
         """Refuse what would end an engine: no tokens, ids outside the vocabulary, overflow."""
         if not ids:
             raise BackendError("no tokens to evaluate", reason="empty_prompt")
-        if min(ids) < 0 or max(ids) >= self.vocabulary:
-            raise BackendError(
-                f"token ids must lie in 0..{self.vocabulary - 1}", reason="token_out_of_range"
-            )
+        self._check_range(ids)
         if self._position + len(ids) > self.context:
             raise BackendError(
                 f"{self._position + len(ids)} tokens exceed the context of {self.context}",
                 reason="context_exceeded",
             )
+
+    def _check_range(self, ids: Sequence[int]) -> None:
+        """Refuse ids that are not in the vocabulary: engines abort or wrap around."""
+        if ids and (min(ids) < 0 or max(ids) >= self.vocabulary):
+            raise BackendError(
+                f"token ids must lie in 0..{self.vocabulary - 1}", reason="token_out_of_range"
+            )
+
+
+def require_pinned(path: Path, options: BackendOptions) -> None:
+    """Refuse options that would leave threads or context to an engine's default.
+
+    Raises:
+        BackendError: the plan has not replaced a 0.
+    """
+    if options.threads < 1 or options.context < 1 or options.batch_tokens < 1:
+        raise BackendError(
+            f"threads={options.threads}, context={options.context}, "
+            f"batch_tokens={options.batch_tokens}: the plan must pin them",
+            where=str(path),
+            allowed="1 or more",
+            reason="options_not_pinned",
+        )

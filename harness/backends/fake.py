@@ -225,7 +225,7 @@ class FakeBackend(Backend):
         self._spend("prefill", evaluated, self._model.prefill_s_per_token * evaluated)
         return Step(self._greedy() if sample else -1, evaluated)
 
-    def _advance(self, ids: Sequence[int], sample: bool) -> Step:
+    def _advance(self, ids: Sequence[int], sample: bool) -> Step:  # noqa: FBT001  (the base's)
         self._check(ids)
         self._fault("step")
         self._begin()

@@ -23,13 +23,16 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from harness.backends.base import Backend, LoadReport, Logits, Step
+from harness.backends.base import Backend, LoadReport, Logits, Step, require_pinned
 from harness.backends.llama_library import LOG, identity, library, pointer_function
 from harness.errors import BackendError, CapabilityError
 from harness.spec import BackendOptions
 
 LOGICAL_BATCH = 2048
 """Most tokens in one `llama_decode`, as llama-bench has it; longer prompts are cut."""
+
+_PLAIN = (False, False)
+"""Neither add special tokens nor parse them; neither remove nor write them."""
 
 _KV_TYPES = {"f32": 0, "f16": 1}  # GGML_TYPE_F32, GGML_TYPE_F16
 
@@ -76,13 +79,7 @@ class LlamaCppBackend(Backend):
                 "a model is already loaded", where=str(path), reason="already_loaded"
             )
         _check_file(path)
-        if options.threads < 1 or options.context < 1:
-            raise BackendError(
-                f"threads={options.threads}, context={options.context}: both must be pinned",
-                where=str(path),
-                allowed="threads ≥ 1, context ≥ 1",
-                reason="options_not_pinned",
-            )
+        require_pinned(path, options)
         started = time.perf_counter()
         self._engine = library()
         imported = time.perf_counter()
@@ -219,9 +216,7 @@ class LlamaCppBackend(Backend):
         size = len(data) + 8
         while True:
             buffer = (ctypes.c_int32 * size)()
-            count = self._engine.llama_tokenize(
-                self._vocab, data, len(data), buffer, size, False, False
-            )
+            count = self._engine.llama_tokenize(self._vocab, data, len(data), buffer, size, *_PLAIN)
             if count >= 0:
                 return buffer[:count]
             size = -count
@@ -235,7 +230,7 @@ class LlamaCppBackend(Backend):
         while True:
             buffer = ctypes.create_string_buffer(size)
             count = self._engine.llama_detokenize(
-                self._vocab, tokens, len(ids), buffer, size, False, False
+                self._vocab, tokens, len(ids), buffer, size, *_PLAIN
             )
             if count >= 0:
                 return buffer.raw[:count].decode("utf-8", "replace")
@@ -257,7 +252,7 @@ class LlamaCppBackend(Backend):
         self._position += 1
         return Step(next_id, self._evaluated())
 
-    def _advance(self, ids: Sequence[int], sample: bool) -> Step:
+    def _advance(self, ids: Sequence[int], sample: bool) -> Step:  # noqa: FBT001  (the base's)
         last = len(ids) - 1
         for start in range(0, len(ids), self._batch_size):
             part = ids[start : start + self._batch_size]
@@ -351,12 +346,6 @@ class LlamaCppBackend(Backend):
     def _check(self, ids: Sequence[int]) -> None:
         self._require_model()
         super()._check(ids)
-
-    def _check_range(self, ids: Sequence[int]) -> None:
-        if ids and (min(ids) < 0 or max(ids) >= self._vocabulary):
-            raise BackendError(
-                f"token ids must lie in 0..{self._vocabulary - 1}", reason="token_out_of_range"
-            )
 
     def _require_model(self) -> None:
         if self._handle is None:
