@@ -1,0 +1,294 @@
+"""The metric registry, and the formulas that turn raw times into metrics.
+
+Every metric stands here once: id, unit (SI base), direction and how people read it.
+A sample that cannot be trusted is refused with a reason code; it never becomes a
+number. Pure: records in, floats out; standard library and numpy only.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple, TypeGuard
+
+import numpy as np
+import numpy.typing as npt
+
+from harness.errors import HarnessError
+
+Direction = Literal["higher", "lower"]
+Floats = npt.NDArray[np.float64]
+
+_NS = 1e9
+ITL_PERCENTILES = (50, 90, 95, 99)
+TAIL_SAMPLES = 100
+"""Percentiles above the median are reported from this many samples on."""
+_REPEAT_TOLERANCE = 0.9
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Metric:
+    """One metric.
+
+    Attributes:
+        id: name in records and scorecards; carries the unit.
+        unit: SI base unit as written in scorecards; `1` for a share.
+        direction: which values are better.
+        show: value → text for people.
+        definition: one line.
+    """
+
+    id: str
+    unit: str
+    direction: Direction
+    show: Callable[[float], str]
+    definition: str
+
+
+def show_seconds(value: float) -> str:
+    """`850 ms`, `1.25 s`: three significant digits, the unit that avoids leading zeros."""
+    if abs(value) >= 1:
+        return f"{_three(value)} s"
+    if abs(value) >= 1e-3:
+        return f"{_three(value * 1e3)} ms"
+    return f"{_three(value * 1e6)} µs"
+
+
+def show_bytes(value: float) -> str:
+    """Binary units, as operating systems show memory."""
+    for unit, size in (("GiB", 2**30), ("MiB", 2**20), ("KiB", 2**10)):
+        if abs(value) >= size:
+            return f"{_three(value / size)} {unit}"
+    return f"{value:.0f} B"
+
+
+def show_rate(value: float) -> str:
+    """Tokens a second."""
+    return f"{_three(value)} tok/s"
+
+
+def show_share(value: float) -> str:
+    """A share as a percentage with one decimal."""
+    return f"{100 * value:.1f} %"
+
+
+def show_ratio(value: float) -> str:
+    """A ratio to the reference; above 1 is better."""
+    return f"{_three(value)}x"
+
+
+def _three(value: float) -> str:
+    """Three significant digits without an exponent."""
+    if value == 0:
+        return "0"
+    decimals = max(0, 2 - math.floor(math.log10(abs(value))))
+    return f"{value:.{decimals}f}"
+
+
+def _metric(
+    name: str, unit: str, direction: Direction, show: Callable[[float], str], definition: str
+) -> Metric:
+    return Metric(id=name, unit=unit, direction=direction, show=show, definition=definition)
+
+
+_ALL = (
+    _metric("load_s", "s", "lower", show_seconds, "start of the process to ready for a request"),
+    _metric("tokenise_s", "s", "lower", show_seconds, "prompt text in memory to token ids ready"),
+    _metric("ttft_s", "s", "lower", show_seconds, "prompt in memory to first output token"),
+    _metric(
+        "prefill_tok_per_s",
+        "tok/s",
+        "higher",
+        show_rate,
+        "prompt tokens evaluated over the time from token ids to first output token",
+    ),
+    _metric(
+        "itl_s", "s", "lower", show_seconds, "time between output tokens: median, requests pooled"
+    ),
+    *(
+        _metric(
+            f"itl_s_p{q}",
+            "s",
+            "lower",
+            show_seconds,
+            f"time between output tokens: percentile {q}, requests pooled",
+        )
+        for q in ITL_PERCENTILES
+    ),
+    _metric(
+        "tpot_s", "s", "lower", show_seconds, "time per output token after the first, a request"
+    ),
+    _metric("decode_tok_per_s", "tok/s", "higher", show_rate, "1 / tpot_s of each request"),
+    _metric("end_to_end_s", "s", "lower", show_seconds, "prompt in memory to final text"),
+    _metric("kernel_pp_tok_per_s", "tok/s", "higher", show_rate, "prompt processing, kernel mode"),
+    _metric("kernel_tg_tok_per_s", "tok/s", "higher", show_rate, "token generation, kernel mode"),
+    _metric("peak_resident_bytes", "B", "lower", show_bytes, "peak resident memory of the worker"),
+    _metric(
+        "runtime_resident_bytes",
+        "B",
+        "lower",
+        show_bytes,
+        "peak of the same process before its engine is loaded; included in the peak",
+    ),
+    _metric("peak_anon_bytes", "B", "lower", show_bytes, "largest sample of private memory"),
+    _metric("peak_file_bytes", "B", "lower", show_bytes, "largest sample of file-backed memory"),
+    _metric("peak_shmem_bytes", "B", "lower", show_bytes, "largest sample of shared memory"),
+    _metric(
+        "accuracy", "1", "higher", show_share, "mean over tasks of (share right - c) / (1 - c)"
+    ),
+    _metric("accuracy_raw", "1", "higher", show_share, "mean over tasks of the share right"),
+    _metric("accuracy_ratio", "1", "higher", show_ratio, "accuracy over the reference's"),
+)
+METRICS: Mapping[str, Metric] = {metric.id: metric for metric in _ALL}
+
+
+class SampleRefusedError(HarnessError):
+    """A raw sample that must not become a number; `reason` says why."""
+
+    default_reason = "bad_sample"
+
+
+class RequestTimes(NamedTuple):
+    """Metrics of one request, in s and tok/s.
+
+    `tpot_s` and `decode_tok_per_s` are None for a single output token; `itl_s` then
+    is empty.
+    """
+
+    tokenise_s: float
+    ttft_s: float
+    prefill_tok_per_s: float
+    tpot_s: float | None
+    decode_tok_per_s: float | None
+    end_to_end_s: float
+    itl_s: Floats
+
+
+def request_times(
+    sample: Mapping[str, Any], *, submitted: int | None = None, outputs: int | None = None
+) -> RequestTimes:
+    """Metrics of a latency sample (measurement.md, section 1).
+
+    TTFT = t1 - t0; prefill = p / (t1 - tk); ITL = t_i - t_(i-1) for i = 2…n;
+    TPOT = (t_n - t_1) / (n - 1); decode = 1 / TPOT.
+
+    Args:
+        sample: `ids_ns`, `token_ns`, `end_ns`, `submitted`, `evaluated`; ns after t0.
+        submitted: prompt tokens that the case asks for; None = any.
+        outputs: output tokens that the case asks for; None = any.
+
+    Raises:
+        SampleRefusedError: `prompt_not_evaluated`, `wrong_workload` or `bad_times`.
+    """
+    asked = whole(sample, "submitted", least=1)
+    evaluated = whole(sample, "evaluated", least=0)
+    if evaluated != asked:
+        raise SampleRefusedError(
+            f"{evaluated} of {asked} prompt tokens were evaluated", reason="prompt_not_evaluated"
+        )
+    ids_ns = whole(sample, "ids_ns", least=0)
+    end_ns = whole(sample, "end_ns", least=1)
+    token_ns = _clock(sample.get("token_ns"))
+    n = token_ns.size
+    if submitted not in {None, asked} or outputs not in {None, n}:
+        raise SampleRefusedError(
+            f"{asked} prompt and {n} output tokens; the case asks for {submitted} and {outputs}",
+            reason="wrong_workload",
+        )
+    itl_ns = token_ns[1:] - token_ns[:-1]
+    first, last = int(token_ns[0]), int(token_ns[-1])
+    if first <= ids_ns or end_ns < last or (n > 1 and int(itl_ns.min()) <= 0):
+        raise SampleRefusedError("times do not grow", reason="bad_times")
+    span_s = (last - first) / _NS
+    return RequestTimes(
+        tokenise_s=ids_ns / _NS,
+        ttft_s=first / _NS,
+        prefill_tok_per_s=asked / ((first - ids_ns) / _NS),
+        tpot_s=span_s / (n - 1) if n > 1 else None,
+        decode_tok_per_s=(n - 1) / span_s if n > 1 else None,
+        end_to_end_s=end_ns / _NS,
+        itl_s=itl_ns / _NS,
+    )
+
+
+def load_s(sample: Mapping[str, Any]) -> float:
+    """Start of the process to ready, in s.
+
+    Raises:
+        SampleRefusedError: `bad_times`.
+    """
+    return whole(sample, "ready_ns", least=1) / _NS
+
+
+def kernel_tok_per_s(sample: Mapping[str, Any]) -> float:
+    """Tokens a second of one kernel pass, as llama-bench counts them.
+
+    Raises:
+        SampleRefusedError: `prompt_not_evaluated` or `bad_times`.
+    """
+    tokens = whole(sample, "tokens", least=1)
+    evaluated = sample.get("evaluated", tokens)
+    if evaluated != tokens:
+        raise SampleRefusedError(
+            f"{evaluated} of {tokens} tokens were evaluated", reason="prompt_not_evaluated"
+        )
+    return tokens / (whole(sample, "elapsed_ns", least=1) / _NS)
+
+
+def repeats_were_cached(sample: Mapping[str, Any]) -> bool:
+    """Whether a repeated prompt was answered from a cache.
+
+    An engine without a counter of evaluated tokens may answer a repeated prompt at most
+    10 % faster. Every repetition must be faster than the fastest new prompt by more than
+    that, so that noise on a prefill of a few ms does not accuse an honest engine; a real
+    cache hit is faster many times over.
+
+    Raises:
+        SampleRefusedError: `bad_times`.
+    """
+    new, repeated = sample.get("new_ns"), sample.get("repeated_ns")
+    if not _are_times(new) or not _are_times(repeated):
+        raise SampleRefusedError("no times of the repeated prompt", reason="bad_times")
+    return max(repeated) < _REPEAT_TOLERANCE * min(new)
+
+
+def percentile(values: Floats, q: float) -> float:
+    """Percentile with linear interpolation (Hyndman and Fan 1996, definition 7)."""
+    return float(np.percentile(values, q))
+
+
+def whole(sample: Mapping[str, Any], key: str, *, least: int) -> int:
+    """A field that must be an integer of at least `least`.
+
+    Raises:
+        SampleRefusedError: `bad_times`: missing, NaN, a float, negative, or 0 where
+            a duration must be positive.
+    """
+    value = sample.get(key)
+    if not isinstance(value, int) or isinstance(value, bool) or value < least:
+        raise SampleRefusedError(
+            f"{key} is {value!r}; it must be an integer of at least {least}", reason="bad_times"
+        )
+    return value
+
+
+def _are_times(values: Any) -> TypeGuard[list[int]]:
+    return (
+        isinstance(values, list)
+        and bool(values)
+        and all(isinstance(value, int) and value > 0 for value in values)
+    )
+
+
+def _clock(values: Any) -> npt.NDArray[np.int64]:
+    """Moments in ns as int64 `[n]`, n ≥ 1; floats (and so NaN) are refused."""
+    if isinstance(values, list) and values:
+        try:
+            moments = np.asarray(values)
+        except ValueError:
+            moments = np.empty(0)
+        # Signed integers; their width differs between platforms before numpy 2.
+        if moments.ndim == 1 and moments.dtype.kind == "i":
+            return moments.astype(np.int64)
+    raise SampleRefusedError("token_ns must be a list of integers", reason="bad_times")

@@ -1,0 +1,272 @@
+"""Records in, scorecard out: pure, deterministic, and blind to the order of records.
+
+records ─ observe ─▶ summaries ─ judge ─▶ scores and reasons ─ rank ─▶ scorecard (JSON)
+
+The steps live in `harness.scoring`; measurement.md, section 6, is what they follow.
+A scorecard holds nothing that the records do not: scoring again gives the same bytes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from harness.errors import RecordError
+from harness.metrics import METRICS
+from harness.scoring.accuracy import Draws, Task
+from harness.scoring.judge import Judged, Ratio, judge
+from harness.scoring.observe import Observed, observe
+from harness.scoring.rank import Ranking, pareto, rank
+from harness.scoring.rules import Rules, read_rules
+from harness.scoring.summary import Summary, summaries
+from harness.spec import canonical
+from harness.stats import Interval, round_all
+
+__all__ = ["LISTS", "SCHEMA", "dump", "scorecard"]
+
+SCHEMA = 1
+LISTS = ("real", "embedded", "synthetic")
+"""Ranked apart; see `Reference and lists` in the architecture."""
+FULL_PROCESSES = 10
+FULL_REQUESTS = 5
+
+Json = dict[str, Any]
+
+
+def scorecard(records: Sequence[Mapping[str, Any]]) -> Json:
+    """The scorecard of one run.
+
+    Args:
+        records: of `records.jsonl`, in any order; unknown types are ignored.
+
+    Returns:
+        JSON data whose floats have 6 significant digits.
+
+    Raises:
+        RecordError: no run record, several that differ, or an unusable profile.
+    """
+    run = _run_record(records)
+    rules = read_rules(run["profile"])
+    observed = observe(records, run["models"], rules)
+    environment = _environment(records)
+    verdict = _verdict(environment, rules, observed)
+    draws = Draws()
+    judged = judge(
+        observed,
+        [summaries(seen, rules, draws) for seen in observed],
+        rules,
+        memory_budget=run["device"].get("memory_budget_bytes"),
+        run_invalid=_why_invalid(verdict),
+    )
+    groups = [[entry for entry in judged if entry.list_name == name] for name in LISTS]
+    scored = [[entry for entry in group if entry.score is not None] for group in groups]
+    rankings = [rank(group, rules.weights) for group in scored]
+    fronts = [pareto(group, list(rules.weights)) for group in scored]
+    card = {
+        "schema": SCHEMA,
+        "kind": "scorecard",
+        "run": run["run"],
+        "profile": {name: run["profile"].get(name, "") for name in ("id", "version", "title")}
+        | {"sha256": rules.sha256, "note": run["profile"].get("note", "")},
+        "tier": _tier(rules, verdict),
+        "reference": rules.reference,
+        "harness": run.get("harness", ""),
+        "started_utc": run.get("started_utc", ""),
+        "device": run["device"],
+        "environment": {when: record["facts"] for when, record in environment.items()},
+        "verdict": verdict,
+        "attempt": run.get("attempt", {"number": 1, "of": 1}),
+        "weights": dict(rules.weights),
+        "entries": _sorted_entries(
+            _entry(entry, ranking)
+            for group, ranking in zip(groups, rankings, strict=True)
+            for entry in group
+        ),
+        "skipped": sorted(run.get("skipped", []), key=canonical),
+        "pareto": {
+            "front": [model for front in fronts for model in front.front],
+            "dominated": {m: by for front in fronts for m, by in front.dominated.items()},
+        },
+        "pairs": [pair._asdict() for ranking in rankings for pair in ranking.pairs],
+    }
+    rounded_card: Json = round_all(card)
+    return rounded_card
+
+
+def dump(card: Mapping[str, Any]) -> bytes:
+    """The bytes of `scorecard.json`: canonical JSON and a newline.
+
+    Raises:
+        ValueError: a NaN or an infinity is inside.
+    """
+    return canonical(round_all(dict(card))) + b"\n"
+
+
+def _run_record(records: Iterable[Mapping[str, Any]]) -> Mapping[str, Any]:
+    """The run record; a resumed run may have repeated it with a later start."""
+    found = sorted((r for r in records if r["type"] == "run"), key=_started)
+    if not found:
+        raise RecordError(
+            "no run record: this is not a whole record file",
+            hint="harness run",
+            reason="no_run_record",
+        )
+    first = found[0]
+    for name in ("run", "profile", "device", "models"):
+        if name not in first:
+            raise RecordError(f"the run record has no {name!r}", reason="bad_run_record")
+        if any(canonical(other.get(name)) != canonical(first[name]) for other in found):
+            raise RecordError(
+                f"records of different runs: their {name!r} differs",
+                hint="score one results folder at a time",
+                reason="several_runs",
+            )
+    return first
+
+
+def _started(run: Mapping[str, Any]) -> tuple[str, bytes]:
+    return str(run.get("started_utc", "")), canonical(run)
+
+
+def _environment(records: Iterable[Mapping[str, Any]]) -> dict[str, Json]:
+    """Facts and findings before and after the run, empty where not recorded."""
+    out: dict[str, Json] = {}
+    for when in ("before", "after"):
+        found = [r for r in records if r["type"] == "environment" and r.get("when") == when]
+        findings = {canonical(item): item for r in found for item in r.get("findings", ())}
+        facts: Json = max((r.get("facts", {}) for r in found), key=canonical, default={})
+        out[when] = {"facts": facts, "findings": [findings[key] for key in sorted(findings)]}
+    return out
+
+
+def _verdict(environment: Mapping[str, Json], rules: Rules, observed: Sequence[Observed]) -> Json:
+    """Whether the run counts. A tolerant profile turns everything into warnings."""
+    findings = {
+        canonical(finding): finding
+        for record in environment.values()
+        for finding in (*record["findings"], *_own_findings(rules, observed))
+    }
+    severities = {finding.get("severity") for finding in findings.values()}
+    if not rules.tolerates_unknown and severities & {"invalid", "unknown"}:
+        state = "invalid"
+    elif rules.tier != "verified":
+        state = "unverified"
+    else:
+        state = "warn" if severities else "valid"
+    return {"state": state, "findings": [findings[key] for key in sorted(findings)]}
+
+
+def _own_findings(rules: Rules, observed: Sequence[Observed]) -> list[Json]:
+    """What the samples themselves say about the run."""
+    out = []
+    processes, requests = rules.processes.get("latency", 1), rules.requests
+    if rules.latency and (processes < FULL_PROCESSES or requests < FULL_REQUESTS):
+        out.append(
+            {
+                "code": "few_repetitions",
+                "severity": "warn",
+                "detail": f"{processes} processes of {requests} requests a case; "
+                f"a full run has {FULL_PROCESSES} of {FULL_REQUESTS}",
+            }
+        )
+    out += [
+        {
+            "code": "output_varies",
+            "severity": "warn",
+            "detail": f"{seen.id}: the same request gave different outputs",
+        }
+        for seen in observed
+        if seen.deterministic is False
+    ]
+    return out
+
+
+def _why_invalid(verdict: Mapping[str, Any]) -> str:
+    if verdict["state"] != "invalid":
+        return ""
+    codes = sorted({f["code"] for f in verdict["findings"] if f["severity"] != "warn"})
+    return f"the run does not count: {', '.join(codes)}"
+
+
+def _tier(rules: Rules, verdict: Mapping[str, Any]) -> str:
+    """A virtual machine is never ranked beside laptops."""
+    virtual = any(finding["code"] == "virtual_machine" for finding in verdict["findings"])
+    return "ci" if virtual and rules.tier != "synthetic" else rules.tier
+
+
+def _sorted_entries(entries: Iterable[Json]) -> list[Json]:
+    """By rank, then score, then id; those without a score last."""
+    return sorted(
+        entries,
+        key=lambda e: (e["rank"] is None, e["rank"] or 0, -(e["score"] or 0), e["model"]),
+    )
+
+
+def _entry(entry: Judged, ranking: Ranking) -> Json:
+    model, reason = entry.observed.model, entry.reason
+    places = ranking.ranges.get(entry.id)
+    return {
+        "model": entry.id,
+        "list": entry.list_name,
+        **{name: model.get(name, "") for name in ("family", "format", "quantisation", "licence")},
+        "backend": entry.observed.engine.get("backend") or model.get("backend", ""),
+        "size_bytes": model.get("size_bytes", 0),
+        "rank": ranking.ranks.get(entry.id),
+        "rank_range": list(places) if places else None,
+        "score": entry.score,
+        "interval": _bounds(entry.interval),
+        "tied_with": ranking.tied.get(entry.id, []),
+        "reason": reason.code if reason else "",
+        "detail": reason.detail if reason else "",
+        "gates": [
+            {
+                "id": result.gate.id,
+                "passed": result.passed,
+                "value": result.value,
+                "limit": result.limit,
+                "reason": result.reason,
+            }
+            for result in entry.gates
+        ],
+        "ratios": {metric: _ratio(ratio) for metric, ratio in entry.ratios.items()},
+        "metrics": _estimates(entry.summaries.metrics),
+        "cases": {case: _estimates(found) for case, found in entry.summaries.cases.items()},
+        "tasks": {name: _task(task) for name, task in entry.summaries.tasks.items()},
+        "jobs": [job._asdict() for job in entry.observed.jobs],
+        "engine": dict(entry.observed.engine),
+        "deterministic": entry.observed.deterministic,
+    }
+
+
+def _estimates(found: Mapping[str, Summary]) -> Json:
+    return {metric: _estimate(metric, summary) for metric, summary in found.items()}
+
+
+def _estimate(metric: str, summary: Summary) -> Json:
+    lo, hi = summary.interval or (None, None)
+    unit = METRICS[metric].unit
+    out: Json = {"value": summary.value, "lo": lo, "hi": hi, "n": summary.n, "unit": unit}
+    return out | ({"outliers": summary.outliers} if summary.outliers else {})
+
+
+def _ratio(ratio: Ratio) -> Json:
+    lo, hi = ratio.interval or (None, None)
+    return {"value": ratio.value, "lo": lo, "hi": hi, "capped": ratio.capped}
+
+
+def _task(task: Task) -> Json:
+    return {
+        "value": task.value,
+        "lo": task.interval.lo,
+        "hi": task.interval.hi,
+        "n": task.n,
+        "chance": task.chance,
+        "adjusted": task.adjusted,
+        "unanswered": task.unanswered,
+        "at_chance": task.at_chance,
+        "levels": {level: found._asdict() for level, found in task.levels.items()},
+    }
+
+
+def _bounds(interval: Interval | None) -> list[float] | None:
+    return list(interval) if interval else None

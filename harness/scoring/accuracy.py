@@ -1,0 +1,195 @@
+"""Tasks, chance adjustment, and accuracy draws that are paired over templates.
+
+All models answer the same items, so every model's resample takes the same templates:
+the draws depend on the task alone, and differences between models keep only what
+models differ in.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from harness.metrics import Floats
+from harness.scoring.observe import Item
+from harness.stats import (
+    Interval,
+    mean_interval,
+    percentile_interval,
+    resampled_counts,
+    rounded,
+    stream,
+    wilson,
+)
+
+
+class Level(NamedTuple):
+    """Share right among the items of one difficulty."""
+
+    value: float
+    n: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Task:
+    """One task of one model.
+
+    Attributes:
+        value, interval: share right. chance: expected of a guesser.
+        adjusted, adjusted_interval: (share - chance) / (1 - chance).
+        unanswered: share of items without a readable answer.
+        draws, raw_draws: adjusted and plain share in each resample, `[B]`.
+    """
+
+    value: float
+    interval: Interval
+    n: int
+    chance: float
+    adjusted: float
+    adjusted_interval: Interval
+    unanswered: float
+    levels: Mapping[str, Level]
+    draws: Floats
+    raw_draws: Floats
+
+    @property
+    def at_chance(self) -> bool:
+        """The interval does not exclude a guesser."""
+        return rounded(self.adjusted_interval.lo) <= 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Accuracy:
+    """Macro means over tasks.
+
+    Attributes:
+        value, interval, draws: chance-adjusted.
+        raw, raw_interval: plain shares.
+    """
+
+    value: float
+    interval: Interval
+    draws: Floats
+    raw: float
+    raw_interval: Interval
+    n: int
+
+    @property
+    def at_chance(self) -> bool:
+        """The interval of the adjusted mean includes 0."""
+        return rounded(self.interval.lo) <= 0
+
+
+class Draws:
+    """Template counts of each resample, made once a task and template count."""
+
+    def __init__(self) -> None:
+        self._counts: dict[tuple[str, int], Floats] = {}
+
+    def counts(self, task: str, clusters: int) -> Floats:
+        """`[B, clusters]`, the same for every model."""
+        key = (task, clusters)
+        if key not in self._counts:
+            self._counts[key] = resampled_counts(stream("template", task), clusters)
+        return self._counts[key]
+
+
+def summarise_task(task: str, items: Sequence[Item], draws: Draws) -> Task:
+    """Shares, intervals and draws of one task with at least one item.
+
+    The interval is the wider of the template-clustered bootstrap and, at each end, the
+    Wilson interval: resampling alone would be sure of itself at 0 and at 100 %.
+    """
+    right, chance, n = _by_cluster(items)
+    counts = draws.counts(task, n.size)
+    drawn_n = counts @ n
+    raw_draws: Floats = (counts @ right) / drawn_n
+    drawn_chance = (counts @ chance) / drawn_n
+    total = len(items)
+    guess = math.fsum(item.chance for item in items) / total
+    correct = sum(item.correct for item in items)
+    value = correct / total
+    interval = _widest(percentile_interval(raw_draws, value), wilson(correct, total))
+    adjusted_draws: Floats = (raw_draws - drawn_chance) / (1 - drawn_chance)
+    adjusted = _adjust(value, guess)
+    return Task(
+        value=value,
+        interval=interval,
+        n=total,
+        chance=guess,
+        adjusted=adjusted,
+        adjusted_interval=_widest(
+            percentile_interval(adjusted_draws, adjusted),
+            Interval(_adjust(interval.lo, guess), _adjust(interval.hi, guess)),
+        ),
+        unanswered=sum(not item.answered for item in items) / total,
+        levels=_levels(items),
+        draws=adjusted_draws,
+        raw_draws=raw_draws,
+    )
+
+
+def summarise(tasks: Mapping[str, Task]) -> Accuracy:
+    """Macro means over at least one task."""
+    parts = [tasks[name] for name in sorted(tasks)]
+    values, raws = [part.adjusted for part in parts], [part.value for part in parts]
+    value, raw = math.fsum(values) / len(parts), math.fsum(raws) / len(parts)
+    draws: Floats = np.mean([part.draws for part in parts], axis=0)
+    raw_draws: Floats = np.mean([part.raw_draws for part in parts], axis=0)
+    return Accuracy(
+        value=value,
+        interval=_widest(
+            percentile_interval(draws, value),
+            mean_interval(values, [part.adjusted_interval for part in parts]),
+        ),
+        draws=draws,
+        raw=raw,
+        raw_interval=_widest(
+            percentile_interval(raw_draws, raw),
+            mean_interval(raws, [part.interval for part in parts]),
+        ),
+        n=sum(part.n for part in parts),
+    )
+
+
+def _by_cluster(items: Sequence[Item]) -> tuple[Floats, Floats, Floats]:
+    """Right answers, expected right guesses and items of each template, `[clusters]`.
+
+    With one template there is nothing to resample but the items.
+    """
+    templates = sorted({item.template for item in items})
+    if len(templates) > 1:
+        place = {template: i for i, template in enumerate(templates)}
+        cluster = [place[item.template] for item in items]
+    else:
+        cluster = list(range(len(items)))
+    size = max(cluster) + 1
+    right, chance, n = (
+        np.bincount(cluster, weights, size).astype(np.float64)
+        for weights in (
+            [item.correct for item in items],
+            [item.chance for item in items],
+            [1.0] * len(items),
+        )
+    )
+    return right, chance, n
+
+
+def _levels(items: Sequence[Item]) -> dict[str, Level]:
+    out = {}
+    for level in sorted({item.level for item in items}):
+        answers = [item.correct for item in items if item.level == level]
+        out[str(level)] = Level(sum(answers) / len(answers), len(answers))
+    return out
+
+
+def _adjust(share: float, chance: float) -> float:
+    return (share - chance) / (1 - chance)
+
+
+def _widest(first: Interval, second: Interval) -> Interval:
+    return Interval(min(first.lo, second.lo), max(first.hi, second.hi))

@@ -1,0 +1,353 @@
+"""Ratios to the reference, scores, gates, and the reason where there is no score.
+
+A model is scored only when all that its profile demands was measured; anything that
+is missing, refused or not better than guessing is a reason, never a number.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+import numpy as np
+
+from harness.metrics import METRICS, Floats
+from harness.scoring.observe import Item, Observed, Problem
+from harness.scoring.rules import ACCURACY_METRICS, LOAD_CASE, Rules, suite_of
+from harness.scoring.summary import Summaries, Summary
+from harness.spec import Gate
+from harness.stats import RESAMPLES, Interval, percentile_interval, rounded
+
+CAP = 2.0
+SCALE = 1000.0
+
+
+class Reason(NamedTuple):
+    """Why an entry has no score: a code and a sentence."""
+
+    code: str
+    detail: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ratio:
+    """One metric against the reference; above 1 is better.
+
+    Attributes:
+        value, interval: capped to [1/2, 2]; the interval is None where spread is unknown.
+        raw_lo: lower bound before capping, for gates.
+        log_draws: ln of the capped ratio in each resample, `[B]`.
+    """
+
+    value: float
+    interval: Interval | None
+    capped: bool
+    raw_lo: float | None
+    log_draws: Floats
+
+
+class GateResult(NamedTuple):
+    """A gate's outcome; `passed` is None where it is inconclusive."""
+
+    gate: Gate
+    passed: bool | None
+    value: float | None
+    limit: float | None
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Judged:
+    """One model with everything that is said about it.
+
+    Attributes:
+        score: unrounded; None with a reason.
+        log_draws: ln of score / 1000 in each resample, `[B]`.
+        resolved: its spread is known, so that it can be told from others.
+    """
+
+    observed: Observed
+    summaries: Summaries
+    ratios: Mapping[str, Ratio]
+    gates: tuple[GateResult, ...]
+    reason: Reason | None
+    score: float | None = None
+    interval: Interval | None = None
+    log_draws: Floats | None = None
+
+    @property
+    def id(self) -> str:
+        """The model's id."""
+        return self.observed.id
+
+    @property
+    def list_name(self) -> str:
+        """Real, embedded and synthetic models never share a ranked list."""
+        if "synthetic" in (self.observed.model.get("format"), self.source_kind):
+            return "synthetic"
+        return "embedded" if self.source_kind == "embedded" else "real"
+
+    @property
+    def source_kind(self) -> str:
+        """Where the artefact came from."""
+        return str(self.observed.model.get("source", {}).get("kind", ""))
+
+    @property
+    def resolved(self) -> bool:
+        """False when a rate or time rests on a single observation."""
+        return all(
+            ratio.interval is not None or metric.endswith("_bytes")
+            for metric, ratio in self.ratios.items()
+        )
+
+
+def judge(
+    observed: list[Observed],
+    measured: list[Summaries],
+    rules: Rules,
+    *,
+    memory_budget: float | None,
+    run_invalid: str,
+) -> list[Judged]:
+    """Judge all models of a run against its reference.
+
+    Args:
+        memory_budget: of the device, in bytes, for gates without a limit.
+        run_invalid: why the whole run does not count; empty = it does.
+    """
+    reference = next(
+        (
+            (seen, summary)
+            for seen, summary in zip(observed, measured, strict=True)
+            if seen.id == rules.reference
+        ),
+        None,
+    )
+    against = _reference_reason(reference, rules)
+    judged = []
+    for seen, summary in zip(observed, measured, strict=True):
+        ratios: dict[str, Ratio] = {}
+        if reference and against is None:
+            ratios = _ratios(summary, reference[1], rules)
+        gates = tuple(_gate(gate, summary, ratios, memory_budget) for gate in rules.gates)
+        reason = (
+            (Reason("run_invalid", run_invalid) if run_invalid else None)
+            or _own_reason(seen, summary, rules)
+            or against
+            or _different_items(seen, reference[0] if reference else seen, rules)
+            or _gate_reason(gates)
+        )
+        entry = Judged(observed=seen, summaries=summary, ratios=ratios, gates=gates, reason=reason)
+        judged.append(entry if reason else _scored(entry, rules))
+    return judged
+
+
+def _scored(entry: Judged, rules: Rules) -> Judged:
+    """S = 1000 exp(sum of w ln r), in log space (measurement.md, section 6)."""
+    if not rules.weights:
+        return replace(entry, reason=Reason("no_weights", "the profile weighs no metric"))
+    log_score = math.fsum(
+        weight * math.log(entry.ratios[metric].value) for metric, weight in rules.weights.items()
+    )
+    log_draws: Floats = np.sum(
+        [weight * entry.ratios[metric].log_draws for metric, weight in rules.weights.items()],
+        axis=0,
+    )
+    interval = percentile_interval(log_draws, log_score)
+    return replace(
+        entry,
+        score=SCALE * math.exp(log_score),
+        interval=Interval(SCALE * math.exp(interval.lo), SCALE * math.exp(interval.hi)),
+        log_draws=log_draws,
+    )
+
+
+def _ratios(summary: Summaries, reference: Summaries, rules: Rules) -> dict[str, Ratio]:
+    """Ratios of all weighted metrics that both sides have."""
+    out = {}
+    for metric in rules.weights:
+        mine, theirs = summary.metrics.get(metric), reference.metrics.get(metric)
+        if mine and theirs and mine.value > 0 and theirs.value > 0:
+            out[metric] = _ratio(metric, mine, theirs)
+    return out
+
+
+def _ratio(metric: str, mine: Summary, theirs: Summary) -> Ratio:
+    higher = METRICS[metric].direction == "higher"
+    better, worse = (mine, theirs) if higher else (theirs, mine)
+    value = better.value / worse.value
+    # The reference against itself is 1 in every resample.
+    draws = np.ones(1) if mine is theirs else _divided(_draws_of(better), _draws_of(worse))
+    draws = np.broadcast_to(draws, RESAMPLES)
+    capped: Floats = np.clip(draws, 1 / CAP, CAP)
+    known = mine.interval is not None and theirs.interval is not None
+    raw = percentile_interval(draws, value)
+    bounded = min(CAP, max(1 / CAP, value))
+    return Ratio(
+        value=bounded,
+        interval=percentile_interval(capped, bounded) if known else None,
+        capped=not 1 / CAP <= rounded(value) <= CAP,
+        raw_lo=raw.lo if known else None,
+        log_draws=np.log(capped),
+    )
+
+
+def _draws_of(summary: Summary) -> Floats:
+    return summary.draws if summary.draws is not None else np.array([summary.value])
+
+
+def _divided(better: Floats, worse: Floats) -> Floats:
+    """Draws of a ratio of two positive quantities.
+
+    Chance-adjusted accuracy can fall to 0 or below in a resample: then the ratio is
+    as bad, or against such a reference as good, as the caps allow.
+    """
+    better, worse = np.broadcast_arrays(better, worse)
+    out: Floats = np.full(better.shape, CAP * CAP)
+    np.divide(better, worse, out=out, where=worse > 0)
+    return np.where(better > 0, np.minimum(out, CAP * CAP), 1 / (CAP * CAP))
+
+
+def _reference_reason(reference: tuple[Observed, Summaries] | None, rules: Rules) -> Reason | None:
+    """Why nothing can be scored against the reference."""
+    if reference is None:
+        return Reason("no_reference", f"the reference {rules.reference} was not measured")
+    own = _own_reason(*reference, rules)
+    if own is None:
+        return None
+    if own.code == "at_chance":
+        return Reason(
+            "reference_at_chance",
+            f"the reference {rules.reference} is not better than guessing, so nothing can be "
+            "divided by its accuracy",
+        )
+    return Reason("no_reference", f"the reference {rules.reference} has no score: {own.detail}")
+
+
+def _own_reason(seen: Observed, summary: Summaries, rules: Rules) -> Reason | None:
+    """The first thing that keeps a model from being scored whatever the others did."""
+    suites = sorted({suite_of(metric) for metric in rules.weights})
+    if broken := next(_broken(seen, rules, suites), None):
+        return broken
+    for metric in rules.weights:
+        found = summary.metrics.get(metric)
+        if found is None:
+            return Reason("not_measured", f"{metric} was not measured")
+        if found.value <= 0 and metric not in ACCURACY_METRICS:
+            return Reason("not_positive", f"{metric} is {found.value:g}")
+    accuracy = summary.accuracy
+    if ACCURACY_METRICS & set(rules.weights) and accuracy and accuracy.at_chance:
+        return Reason(
+            "at_chance",
+            f"not better than guessing: the 95 % interval of accuracy {accuracy.value:.3f} "
+            f"reaches down to {accuracy.interval.lo:.3f}",
+        )
+    return None
+
+
+def _broken(seen: Observed, rules: Rules, suites: list[str]) -> Iterator[Reason]:
+    """Refused, missing and incomplete cases of the weighted suites, worst first."""
+    demanded = {
+        "latency": {*rules.latency, *([LOAD_CASE] if "load_s" in rules.weights else [])},
+        "memory": set(rules.memory),
+        "accuracy": set(rules.tasks),
+    }
+    wanted = set().union(*(demanded.get(suite, set()) for suite in suites))
+    refused = [problem for problem in seen.problems if problem.case in wanted]
+    for problem in sorted(refused, key=_severity):
+        yield Reason(problem.reason, f"{problem.case}: {problem.detail}")
+    for suite in suites:
+        for case in sorted(demanded.get(suite, set())):
+            have, want = _volume(seen, rules, suite, case)
+            if have < want:
+                yield _missing(seen, suite, case, have, want)
+
+
+def _severity(problem: Problem) -> tuple[bool, Problem]:
+    return problem.reason != "conflicting_samples", problem
+
+
+def _volume(seen: Observed, rules: Rules, suite: str, case: str) -> tuple[int, int]:
+    """Observations of a case that are there and that the profile demands."""
+    processes = rules.processes.get(suite, 1)
+    if suite == "accuracy":
+        return len(seen.items.get(case, ())), rules.items
+    if suite == "memory" or case == LOAD_CASE:
+        metric = "peak_resident_bytes" if suite == "memory" else "load_s"
+        series = seen.series.get((case, metric))
+        return (len(series.processes) if series else 0), processes
+    series = seen.series.get((case, "ttft_s"))
+    counts = [min(values.size, rules.requests) for values in series.processes] if series else []
+    # A process with more requests than asked does not stand in for a missing process.
+    return sum(sorted(counts)[-processes:]), processes * rules.requests
+
+
+def _missing(seen: Observed, suite: str, case: str, have: int, want: int) -> Reason:
+    failed = [job for job in seen.jobs if job.suite == suite and job.outcome != "ok"]
+    amount = f"{case}: {have} of {want} observations"
+    if failed:
+        job = failed[0]
+        end = f"{suite} process {job.process} ended {job.outcome}"
+        return Reason(
+            job.reason or job.outcome, f"{amount}; {end}{': ' if job.detail else ''}{job.detail}"
+        )
+    return Reason("incomplete_case" if have else "missing_case", amount)
+
+
+def _different_items(seen: Observed, reference: Observed, rules: Rules) -> Reason | None:
+    """Shares are comparable only over the very same items."""
+    if not ACCURACY_METRICS & set(rules.weights):
+        return None
+    for task in rules.tasks:
+        if _identity(seen.items[task]) != _identity(reference.items[task]):
+            return Reason("different_items", f"{task}: not the items that the reference answered")
+    return None
+
+
+def _identity(items: tuple[Item, ...]) -> list[tuple[int, str, int, float]]:
+    return [(item.number, item.template, item.level, item.chance) for item in items]
+
+
+def _gate(
+    gate: Gate, summary: Summaries, ratios: Mapping[str, Ratio], memory_budget: float | None
+) -> GateResult:
+    """A gate on rounded figures; what cannot be read fails, what is too little is open."""
+    limit = gate.limit if gate.limit is not None else memory_budget
+    value = _gate_value(gate, summary, ratios)
+    items = summary.accuracy.n if summary.accuracy else 0
+    if limit is None:
+        return GateResult(gate, None, value, None, "no_budget")
+    if value is None:
+        return GateResult(gate, passed=False, value=None, limit=limit, reason="not_measured")
+    if items < gate.min_items:
+        return GateResult(gate, None, value, limit, "too_few_items")
+    metric = METRICS.get(gate.metric)
+    higher = metric is None or metric.direction == "higher"
+    passed = rounded(value) >= rounded(limit) if higher else rounded(value) <= rounded(limit)
+    return GateResult(gate, passed, value, limit, "" if passed else "beyond_limit")
+
+
+def _gate_value(gate: Gate, summary: Summaries, ratios: Mapping[str, Ratio]) -> float | None:
+    if gate.metric == "accuracy_ratio":
+        # Non-inferiority: even the lower bound has to be good enough.
+        ratio = ratios.get("accuracy")
+        return ratio.raw_lo if ratio else None
+    source = summary.cases.get(gate.case, {}) if gate.case else summary.metrics
+    found = source.get(gate.metric)
+    return found.value if found else None
+
+
+def _gate_reason(gates: tuple[GateResult, ...]) -> Reason | None:
+    failed = [result for result in gates if result.passed is False and result.gate.required]
+    if not failed:
+        return None
+    result = failed[0]
+    if result.value is None:
+        return Reason("gate_failed", f"gate {result.gate.id}: {result.gate.metric} not measured")
+    return Reason(
+        "gate_failed",
+        f"gate {result.gate.id}: {result.gate.metric} is {rounded(result.value):g}, "
+        f"the limit is {result.limit:g}",
+    )

@@ -1,0 +1,162 @@
+"""Metrics of one model: value, 95 % interval and joint bootstrap draws.
+
+A case's value is the median over processes of each process's median, because the
+process is the independent unit; a model's value is the geometric mean over cases.
+All metrics of one suite take the same processes in a resample, so that what varies
+together in the machine varies together in the draws.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from harness.metrics import ITL_PERCENTILES, METRICS, TAIL_SAMPLES, Floats, percentile
+from harness.scoring.accuracy import Accuracy, Draws, Task, summarise, summarise_task
+from harness.scoring.observe import Observed, Series
+from harness.scoring.rules import LATENCY_METRICS, Rules
+from harness.stats import (
+    RESAMPLES,
+    Indices,
+    Interval,
+    hierarchical_medians,
+    outliers,
+    percentile_interval,
+    process_medians,
+    resample_units,
+    stream,
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Summary:
+    """One metric of one case or model.
+
+    Attributes:
+        interval: None where a single observation says nothing about spread.
+        n: observations. outliers: of them, far out but kept.
+        draws: value in each resample, `[B]`; None for metrics that are only shown.
+    """
+
+    value: float
+    interval: Interval | None
+    n: int
+    outliers: int = 0
+    draws: Floats | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Summaries:
+    """Everything that is computed about one model before it is judged."""
+
+    metrics: Mapping[str, Summary]
+    cases: Mapping[str, Mapping[str, Summary]]
+    tasks: Mapping[str, Task]
+    accuracy: Accuracy | None
+
+
+def summaries(observed: Observed, rules: Rules, draws: Draws) -> Summaries:
+    """All metrics of one model."""
+    resampler = _Resampler(observed.id, by_case=rules.by_case)
+    cases: dict[str, dict[str, Summary]] = {}
+    for (case, metric), series in observed.series.items():
+        cases.setdefault(case, {})[metric] = resampler.summarise(case, metric, series)
+        if metric == "itl_s":
+            cases[case] |= _percentiles(np.hstack(series.processes))
+    tasks = {
+        task: summarise_task(task, items, draws) for task, items in sorted(observed.items.items())
+    }
+    accuracy = summarise(tasks) if tasks else None
+    metrics = _over_cases(cases, observed)
+    if accuracy:
+        metrics["accuracy"] = Summary(
+            value=accuracy.value, interval=accuracy.interval, n=accuracy.n, draws=accuracy.draws
+        )
+        metrics["accuracy_raw"] = Summary(
+            value=accuracy.raw, interval=accuracy.raw_interval, n=accuracy.n
+        )
+    return Summaries(metrics=metrics, cases=cases, tasks=tasks, accuracy=accuracy)
+
+
+class _Resampler:
+    """Summarises series of one model; equal process counts share their draws."""
+
+    def __init__(self, model: str, *, by_case: bool) -> None:
+        self._model = model
+        self._by_case = by_case
+        self._drawn: dict[tuple[str, str, int], Indices] = {}
+
+    def summarise(self, case: str, metric: str, series: Series) -> Summary:
+        medians = np.array([float(np.median(values)) for values in series.processes])
+        value = float(np.median(medians))
+        n = series.n
+        if n == 1:
+            return Summary(value=value, interval=None, n=1, draws=np.full(RESAMPLES, value))
+        draws = self._draws(case, series, medians)
+        return Summary(
+            value=value,
+            interval=percentile_interval(draws, value),
+            n=n,
+            outliers=outliers(np.hstack(series.processes)) if metric in LATENCY_METRICS else 0,
+            draws=draws,
+        )
+
+    def _draws(self, case: str, series: Series, medians: Floats) -> Floats:
+        group = case if self._by_case else ""
+        if medians.size == 1:
+            # All metrics of a request share its draws.
+            seed = stream("request", self._model, series.suite, case)
+            return hierarchical_medians(series.processes, seed)
+        key = (series.suite, group, medians.size)
+        if key not in self._drawn:
+            seed = stream("process", self._model, series.suite, group)
+            self._drawn[key] = resample_units(seed, medians.size)
+        return process_medians(medians, self._drawn[key])
+
+
+def _percentiles(values: Floats) -> dict[str, Summary]:
+    """Pooled percentiles; those of the tail need 100 samples to mean anything."""
+    return {
+        f"itl_s_p{q}": Summary(value=percentile(values, q), interval=None, n=values.size)
+        for q in ITL_PERCENTILES
+        if q <= 50 or values.size >= TAIL_SAMPLES
+    }
+
+
+def _over_cases(
+    cases: Mapping[str, Mapping[str, Summary]], observed: Observed
+) -> dict[str, Summary]:
+    """Geometric mean of each metric over its cases; percentiles over all gaps pooled."""
+    by_metric: dict[str, list[Summary]] = {}
+    for case in sorted(cases):
+        for metric, summary in cases[case].items():
+            if not metric.startswith("itl_s_p"):
+                by_metric.setdefault(metric, []).append(summary)
+    out = {metric: _geometric(by_metric[metric]) for metric in METRICS if metric in by_metric}
+    gaps = [
+        values
+        for (_, metric), series in sorted(observed.series.items(), key=lambda pair: pair[0])
+        if metric == "itl_s"
+        for values in series.processes
+    ]
+    return out | (_percentiles(np.hstack(gaps)) if gaps else {})
+
+
+def _geometric(parts: Sequence[Summary]) -> Summary:
+    if len(parts) == 1 or min(part.value for part in parts) <= 0:
+        # A part of memory can be 0; such metrics come from a single case.
+        return parts[0]
+    value = math.exp(math.fsum(math.log(part.value) for part in parts) / len(parts))
+    stacked = np.log([part.draws for part in parts if part.draws is not None])
+    draws: Floats = np.exp(stacked.mean(axis=0))
+    known = all(part.interval is not None for part in parts)
+    return Summary(
+        value=value,
+        interval=percentile_interval(draws, value) if known else None,
+        n=sum(part.n for part in parts),
+        outliers=sum(part.outliers for part in parts),
+        draws=draws,
+    )

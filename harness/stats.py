@@ -1,0 +1,255 @@
+"""Robust summaries, resampling, intervals and multiple testing. Pure.
+
+Resampling draws from SplitMix64 used as a counter: draw i of a stream is a function of
+(key, i) alone, in 64-bit integers. The same records so give the same bytes on every
+platform and numpy version, and adding a model leaves the others' draws as they were.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Sequence
+from statistics import NormalDist
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+Floats = npt.NDArray[np.float64]
+Indices = npt.NDArray[np.int64]
+
+RESAMPLES = 2000
+CONFIDENCE = 0.95
+DIGITS = 6
+OUTLIER_MADS = 14.8
+
+_GAMMA = 0x9E3779B97F4A7C15
+_MIX_1 = 0xBF58476D1CE4E5B9
+_MIX_2 = 0x94D049BB133111EB
+_MASK_64 = (1 << 64) - 1
+_NORMAL = NormalDist()
+
+
+class Interval(NamedTuple):
+    """Lower and upper bound of a 95 % interval."""
+
+    lo: float
+    hi: float
+
+
+def rounded(value: float) -> float:
+    """To 6 significant digits: what thresholds see and scorecards say.
+
+    Raises:
+        ValueError: NaN or infinite.
+    """
+    if not math.isfinite(value):
+        raise ValueError(f"{value} is not a number that can be reported")
+    # Adding 0.0 turns -0.0 into 0.0, which would otherwise be written differently.
+    return float(f"{value:.{DIGITS}g}") + 0.0
+
+
+def median(values: Sequence[float] | Floats) -> float:
+    """Middle value; the mean of the two middle ones for an even count."""
+    return float(np.median(np.asarray(values, dtype=np.float64)))
+
+
+def mad(values: Sequence[float] | Floats) -> float:
+    """Median absolute deviation from the median, unscaled (Hampel 1974)."""
+    array = np.asarray(values, dtype=np.float64)
+    return float(np.median(np.abs(array - np.median(array))))
+
+
+def modified_z(values: Sequence[float] | Floats) -> Floats:
+    """(x - median) / MAD of each value; 14.8 are ten standard deviations of a normal.
+
+    After Iglewicz and Hoaglin (1993), in units of the unscaled MAD as hyperfine counts
+    them. With a MAD of 0, values off the median are infinitely far out.
+    """
+    array = np.asarray(values, dtype=np.float64)
+    deviation = array - np.median(array)
+    spread = float(np.median(np.abs(deviation)))
+    if spread == 0.0:
+        return np.where(deviation == 0.0, 0.0, np.copysign(np.inf, deviation))
+    return deviation / spread
+
+
+def outliers(values: Sequence[float] | Floats) -> int:
+    """How many values lie more than 14.8 MAD from the median; they are kept."""
+    return int(np.count_nonzero(np.abs(modified_z(values)) > OUTLIER_MADS))
+
+
+def stream(*key: object) -> int:
+    """64-bit seed of a named stream of draws: sha256 of the key's parts."""
+    text = "\x1f".join(str(part) for part in key)
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big")
+
+
+def random_words(seed: int, count: int) -> npt.NDArray[np.uint64]:
+    """The first `count` outputs of SplitMix64 (Steele, Lea and Flood 2014)."""
+    # Arrays, not scalars: numpy warns when a uint64 scalar wraps, and wrapping is meant.
+    state = np.arange(1, count + 1, dtype=np.uint64)
+    state *= np.uint64(_GAMMA)
+    state += np.array([seed & _MASK_64], dtype=np.uint64)
+    state ^= state >> np.uint64(30)
+    state *= np.uint64(_MIX_1)
+    state ^= state >> np.uint64(27)
+    state *= np.uint64(_MIX_2)
+    state ^= state >> np.uint64(31)
+    return state
+
+
+def random_below(seed: int, shape: tuple[int, ...], bound: int) -> Indices:
+    """Integers 0 … bound - 1 of the given shape (multiply and shift, Lemire 2019).
+
+    From the upper 32 bits; without rejection the bias is below bound / 2^32.
+    """
+    if not 0 < bound < 1 << 31:
+        raise ValueError(f"bound {bound} is outside 1 … 2^31 - 1")
+    words = random_words(seed, math.prod(shape)) >> np.uint64(32)
+    return ((words * np.uint64(bound)) >> np.uint64(32)).astype(np.int64).reshape(shape)
+
+
+def resample_units(seed: int, units: int, resamples: int = RESAMPLES) -> Indices:
+    """Indices `[resamples, m]` of a bootstrap over `units` independent units.
+
+    m = units, but 1 for two units: the bootstrap variance of a mean of two is half of
+    what it should be, and drawing units - 1 mends that (Rao and Wu 1988).
+    """
+    return random_below(seed, (resamples, 1 if units == 2 else units), units)
+
+
+def process_medians(values: Floats, drawn: Indices) -> Floats:
+    """Median of the drawn units in each resample: `[units]`, `[B, m]` → `[B]`."""
+    m = drawn.shape[1]
+    if m == 1:
+        return values[drawn[:, 0]]
+    # Sorting small ranks is several times faster than sorting the values themselves.
+    order = np.argsort(values, kind="stable")
+    rank = np.empty(values.size, dtype=np.uint16)
+    rank[order] = np.arange(values.size, dtype=np.uint16)
+    ranks = np.sort(rank[drawn], axis=1)
+    ascending = values[order]
+    middle: Floats = ascending[ranks[:, m // 2]]
+    return middle if m % 2 else (middle + ascending[ranks[:, m // 2 - 1]]) / 2
+
+
+def hierarchical_medians(
+    processes: Sequence[Floats], seed: int, resamples: int = RESAMPLES
+) -> Floats:
+    """Bootstrap of the median of process medians: processes, then requests in each.
+
+    Two-stage cluster bootstrap (Davison and Hinkley 1997, section 3.8). With a single
+    process only the requests are drawn: the spread between processes stays unknown.
+
+    Returns:
+        The statistic in each resample, `[resamples]`.
+    """
+    k = len(processes)
+    chosen = resample_units(stream(seed, "process"), k, resamples)
+    out = np.empty(chosen.shape)
+    for column in range(chosen.shape[1]):
+        for unit, values in enumerate(processes):
+            rows = np.flatnonzero(chosen[:, column] == unit)
+            if rows.size:
+                shape = (rows.size, values.size)
+                picks = random_below(stream(seed, "request", column, unit), shape, values.size)
+                out[rows, column] = np.median(values[picks], axis=1)
+    return np.median(out, axis=1)
+
+
+def resampled_counts(seed: int, clusters: int, resamples: int = RESAMPLES) -> Floats:
+    """How often each cluster is drawn in each resample, `[resamples, clusters]`.
+
+    clusters - 1 draws a resample: unbiased variance of a mean (Rao and Wu 1988), which
+    matters for the dozen templates of a task. One cluster is always drawn once.
+    """
+    draws = max(1, clusters - 1)
+    drawn = random_below(seed, (resamples, draws), clusters)
+    drawn += np.arange(resamples, dtype=np.int64)[:, None] * clusters
+    counts = np.bincount(drawn.ravel(), minlength=resamples * clusters)
+    return counts.reshape(resamples, clusters).astype(np.float64)
+
+
+def percentile_interval(draws: Floats, value: float) -> Interval:
+    """Percentile bootstrap interval (Efron 1979), widened to hold the estimate itself."""
+    tail = 100 * (1 - CONFIDENCE) / 2
+    lo, hi = np.percentile(draws, (tail, 100 - tail))
+    return Interval(min(float(lo), value), max(float(hi), value))
+
+
+def wilson(successes: float, n: int) -> Interval:
+    """95 % score interval of a proportion (Wilson 1927).
+
+    Raises:
+        ValueError: n < 1 or successes outside 0 … n.
+    """
+    if n < 1 or not 0 <= successes <= n:
+        raise ValueError(f"{successes} of {n} is not a proportion")
+    z = normal_quantile(1 - (1 - CONFIDENCE) / 2)
+    share = successes / n
+    centre = share + z * z / (2 * n)
+    half = z * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
+    scale = 1 + z * z / n
+    # Rounding error must not push a bound past a certain outcome.
+    return Interval(
+        0.0 if successes == 0 else max(0.0, (centre - half) / scale),
+        1.0 if successes == n else min(1.0, (centre + half) / scale),
+    )
+
+
+def mean_interval(values: Sequence[float], parts: Sequence[Interval]) -> Interval:
+    """Interval of a mean of independent estimates from theirs (MOVER, Zou and Donner 2008)."""
+    centre = math.fsum(values) / len(values)
+    pairs = list(zip(values, parts, strict=True))
+    below = math.sqrt(math.fsum((value - part.lo) ** 2 for value, part in pairs))
+    above = math.sqrt(math.fsum((part.hi - value) ** 2 for value, part in pairs))
+    return Interval(centre - below / len(values), centre + above / len(values))
+
+
+def normal_cdf(z: float) -> float:
+    """P(Z ≤ z) of the standard normal."""
+    return 0.5 * math.erfc(-z / math.sqrt(2))
+
+
+def normal_quantile(p: float) -> float:
+    """Inverse of `normal_cdf` (Wichura 1988, AS 241, in `statistics.NormalDist`)."""
+    return _NORMAL.inv_cdf(p)
+
+
+def two_sided_p(difference: float, standard_error: float) -> float:
+    """P of a difference at least this large under no difference.
+
+    Without any spread, equal is 1 and different is 0.
+    """
+    if difference == 0.0:
+        return 1.0
+    if standard_error == 0.0:
+        return 0.0
+    return math.erfc(abs(difference) / standard_error / math.sqrt(2))
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Adjusted p values, in the given order (Holm 1979, step-down Bonferroni)."""
+    adjusted = [1.0] * len(p_values)
+    largest = 0.0
+    for step, i in enumerate(sorted(range(len(p_values)), key=lambda i: p_values[i])):
+        largest = max(largest, min(1.0, (len(p_values) - step) * p_values[i]))
+        adjusted[i] = largest
+    return adjusted
+
+
+def round_all(value: Any) -> Any:
+    """JSON data with every float rounded to 6 significant digits.
+
+    Raises:
+        ValueError: a NaN or an infinity is inside.
+    """
+    if isinstance(value, float):
+        return rounded(value)
+    if isinstance(value, dict):
+        return {key: round_all(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [round_all(item) for item in value]
+    return value

@@ -1,0 +1,81 @@
+"""The run behind `golden/scorecard.json`: plausible small models on one laptop.
+
+`python -m tests.golden_run` writes the file again after a deliberate change.
+"""
+
+from pathlib import Path
+from typing import Any
+
+from harness.score import dump, scorecard
+from harness.spec import AccuracySuite, LatencySuite, MemorySuite, Protocol, Suites
+from tests.strategies import Candidate, gate, profile, records
+
+PATH = Path(__file__).parent / "golden" / "scorecard.json"
+
+PROFILE = profile(
+    reference="ref-4m.f16.gguf",
+    protocol=Protocol(
+        processes={"latency": 4, "memory": 1, "accuracy": 1},
+        requests=5,
+        warmup_max=5,
+        grouping="suite",
+        job_timeout_s=600.0,
+    ),
+    suites=Suites(
+        latency=LatencySuite(prompt_tokens=(64, 256), output_tokens=(32,)),
+        memory=MemorySuite(prompt_tokens=256, output_tokens=32),
+        accuracy=AccuracySuite(
+            tasks=("arith", "calendar", "josa", "pairs"), languages=("ko", "en"), items=100
+        ),
+    ),
+    gates=(gate(required=False), gate(id="ttft", metric="ttft_s", limit=3.0, required=False)),
+)
+
+CANDIDATES = [
+    Candidate(id="ref-4m.f16.gguf", skill=0.62, memory_mib=84, kind="embedded", noise=0.02),
+    Candidate(
+        id="ref-4m.q8_0.gguf", skill=0.62, speed=1.24, memory_mib=80, kind="embedded", seed=1
+    ),
+    Candidate(
+        id="ref-4m.q4_k_m.gguf", skill=0.57, speed=1.41, memory_mib=77, kind="embedded", seed=2
+    ),
+    Candidate(
+        id="ref-4m.int4.onnx",
+        skill=0.58,
+        speed=0.83,
+        memory_mib=142,
+        kind="embedded",
+        seed=3,
+        format="onnx",
+    ),
+    Candidate(id="ref-1m.f16.gguf", skill=0.44, speed=1.9, memory_mib=66, kind="embedded", seed=4),
+    Candidate(id="ref-1m.q8_0.gguf", skill=0.44, speed=2.3, memory_mib=65, kind="embedded", seed=5),
+    Candidate(id="ref-1m.q4_0.gguf", skill=0.02, speed=2.6, memory_mib=64, kind="embedded", seed=6),
+    Candidate(id="startup-a.q4_k_m.gguf", skill=0.83, speed=0.61, memory_mib=162, seed=7),
+    Candidate(id="startup-b.q4_k_m.gguf", skill=0.84, speed=0.58, memory_mib=166, seed=8),
+    Candidate(id="startup-c.q8_0.gguf", skill=0.9, seed=9, fails=(("memory", "out_of_memory"),)),
+]
+
+
+def golden_records() -> list[dict[str, Any]]:
+    """Records of the run, with one model that was skipped."""
+    run, *rest = records(CANDIDATES, PROFILE, budget=8 * 2**30)
+    skipped = {
+        "model": "startup-d.q4_k_m.gguf",
+        "reason": "not_pulled",
+        "detail": "its file is not on this machine",
+        "hint": "harness models pull startup-d.q4_k_m.gguf",
+    }
+    return [run | {"skipped": [skipped]}, *map(_odd, rest)]
+
+
+def _odd(record: dict[str, Any]) -> dict[str, Any]:
+    if record["type"] == "environment" and record["when"] == "before":
+        finding = {"code": "no_temperature", "severity": "unknown", "detail": "no sensor"}
+        return record | {"findings": [finding]}
+    return record
+
+
+if __name__ == "__main__":
+    PATH.parent.mkdir(exist_ok=True)
+    PATH.write_bytes(dump(scorecard(golden_records())))
