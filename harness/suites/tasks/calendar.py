@@ -16,7 +16,6 @@ from typing import Final, NamedTuple
 
 from harness.suites.tasks.base import Item, Language
 from harness.suites.tasks.draw import Draw
-from harness.suites.tasks.hangul import with_particle
 
 NAME: Final = "calendar"
 VERSION: Final = 1
@@ -32,6 +31,14 @@ _EN_MONTHS: Final = (
     *("September", "October", "November", "December"),
 )
 _LENGTHS: Final = (31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31)
+
+
+# Each Korean event ends in a consonant, so 은 is right for all of them.
+_EVENTS: Final = (
+    *(("시험", "exam"), ("소풍", "picnic"), ("공연", "concert"), ("결혼식", "wedding")),
+    *(("강연", "lecture"), ("상영", "show"), ("졸업식", "graduation"), ("면접", "interview")),
+    *(("수업", "class"), ("모임", "meeting"), ("촬영", "shoot"), ("훈련", "training")),
+)
 
 
 class Question(NamedTuple):
@@ -89,28 +96,27 @@ def _days_of(draw: Draw, level: int) -> int:
 
 def _weekday_after(draw: Draw, language: Language, level: int) -> Question:
     today, days = draw.below(7), _days_of(draw, level)
+    ko_event, en_event = draw.pick(_EVENTS)
     name = _day(language, today)
     text = (
-        f"오늘은 {name}입니다. {days}일 뒤는 무슨 요일입니까?"
+        f"오늘은 {name}이고 {ko_event}은 {days}일 뒤입니다. 무슨 요일입니까?"
         if language == "ko"
-        else f"Today is {name}. What day is it {days} day{'s'[: days > 1]} later?"
+        else f"Today is {name}. The {en_event} is in {days} day{'s'[: days > 1]}. What day is that?"
     )
-    return Question(
-        text, _weekday_steps(language, today, days, "+"), _day(language, today + days)
-    )
+    return Question(text, _weekday_steps(language, today, days, "+"), _day(language, today + days))
 
 
 def _weekday_before(draw: Draw, language: Language, level: int) -> Question:
     today, days = draw.below(7), _days_of(draw, level)
+    ko_event, en_event = draw.pick(_EVENTS)
     name = _day(language, today)
     text = (
-        f"오늘은 {name}입니다. {days}일 전은 무슨 요일이었습니까?"
+        f"오늘은 {name}입니다. {days}일 전 {ko_event}은 무슨 요일이었습니까?"
         if language == "ko"
-        else f"Today is {name}. What day was it {days} day{'s'[: days > 1]} ago?"
+        else f"Today is {name}. The {en_event} was {days} day{'s'[: days > 1]} ago. "
+        "What day was that?"
     )
-    return Question(
-        text, _weekday_steps(language, today, days, "-"), _day(language, today - days)
-    )
+    return Question(text, _weekday_steps(language, today, days, "-"), _day(language, today - days))
 
 
 _NEAR: Final = (
@@ -125,38 +131,28 @@ def _weekday_near(draw: Draw, language: Language, level: int) -> Question:
     del level
     today = draw.below(7)
     korean, english, shift = draw.pick(_NEAR)
+    ko_event, en_event = draw.pick(_EVENTS)
     name = _day(language, today)
     if language == "ko":
-        text = f"오늘이 {name}이면 {with_particle(korean, '은/는')} 무슨 요일입니까?"
+        end = ("있었습니다", "이었습니까") if shift < 0 else ("있습니다", "입니까")
+        text = f"오늘은 {name}입니다. {korean} {ko_event}이 {end[0]}. 무슨 요일{end[1]}?"
     else:
-        text = f"If today is {name}, what weekday is {english}?"
+        verb = "was" if shift < 0 else "is"
+        text = f"Today is {name}. The {en_event} {verb} {english}. What day {verb} that?"
     return Question(text, f"{_short(language, today)}{shift:+}", _day(language, today + shift))
-
-
-_EVENTS: Final = (
-    ("시험", "exam"),
-    ("소풍", "picnic"),
-    ("공연", "concert"),
-    ("결혼식", "wedding"),
-    ("여행", "trip"),
-    ("생일", "party"),
-)
 
 
 def _weekday_event(draw: Draw, language: Language, level: int) -> Question:
     today, days = draw.below(7), _days_of(draw, level)
     (ko_first, en_first), (ko_then, en_then) = draw.shuffled(_EVENTS)[:2]
     name = _day(language, today)
-    # Each event ends in a consonant, so 은 is right for all of them.
     text = (
         f"{ko_first}은 {name}이고 {ko_then}은 그 {days}일 뒤입니다. {ko_then}은 무슨 요일입니까?"
         if language == "ko"
         else f"The {en_first} is on {name}, the {en_then} {days} days later. "
         f"What day is the {en_then}?"
     )
-    return Question(
-        text, _weekday_steps(language, today, days, "+"), _day(language, today + days)
-    )
+    return Question(text, _weekday_steps(language, today, days, "+"), _day(language, today + days))
 
 
 def _weekday_date(draw: Draw, language: Language, level: int) -> Question:
@@ -182,10 +178,11 @@ def _month_after(draw: Draw, language: Language, level: int) -> Question:
     if total > 12:
         steps += f",{total}-12={total - 12}"
     name = _month(language, month)
+    ko_event, en_event = draw.pick(_EVENTS)
     text = (
-        f"{name}에서 {months}개월 뒤는 몇 월입니까?"
+        f"지금은 {name}이고 {ko_event}은 {months}개월 뒤입니다. 몇 월입니까?"
         if language == "ko"
-        else f"What month is {months} month{'s'[: months > 1]} after {name}?"
+        else f"The {en_event} is {months} month{'s'[: months > 1]} after {name}. What month?"
     )
     return Question(text, steps, _month(language, (total - 1) % 12 + 1))
 
@@ -270,12 +267,14 @@ def _clock_after(draw: Draw, language: Language, level: int) -> Question:
     """Whole hours, then minutes that may pass the hour, then more than an hour."""
     # No answer passes 12:59, where a 12-hour and a 24-hour clock part.
     hour = draw.between(1, (11, 11, 9)[level - 1])
+    ko_event, en_event = draw.pick(_EVENTS)
     if level == 1:
         hours = draw.between(1, 12 - hour)
         text = (
-            f"{hour}시에서 {hours}시간 뒤는 몇 시입니까?"
+            f"{ko_event}은 {hour}시에 시작해 {hours}시간 걸립니다. 몇 시에 끝납니까?"
             if language == "ko"
-            else f"What time is {hours} hour{'s'[: hours > 1]} after {hour}:00?"
+            else f"The {en_event} starts at {hour}:00 and takes {hours} "
+            f"hour{'s'[: hours > 1]}. When does it end?"
         )
         return Question(
             text, f"{hour}+{hours}={hour + hours}", _clock(language, (hour + hours) * 60)
@@ -299,12 +298,13 @@ def _clock_after(draw: Draw, language: Language, level: int) -> Question:
 
 def _duration(draw: Draw, language: Language, level: int) -> Question:
     hour = draw.between(1, 12)
+    ko_event, en_event = draw.pick(_EVENTS)
     if level == 1:
         hours = draw.between(1, 11)
         text = (
-            f"{hour}시부터 {hour + hours}시까지는 몇 시간입니까?"
+            f"{ko_event}은 {hour}시부터 {hour + hours}시까지입니다. 몇 시간입니까?"
             if language == "ko"
-            else f"How many hours are there from {hour}:00 to {hour + hours}:00?"
+            else f"The {en_event} is from {hour}:00 to {hour + hours}:00. How many hours?"
         )
         return Question(text, f"{hour + hours}-{hour}={hours}", str(hours))
     begin, end = draw.between(1, 11) * 5, draw.between(1, 11) * 5
@@ -324,15 +324,16 @@ def _duration(draw: Draw, language: Language, level: int) -> Question:
 
 
 def _weeks(draw: Draw, language: Language, level: int) -> Question:
-    weeks = draw.between(2, 9) if level == 1 else draw.between(2, 12)
+    weeks = draw.between(2, 12)
+    ko_event, en_event = draw.pick(_EVENTS)
     days = 0 if level == 1 else draw.between(1, 6)
     steps = f"{weeks}*7={weeks * 7}" + (f",{weeks * 7}+{days}={weeks * 7 + days}" if days else "")
     if language == "ko":
-        rest = f"와 {days}일은" if days else "는"
-        text = f"{weeks}주{rest} 모두 며칠입니까?"
+        rest = f"와 {days}일이" if days else "가"
+        text = f"{ko_event}까지 {weeks}주{rest} 남았습니다. 모두 며칠입니까?"
     else:
         rest = f" and {days} day{'s'[: days > 1]}" if days else ""
-        text = f"How many days are there in {weeks} weeks{rest}?"
+        text = f"The {en_event} is in {weeks} weeks{rest}. How many days?"
     return Question(text, steps, str(weeks * 7 + days))
 
 
