@@ -1,0 +1,305 @@
+"""Charts of a report as static SVG.
+
+View ─ plain rows ─▶ Altair specification ─▶ vl-convert ─▶ SVG text, inlined in the page
+
+The SVG holds no script, no link and no style attribute, so the page's content policy
+can forbid all three. Colours are a fixed palette that the style sheet maps to the
+light and the dark theme. Altair and vl-convert are imported only when a chart is
+drawn: they cost half a second and 33 GB of address space.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from harness.report.view import Row
+from harness.report.words import Lang, say
+
+INK = "#1b2430"
+MUTED = "#5b6675"
+GRID = "#dfe4ea"
+ACCENT = "#0b63c5"
+FAINT = "#9aa7b5"
+PAPER = "#ffffff"
+FONT = "system-ui, 'Noto Sans KR', 'Noto Sans CJK KR', 'Malgun Gothic', sans-serif"
+WIDTH = 620
+LABEL_PX = 6.3
+LONGEST_LABEL = 34
+MIB = 2**20
+
+
+class Point(NamedTuple):
+    """A model in the plane of speed and accuracy, in pixels from the top left."""
+
+    x: float
+    y: float
+    label: str
+
+
+class Place(NamedTuple):
+    """Where a label starts, and whether it stands so far off that it needs a line."""
+
+    x: float
+    y: float
+    far: bool
+
+
+def tradeoff(models: Sequence[Row], lang: Lang) -> str:
+    """Accuracy over decode rate with intervals and labels; empty without any model."""
+    rows = [row for row in models if _plane(row) is not None]
+    if not rows:
+        return ""
+    height = 380
+    xs = _domain([v for r in rows for v in _span(r, "decode_tok_per_s")], log=True)
+    ys = _domain([v for r in rows for v in _span(r, "accuracy")], log=False)
+    log = xs[1] / xs[0] > 6
+    if not log:
+        xs = (max(0.0, xs[0] - 0.06 * (xs[1] - xs[0])), xs[1])
+
+    def to_px(x: float) -> float:
+        low, high = (math.log(xs[0]), math.log(xs[1])) if log else xs
+        return ((math.log(x) if log else x) - low) / (high - low) * WIDTH
+
+    def from_px(px: float) -> float:
+        if log:
+            return float(math.exp(math.log(xs[0]) + px / WIDTH * math.log(xs[1] / xs[0])))
+        return xs[0] + px / WIDTH * (xs[1] - xs[0])
+
+    points = []
+    for row in rows:
+        x, y = _plane(row) or (0.0, 0.0)
+        points.append(Point(to_px(x), (ys[1] - y) / (ys[1] - ys[0]) * height, label(row.model)))
+    data = []
+    for row, point, place in zip(rows, points, place_labels(points, height), strict=True):
+        x_lo, x_hi = _span(row, "decode_tok_per_s")
+        y_lo, y_hi = _span(row, "accuracy")
+        x, y = _plane(row) or (0.0, 0.0)
+        data.append(
+            {
+                "x": x,
+                "y": y,
+                "x_lo": x_lo,
+                "x_hi": x_hi,
+                "y_lo": y_lo,
+                "y_hi": y_hi,
+                "label": point.label,
+                "front": row.on_front,
+                "label_x": from_px(place.x),
+                "label_y": ys[1] - place.y / height * (ys[1] - ys[0]),
+                "far": place.far,
+            }
+        )
+    return _tradeoff_svg(data, xs=xs, ys=ys, log=log, height=height, lang=lang)
+
+
+def _tradeoff_svg(
+    data: list[dict[str, Any]],
+    *,
+    xs: tuple[float, float],
+    ys: tuple[float, float],
+    log: bool,
+    height: int,
+    lang: Lang,
+) -> str:
+    import altair as alt
+
+    x_scale = alt.Scale(type="log" if log else "linear", domain=list(xs), nice=False, zero=False)
+    y_scale = alt.Scale(domain=list(ys), nice=False, zero=False)
+    x_title, y_title = say(lang, "axis.speed"), say(lang, "axis.accuracy")
+
+    def x(field: str) -> alt.X:
+        return alt.X(f"{field}:Q", scale=x_scale, title=x_title, axis=alt.Axis(tickCount=6))
+
+    def y(field: str) -> alt.Y:
+        return alt.Y(
+            f"{field}:Q", scale=y_scale, title=y_title, axis=alt.Axis(tickCount=6, format="%")
+        )
+
+    base = alt.Chart(alt.InlineData(values=data))
+    front = sorted((d for d in data if d["front"]), key=lambda d: d["x"])
+    frontier = alt.Chart(alt.InlineData(values=front))
+    colour = alt.condition("datum.front", alt.value(ACCENT), alt.value(FAINT))
+    fill = alt.condition("datum.front", alt.value(ACCENT), alt.value(PAPER))
+    layers = [
+        frontier.mark_line(color=ACCENT, strokeDash=[3, 4], opacity=0.55).encode(x("x"), y("y")),
+        base.transform_filter("datum.far")
+        .mark_rule(color=GRID)
+        .encode(x("x"), y("y"), x2="label_x:Q", y2="label_y:Q"),
+        base.mark_rule(strokeWidth=1.5).encode(x("x_lo"), y("y"), x2="x_hi:Q", color=colour),
+        base.mark_rule(strokeWidth=1.5).encode(x("x"), y("y_lo"), y2="y_hi:Q", color=colour),
+        base.mark_point(size=72, strokeWidth=2, opacity=1).encode(
+            x("x"), y("y"), stroke=colour, fill=fill
+        ),
+        base.mark_text(align="left", baseline="middle", fontSize=11.5, color=INK).encode(
+            x("label_x"), y("label_y"), text="label:N"
+        ),
+    ]
+    return _svg(alt.layer(*layers).properties(width=WIDTH, height=height))
+
+
+def scores(rows: Sequence[Row], lang: Lang) -> str:
+    """Scores with intervals beside the reference's 1000; empty where nobody is ranked."""
+    data: list[dict[str, Any]] = [
+        {
+            "model": f"{row.place}  {label(row.model)}",
+            "score": row.score.value,
+            "lo": row.score.value if row.score.lo is None else row.score.lo,
+            "hi": row.score.value if row.score.hi is None else row.score.hi,
+            "first": row.rank == 1,
+        }
+        for row in rows
+        if row.rank is not None and row.score.value is not None
+    ]
+    if not data:
+        return ""
+    import altair as alt
+
+    low, high = _domain([1000.0, *(d[k] for d in data for k in ("lo", "hi"))], log=False)
+    scale = alt.Scale(domain=[max(0.0, low), high], nice=False, zero=False)
+    x = alt.X("score:Q", scale=scale, title=say(lang, "axis.score"), axis=alt.Axis(tickCount=6))
+    y = alt.Y("model:N", sort=None, title=None, axis=_names_axis())
+    colour = alt.condition("datum.first", alt.value(ACCENT), alt.value(MUTED))
+    base = alt.Chart(alt.InlineData(values=data))
+    reference = alt.Chart(alt.InlineData(values=[{"score": 1000}]))
+    chart = alt.layer(
+        reference.mark_rule(color=MUTED, strokeDash=[4, 4]).encode(x),
+        base.mark_rule(strokeWidth=2.5).encode(
+            alt.X("lo:Q", scale=scale), y, x2="hi:Q", color=colour
+        ),
+        base.mark_point(size=85, opacity=1, strokeWidth=2).encode(x, y, fill=colour, stroke=colour),
+    )
+    return _svg(chart.properties(width=WIDTH - 150, height=alt.Step(30)))
+
+
+def memory(rows: Sequence[Row], lang: Lang) -> str:
+    """Peak memory as bars with the file's size as a tick; empty without a reading."""
+    data: list[dict[str, Any]] = []
+    for row in rows:
+        peak = row.metric("peak_resident_bytes")
+        if peak.value is not None:
+            data.append(
+                {
+                    "model": label(row.model),
+                    "peak": peak.value / MIB,
+                    "file": None if row.size_bytes is None else row.size_bytes / MIB,
+                    "text": f"{peak.value / MIB:,.0f}",
+                    "first": row.rank == 1,
+                }
+            )
+    if not data:
+        return ""
+    import altair as alt
+
+    data.sort(key=lambda d: d["peak"])
+    title = say(lang, "axis.memory")
+    y = alt.Y("model:N", sort=None, title=None, axis=_names_axis())
+    base = alt.Chart(alt.InlineData(values=data))
+    colour = alt.condition("datum.first", alt.value(ACCENT), alt.value(FAINT))
+    chart = alt.layer(
+        base.mark_bar(size=14).encode(
+            alt.X("peak:Q", title=title, axis=alt.Axis(tickCount=6)), y, color=colour
+        ),
+        base.mark_tick(size=20, thickness=2, color=INK).encode(alt.X("file:Q", title=title), y),
+        base.mark_text(align="left", dx=6, fontSize=11.5, color=INK).encode(
+            alt.X("peak:Q", title=title), y, text="text:N"
+        ),
+    )
+    return _svg(chart.properties(width=WIDTH - 150, height=alt.Step(28)))
+
+
+def place_labels(points: Sequence[Point], height: float) -> list[Place]:
+    """A place for each label that covers as few points and other labels as it can.
+
+    Greedy: each label takes the first free place of a widening ring of offsets, the
+    most crowded point first; where none is free, the one with the fewest collisions.
+    """
+    taken: list[tuple[float, float, float, float]] = [
+        (p.x - 7, p.y - 7, p.x + 7, p.y + 7) for p in points
+    ]
+    places: dict[int, Place] = {}
+    order = sorted(
+        range(len(points)),
+        key=lambda i: sum(math.dist(points[i][:2], p[:2]) < 60 for p in points),
+    )
+    for index in order:
+        point = points[index]
+        width = len(point.label) * LABEL_PX
+        best: tuple[float, Place, tuple[float, float, float, float]] | None = None
+        for step, (dx, dy) in enumerate(_offsets(width)):
+            x, y = point.x + dx, point.y + dy
+            box = (x - 2, y - 8, x + width + 2, y + 8)
+            outside = box[0] < 0 or box[2] > WIDTH or box[1] < 0 or box[3] > height
+            cost = sum(_overlap(box, other) for other in taken) + (4000 if outside else 0) + step
+            if best is None or cost < best[0]:
+                best = (cost, Place(x, y, abs(dy) > 20), box)
+        if best is not None:
+            places[index] = best[1]
+            taken.append(best[2])
+    return [places[i] for i in range(len(points))]
+
+
+def _offsets(width: float) -> list[tuple[float, float]]:
+    out: list[tuple[float, float]] = [(11, -10), (11, 11), (-11 - width, -10), (-11 - width, 11)]
+    for ring in (18, 34, 50, 66, 82, 98, 114):
+        for dy in (-ring, ring):
+            out += [(-width / 2, dy), (12, dy), (-12 - width, dy)]
+    return out
+
+
+def _overlap(a: tuple[float, float, float, float], b: tuple[float, float, float, float]) -> float:
+    return max(0.0, min(a[2], b[2]) - max(a[0], b[0])) * max(0.0, min(a[3], b[3]) - max(a[1], b[1]))
+
+
+def label(model: str) -> str:
+    """A model id short enough for a chart."""
+    return model if len(model) <= LONGEST_LABEL else f"{model[: LONGEST_LABEL - 1]}…"
+
+
+def _plane(row: Row) -> tuple[float, float] | None:
+    x, y = row.metric("decode_tok_per_s").value, row.metric("accuracy").value
+    return None if x is None or y is None or x <= 0 else (x, y)
+
+
+def _span(row: Row, metric: str) -> tuple[float, float]:
+    found = row.metric(metric)
+    middle = found.value or 0.0
+    lo = middle if found.lo is None else found.lo
+    hi = middle if found.hi is None else found.hi
+    return (max(lo, middle / 10), hi) if metric != "accuracy" else (lo, hi)
+
+
+def _domain(values: Sequence[float], *, log: bool) -> tuple[float, float]:
+    """The extent of the values with a margin: 6 % of the extent, 12 % of a log one."""
+    low, high = min(values), max(values)
+    if log:
+        margin = max((high / low) ** 0.12, 1.15)
+        return low / margin, high * margin
+    margin = max((high - low) * 0.08, abs(high) * 0.01, 1e-3)
+    return low - margin, high + margin
+
+
+def _names_axis() -> Any:
+    import altair as alt
+
+    return alt.Axis(grid=False, ticks=False, domain=False, labelLimit=260, labelPadding=10)
+
+
+def _svg(chart: Any) -> str:
+    import vl_convert
+
+    text = {"labelColor": MUTED, "titleColor": MUTED, "labelFontSize": 11.5}
+    configured = chart.configure(font=FONT, background="transparent", aria=False)
+    configured = configured.configure_view(stroke=None)
+    configured = configured.configure_axis(
+        gridColor=GRID,
+        domainColor=GRID,
+        tickColor=GRID,
+        titleFontSize=12,
+        titleFontWeight="normal",
+        titlePadding=10,
+        **text,
+    )
+    svg: str = vl_convert.vegalite_to_svg(configured.to_dict())
+    return svg

@@ -1,0 +1,192 @@
+"""report.html: one self-contained page in Korean and English.
+
+View ─▶ Jinja2 template (autoescape) + SVG charts + hashed style and script ─▶ one file
+
+The page opens from a file without a network. Its content policy allows exactly one
+style sheet and one script, by their hashes: whatever a model's name could smuggle in
+would neither run nor be fetched. Both languages are in the page; one is shown.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Mapping, Sequence
+from functools import partial
+from importlib import resources
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from harness.metrics import METRICS
+from harness.report import tables, words, write_text
+from harness.report import view as views
+from harness.report.view import Factor, Ranking, Row, View
+from harness.report.words import LANGS, Lang
+
+if TYPE_CHECKING:
+    from markupsafe import Markup
+
+RANKING_COLUMNS = ("accuracy", "ttft_s", "decode_tok_per_s", "peak_resident_bytes")
+CASE_COLUMNS = (
+    "ttft_s",
+    "prefill_tok_per_s",
+    "decode_tok_per_s",
+    "tpot_s",
+    "itl_s_p50",
+    "itl_s_p90",
+    "itl_s_p95",
+    "itl_s_p99",
+)
+HEAT_STEPS = 10
+EFFECT_STEPS = ((1.10, "up3"), (1.03, "up2"), (1.005, "up1"))
+
+
+class Charts(NamedTuple):
+    """The charts of one list as SVG, by language; empty text where there is none."""
+
+    tradeoff: Mapping[Lang, Markup]
+    scores: Mapping[Lang, Markup]
+    memory: Mapping[Lang, Markup]
+
+
+def render(scorecard: Mapping[str, Any], *, lang: Lang = "ko") -> str:
+    """The scorecard as an HTML page.
+
+    Args:
+        scorecard: contents of scorecard.json.
+        lang: language shown first; the page can switch to the other.
+
+    Raises:
+        RecordError: not a scorecard of a known schema.
+    """
+    import jinja2
+    from markupsafe import Markup
+
+    view = views.read(scorecard)
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("harness.report"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    style, script = _asset("report.css"), _asset("report.js")
+    return environment.get_template("report.html.j2").render(
+        view=view,
+        lang=lang,
+        policy=policy(style, script),
+        style=Markup(style),  # noqa: S704 - our own file, not a value of the scorecard
+        script=Markup(script),  # noqa: S704 - as above
+        words=words,
+        tables=tables,
+        metrics=METRICS,
+        both=both,
+        coded=coded,
+        sentence=sentence,
+        charts=charts,
+        heat=heat,
+        effect_class=effect_class,
+        main=words.main_ranking(view),
+        columns=RANKING_COLUMNS,
+        case_columns=partial(case_columns, view),
+        task_names=task_names,
+    )
+
+
+def write(scorecard: Mapping[str, Any], path: Path, *, lang: Lang = "ko") -> Path:
+    """Render to a file, which is replaced whole.
+
+    Raises:
+        RecordError: not a scorecard of a known schema.
+        HarnessError: the path cannot be written.
+    """
+    return write_text(path, render(scorecard, lang=lang))
+
+
+def policy(style: str, script: str) -> str:
+    """The content policy that allows this style sheet, this script and nothing else."""
+    return (
+        f"default-src 'none'; style-src '{_hash(style)}'; script-src '{_hash(script)}'; "
+        "img-src data:; base-uri 'none'; form-action 'none'"
+    )
+
+
+def both(key: str, **values: object) -> Markup:
+    """A string of the dictionary in both languages, its values escaped."""
+    return _pair({lang: words.say(lang, key, **values) for lang in LANGS})
+
+
+def coded(group: str, code: str) -> Markup:
+    """A translated code in both languages, or the code itself once."""
+    from markupsafe import escape
+
+    texts = {lang: words.word(lang, group, code) for lang in LANGS}
+    return escape(code) if texts["ko"] == texts["en"] == code else _pair(texts)
+
+
+def sentence(name: str, *values: Any) -> Markup:
+    """A sentence of `words` in both languages: `words.NAME(*values, lang)`."""
+    return _pair({lang: getattr(words, name)(*values, lang) for lang in LANGS})
+
+
+def _pair(texts: Mapping[Lang, str]) -> Markup:
+    from markupsafe import Markup
+
+    return Markup("").join(
+        Markup('<span class="{0}" lang="{0}">{1}</span>').format(lang, text)
+        for lang, text in texts.items()
+    )
+
+
+def charts(ranking: Ranking) -> Charts:
+    """Draw the charts of one list."""
+    from harness.report import charts as draw
+
+    return Charts(
+        tradeoff=_svgs(draw.tradeoff, ranking.rows),
+        scores=_svgs(draw.scores, ranking.ranked),
+        memory=_svgs(draw.memory, ranking.rows),
+    )
+
+
+def _svgs(draw: Any, rows: Sequence[Row]) -> dict[Lang, Markup]:
+    from markupsafe import Markup
+
+    # The SVG is vl-convert's own output: it escapes the labels it was given.
+    return {lang: Markup(draw(rows, lang)) for lang in LANGS}  # noqa: S704
+
+
+def heat(share: float | None) -> str:
+    """Class of a cell of the accuracy table, `h0` (guessing) to `h9` (perfect)."""
+    if share is None:
+        return ""
+    return f"h{min(HEAT_STEPS - 1, max(0, int(share * HEAT_STEPS)))}"
+
+
+def effect_class(factor: Factor) -> str:
+    """Class of a part of a score: how far it lifts or lowers the score."""
+    for least, name in EFFECT_STEPS:
+        if factor.effect >= least:
+            return name
+        if factor.effect <= 1 / least:
+            return name.replace("up", "down")
+    return "even"
+
+
+def case_columns(view: View) -> tuple[str, ...]:
+    """Metrics of the latency table that any case has."""
+    present = {m for row in view.rows for case in row.cases.values() for m in case}
+    return tuple(metric for metric in CASE_COLUMNS if metric in present)
+
+
+def task_names(rows: Sequence[Row]) -> tuple[str, ...]:
+    """Tasks of these rows in the order of their first appearance."""
+    return tuple(dict.fromkeys(task.id for row in rows for task in row.tasks))
+
+
+def _asset(name: str) -> str:
+    return resources.files("harness.report").joinpath(f"templates/{name}").read_text("utf-8")
+
+
+def _hash(code: str) -> str:
+    return f"sha256-{base64.b64encode(hashlib.sha256(code.encode()).digest()).decode()}"

@@ -1,0 +1,276 @@
+"""scorecard.md: the scorecard as GitHub-flavoured Markdown.
+
+Every value is escaped, so a model's name cannot open a link, a table cell, code or HTML.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from harness.report import tables, words, write_text
+from harness.report import view as views
+from harness.report.view import Ranking, Row, View
+from harness.report.words import DASH, Lang, say
+
+COLUMNS = (
+    "accuracy",
+    "ttft_s",
+    "prefill_tok_per_s",
+    "decode_tok_per_s",
+    "itl_s_p90",
+    "peak_resident_bytes",
+)
+CASE_COLUMNS = ("ttft_s", "prefill_tok_per_s", "decode_tok_per_s", "itl_s_p50", "itl_s_p90")
+_SPECIAL = re.compile(r"[\\`*\[\]<>|~#!&$@]|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])")
+_LINKS = re.compile(r"(?i)(:)(?=//)|(?<=www)(\.)")
+
+
+def escape(text: object) -> str:
+    """A value as inert Markdown, also inside a table cell.
+
+    Underscores inside a word stay, for they mean nothing there; `//` and `www.` are
+    broken because GitHub links bare addresses, and `@` because it mentions people.
+    """
+    inert = _SPECIAL.sub(lambda match: f"&#{ord(match.group())};", views.clean(text))
+    return _LINKS.sub(lambda match: f"&#{ord(match.group())};", inert)
+
+
+def render(scorecard: Mapping[str, Any], *, lang: Lang = "en") -> str:
+    """The scorecard as Markdown.
+
+    Args:
+        scorecard: contents of scorecard.json.
+        lang: language of headings and sentences.
+
+    Raises:
+        RecordError: not a scorecard of a known schema.
+    """
+    view = views.read(scorecard)
+    main = words.main_ranking(view)
+    lines = [
+        f"# {say(lang, 'title')}",
+        "",
+        f"**{escape(words.leader(main, lang))}**",
+        "",
+        f"> **{escape(words.word(lang, 'tier', view.tier))}** {_about_tier(view, lang)}".rstrip(),
+        "",
+        *_summary(view, main, lang),
+    ]
+    for ranking in view.rankings:
+        lines += _ranking(ranking, view, lang)
+    lines += [say(lang, "ties"), "", say(lang, "method.weights"), ""]
+    lines += _parts(view, lang) + _tasks(view, lang) + _cases(view, lang)
+    lines += _validity(view, lang) + _machine(view, lang) + _definitions(view, lang)
+    return "\n".join(lines).rstrip("\n") + "\n"
+
+
+def write(scorecard: Mapping[str, Any], path: Path, *, lang: Lang = "en") -> Path:
+    """Render to a file, which is replaced whole.
+
+    Raises:
+        RecordError: not a scorecard of a known schema.
+        HarnessError: the path cannot be written.
+    """
+    return write_text(path, render(scorecard, lang=lang))
+
+
+def _about_tier(view: View, lang: Lang) -> str:
+    known = words.word(lang, "tier.about", view.tier)
+    return "" if known == view.tier else known
+
+
+def _summary(view: View, main: Ranking | None, lang: Lang) -> list[str]:
+    lines = []
+    if main is not None and main.leaders:
+        first, case = main.leaders[0], words.why(main, view)
+        lines.append(f"- {say(lang, 'who')}: {_score(first, lang)}")
+        parts = [f"{words.phrase(f, lang)} ({words.percent(f.effect)})" for f in case.factors]
+        versus = say(lang, "why.versus", model=case.against) if parts else ""
+        why = f"{versus}: {', '.join(parts)}" if parts else say(lang, "why.reference")
+        lines.append(f"- {say(lang, 'why')}: {escape(why)}")
+    lines.append(f"- {say(lang, 'sure')}: {escape(words.significance(main, lang))}")
+    machine = [words.machine(view, lang), view.fact(*words.CPU_FACTS)]
+    lines.append(f"- {say(lang, 'where')}: {escape(' · '.join(m for m in machine if m))}")
+    profile = f"{view.profile.get('id', '')} v{view.profile.get('version', '')}"
+    lines += [
+        f"- {say(lang, 'profile')}: {escape(profile)} {escape(words.attempt(view, lang))}".rstrip(),
+        f"- {say(lang, 'run')}: {escape(view.run)}, {escape(words.moment(view.started_utc))}",
+        f"- {say(lang, 'tool')}: harness {escape(view.harness)}",
+        "",
+    ]
+    return lines
+
+
+def _score(row: Row, lang: Lang) -> str:
+    return escape(f"{row.model}, {words.score(row, lang)}")
+
+
+def _ranking(ranking: Ranking, view: View, lang: Lang) -> list[str]:
+    metrics = words.shown_metrics(ranking.rows, COLUMNS)
+    head = [say(lang, "rank"), say(lang, "model"), say(lang, "score"), say(lang, "interval")]
+    head += [words.word(lang, "metric", metric) for metric in metrics]
+    head += [say(lang, "size"), say(lang, "engine"), say(lang, "licence")]
+    body = []
+    for row in ranking.rows:
+        name = escape(row.model)
+        if row.model == view.reference:
+            name += f" ({say(lang, 'reference')})"
+        ranked = row.rank is not None
+        body.append(
+            [
+                row.place,
+                f"**{name}**" if row.rank == 1 else name,
+                words.number(row.score.value) if ranked else say(lang, "no_score"),
+                words.interval(row.score) if ranked else "",
+                *(words.value(metric, row.metric(metric).value) for metric in metrics),
+                words.size(row.size_bytes),
+                escape(row.backend),
+                escape(row.licence) or DASH,
+            ]
+        )
+    title = words.word(lang, "list", ranking.list_name)
+    lines = [f"## {say(lang, 'ranking')}: {escape(title)}", "", *table(head, body, left=(1,)), ""]
+    for row in ranking.unranked:
+        lines.append(f"- {escape(row.model)}: {escape(words.why_unranked(row, lang))}")
+    return lines + ([""] if ranking.unranked else [])
+
+
+def _parts(view: View, lang: Lang) -> list[str]:
+    rows = [row for row in view.rows if row.factors]
+    if not rows:
+        return []
+    metrics = list(view.weights)
+    head = [say(lang, "model")]
+    head += [
+        f"{words.word(lang, 'metric', m)} ({words.number(view.weights[m], 2)})" for m in metrics
+    ]
+    body = []
+    for row in rows:
+        by_metric = {factor.metric: factor for factor in row.factors}
+        cells = [escape(row.model)]
+        for metric in metrics:
+            factor = by_metric.get(metric)
+            if factor is None:
+                cells.append(DASH)
+                continue
+            mark = f" {say(lang, 'capped')}" if factor.capped else ""
+            cells.append(f"{factor.ratio:.2f} ({words.percent(factor.effect)}){mark}")
+        body.append(cells)
+    return [
+        f"## {say(lang, 'parts')}",
+        "",
+        say(lang, "parts.caption"),
+        "",
+        *table([escape(h) for h in head], body, left=(0,)),
+        "",
+    ]
+
+
+def _tasks(view: View, lang: Lang) -> list[str]:
+    names = list(dict.fromkeys(task.id for row in view.rows for task in row.tasks))
+    rows = [row for row in view.rows if row.tasks]
+    if not names:
+        return []
+    body = []
+    for row in rows:
+        by_task = {task.id: task for task in row.tasks}
+        cells = [escape(row.model), words.value("accuracy", row.metric("accuracy").value)]
+        for name in names:
+            task = by_task.get(name)
+            mark = f" ({say(lang, 'at_chance')})" if task and task.at_chance else ""
+            cells.append(words.value("accuracy", task.adjusted if task else None) + mark)
+        body.append(cells)
+    head = [say(lang, "model"), say(lang, "accuracy.overall"), *map(escape, names)]
+    return [
+        f"## {say(lang, 'accuracy')}",
+        "",
+        say(lang, "method.guess"),
+        "",
+        *table(head, body, left=(0,)),
+        "",
+    ]
+
+
+def _cases(view: View, lang: Lang) -> list[str]:
+    body = []
+    for row in view.rows:
+        for case, metrics in row.cases.items():
+            if any(metric in metrics for metric in CASE_COLUMNS):
+                body.append(
+                    [
+                        escape(row.model),
+                        escape(case),
+                        *(
+                            words.value(m, metrics[m].value if m in metrics else None)
+                            for m in CASE_COLUMNS
+                        ),
+                    ]
+                )
+    if not body:
+        return []
+    head = [say(lang, "model"), say(lang, "case")]
+    head += [words.word(lang, "metric", metric) for metric in CASE_COLUMNS]
+    return [f"## {say(lang, 'latency')}", "", *table(head, body, left=(0, 1)), ""]
+
+
+def _validity(view: View, lang: Lang) -> list[str]:
+    state = words.word(lang, "verdict", view.verdict)
+    lines = [f"## {say(lang, 'verdict')}: {escape(state)}", ""]
+    for finding in view.findings:
+        severity = words.word(lang, "severity", finding.severity)
+        lines.append(f"- {escape(f'{severity} {finding.code}: {finding.detail}')}")
+    if not view.findings:
+        lines.append(say(lang, "verdict.clean"))
+    lines.append("")
+    for plain in tables.validity(view)[1:]:
+        if plain.rows:
+            lines += _plain(plain, lang)
+    return lines
+
+
+def _plain(plain: tables.Plain, lang: Lang) -> list[str]:
+    head = [say(lang, key) for key in plain.heads]
+    body = [
+        [
+            escape(words.word(lang, cell.group, cell.text) if cell.group else cell.text)
+            for cell in row
+        ]
+        for row in plain.rows
+    ]
+    left = range(len(head))
+    return [f"## {say(lang, plain.title)}", "", *table(head, body, left=left), ""]
+
+
+def _machine(view: View, lang: Lang) -> list[str]:
+    lines = [f"## {say(lang, 'machine')}", ""]
+    engines = _plain(tables.engines(view), lang) if view.rows else []
+    if not view.facts:
+        return [*lines, say(lang, "machine.none"), "", *engines]
+    head = [say(lang, "fact"), say(lang, "before"), say(lang, "after")]
+    body = [
+        [
+            escape(fact.name),
+            escape(tables.fact(fact.name, fact.before)),
+            escape(tables.fact(fact.name, fact.after)) if fact.changed else "",
+        ]
+        for fact in view.facts
+    ]
+    return [*lines, *table(head, body, left=(0, 1, 2)), "", *engines]
+
+
+def _definitions(view: View, lang: Lang) -> list[str]:
+    lines = [f"## {say(lang, 'method')}", ""]
+    lines += [f"- {say(lang, f'method.{part}')}" for part in ("score", "rank", "guess")]
+    for metric in words.defined(view):
+        name = words.word(lang, "metric", metric)
+        lines.append(f"- {name} `{metric}`: {words.definition(metric, lang)}")
+    return [*lines, ""]
+
+
+def table(head: Sequence[str], body: Iterable[Sequence[str]], *, left: Sequence[int]) -> list[str]:
+    """A Markdown table of cells that are escaped already; columns not in `left` are numbers."""
+    rule = [":---" if index in left else "---:" for index in range(len(head))]
+    return [f"| {' | '.join(line)} |" for line in [head, rule, *body]]

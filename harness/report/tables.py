@@ -1,0 +1,123 @@
+"""The plain tables of a report: the same cells for Markdown and for the page."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from harness.metrics import show_bytes
+from harness.report import words
+from harness.report.view import Estimate, Row, View
+
+
+class Cell(NamedTuple):
+    """One cell: a code that `group` translates, or plain text where `group` is empty."""
+
+    text: str
+    group: str = ""
+
+
+class Plain(NamedTuple):
+    """A table of text.
+
+    Attributes:
+        title: key of its heading.
+        none: key of the sentence that stands for an empty one; empty = leave it out.
+        heads: keys of the column titles.
+    """
+
+    title: str
+    none: str
+    heads: tuple[str, ...]
+    rows: tuple[tuple[Cell, ...], ...]
+
+
+def validity(view: View) -> tuple[Plain, ...]:
+    """Findings, gates, jobs that did not end well and skipped models."""
+    return (
+        Plain(
+            "findings",
+            "verdict.clean",
+            ("severity", "code", "detail"),
+            tuple(
+                (Cell(f.severity, "severity"), Cell(f.code), Cell(f.detail)) for f in view.findings
+            ),
+        ),
+        Plain(
+            "gates",
+            "gates.none",
+            ("model", "gate", "outcome", "value", "limit", "reason"),
+            tuple(
+                (
+                    Cell(row.model),
+                    Cell(gate.id),
+                    Cell(words.outcome(gate), "gate"),
+                    Cell(words.value(gate.metric or gate.id, gate.value)),
+                    Cell(words.value(gate.metric or gate.id, gate.limit)),
+                    Cell(gate.reason, "reason"),
+                )
+                for row in view.rows
+                for gate in row.gates
+            ),
+        ),
+        Plain(
+            "jobs",
+            "jobs.none",
+            ("model", "suite", "process", "outcome", "reason", "detail"),
+            tuple(
+                (
+                    Cell(job.model),
+                    Cell(job.suite, "suite"),
+                    Cell(job.process),
+                    Cell(job.outcome, "outcome"),
+                    Cell(job.reason, "reason"),
+                    Cell(job.detail),
+                )
+                for job in view.problems
+            ),
+        ),
+        Plain(
+            "skipped",
+            "skipped.none",
+            ("model", "reason", "detail", "hint"),
+            tuple(
+                (Cell(s.model), Cell(s.reason, "reason"), Cell(s.detail), Cell(s.hint))
+                for s in view.skipped
+            ),
+        ),
+    )
+
+
+def engines(view: View) -> Plain:
+    """Which engine ran each model; models that share one stand in one row."""
+    groups: dict[tuple[str, str], list[str]] = {}
+    for row in view.rows:
+        detail = " · ".join(f"{name} {text}" for name, text in row.engine)
+        groups.setdefault((row.backend, detail), []).append(row.model)
+    return Plain(
+        "engines",
+        "",
+        ("engine", "detail", "model"),
+        tuple(
+            (Cell(backend), Cell(detail), Cell(", ".join(models)))
+            for (backend, detail), models in groups.items()
+        ),
+    )
+
+
+def latency_cases(row: Row, metrics: Sequence[str]) -> tuple[str, ...]:
+    """Cases of a model that hold any of these metrics."""
+    return tuple(case for case, found in row.cases.items() if any(m in found for m in metrics))
+
+
+def volume(case: Mapping[str, Estimate], metrics: Sequence[str]) -> str:
+    """Timed requests behind a case: the count of its first metric."""
+    counts = (case[m].n for m in metrics if m in case)
+    return next((str(count) for count in counts if count is not None), words.DASH)
+
+
+def fact(name: str, text: str) -> str:
+    """An observed fact for people: bytes in binary units, anything else as it is."""
+    if name.endswith("_bytes") and text.isdigit():
+        return f"{show_bytes(float(text))} ({text})"
+    return text

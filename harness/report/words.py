@@ -1,0 +1,243 @@
+"""The words of a report: strings in two languages, values as text, whole sentences.
+
+Both writers of text and the page take their wording from here, so that a tie or a
+winner is described in the same words everywhere.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime, timedelta, timezone
+from functools import cache
+from importlib import resources
+from typing import Literal, NamedTuple, cast
+
+from harness.metrics import METRICS, show_bytes, show_share
+from harness.report.view import Check, Estimate, Factor, Ranking, Row, View
+
+Lang = Literal["ko", "en"]
+LANGS: tuple[Lang, Lang] = ("ko", "en")
+DASH = "–"
+CPU_FACTS = ("cpu.model", "cpu.name", "cpu_model", "cpu")
+KEY_FACTS = (
+    CPU_FACTS,
+    ("memory.total_bytes", "memory_bytes", "ram_bytes"),
+    ("os.name", "os.pretty_name", "os", "platform"),
+    ("power.source", "power_source"),
+)
+KST = timezone(timedelta(hours=9), "KST")
+
+
+@cache
+def strings() -> Mapping[str, Mapping[str, str]]:
+    """The dictionary of strings: key → language → text."""
+    text = resources.files("harness.report").joinpath("templates/strings.json")
+    return cast("Mapping[str, Mapping[str, str]]", json.loads(text.read_text("utf-8")))
+
+
+def say(lang: Lang, key: str, **values: object) -> str:
+    """The string of a key in a language, with its values filled in."""
+    return strings()[key][lang].format(**values)
+
+
+def word(lang: Lang, group: str, code: str) -> str:
+    """A translated code such as a tier; the code itself where it has no translation."""
+    entry = strings().get(f"{group}.{code}")
+    return entry[lang] if entry else code
+
+
+def number(value: float | None, digits: int = 3) -> str:
+    """Significant digits without an exponent: `1410`, `0.0512`, `12.0`."""
+    if value is None:
+        return DASH
+    if value == 0:
+        return "0"
+    rounded = float(f"{value:.{digits}g}")
+    if abs(rounded) >= 10 ** (digits - 1):
+        return f"{rounded:.0f}"
+    text = f"{rounded:#.{digits}g}"
+    return f"{rounded:.6f}".rstrip("0") if "e" in text else text.rstrip(".")
+
+
+def value(metric: str, amount: float | None) -> str:
+    """A metric's value with its unit, as the registry shows it."""
+    if amount is None:
+        return DASH
+    known = METRICS.get(metric)
+    return known.show(amount) if known else number(amount)
+
+
+def size(amount: float | None) -> str:
+    """Bytes in binary units."""
+    return DASH if amount is None else show_bytes(amount)
+
+
+def interval(estimate: Estimate, text: Callable[[float | None], str] = number) -> str:
+    """`[1360, 1470]`, or nothing where no interval is known."""
+    if estimate.lo is None or estimate.hi is None:
+        return ""
+    return f"[{text(estimate.lo)}, {text(estimate.hi)}]"
+
+
+def percent(effect: float) -> str:
+    """A factor as a signed change: 1.076 → `+7.6 %`."""
+    return f"{(effect - 1) * 100:+.1f} %".replace("-", "−")
+
+
+def moment(started: str) -> str:
+    """A UTC time in ISO form as UTC and Korean time; any other text as it is."""
+    try:
+        utc = datetime.fromisoformat(started).astimezone(timezone.utc)  # noqa: UP017
+    except ValueError:
+        return started
+    return f"{utc:%Y-%m-%d %H:%M} UTC ({utc.astimezone(KST):%m-%d %H:%M} KST)"
+
+
+def names(rows: Sequence[Row], lang: Lang, most: int = 3) -> str:
+    """Model ids in a sentence, the first few of them."""
+    shown = ", ".join(row.model for row in rows[:most])
+    rest = len(rows) - most
+    return say(lang, "lead.more", models=shown, count=rest) if rest > 0 else shown
+
+
+def main_ranking(view: View) -> Ranking | None:
+    """The list that the headline speaks of: the first with a ranked model."""
+    return next((r for r in view.rankings if r.leaders), None)
+
+
+def leader(ranking: Ranking | None, lang: Lang) -> str:
+    """Who is first, in one line."""
+    if ranking is None or not ranking.leaders:
+        return say(lang, "lead.none")
+    key = "lead.one" if len(ranking.leaders) == 1 else "lead.joint"
+    return say(lang, key, models=names(ranking.leaders, lang))
+
+
+def score(row: Row, lang: Lang) -> str:
+    """A score with its interval, in words."""
+    bounds = interval(row.score)
+    if not bounds:
+        return say(lang, "score_alone", score=number(row.score.value))
+    return say(lang, "score_of", score=number(row.score.value), interval=bounds)
+
+
+def significance(ranking: Ranking | None, lang: Lang) -> str:
+    """Whether the lead is more than chance, in one sentence."""
+    if ranking is None or not ranking.leaders:
+        return say(lang, "sure.none")
+    if len(ranking.ranked) == 1:
+        return say(lang, "sure.alone")
+    if len(ranking.leaders) > 1:
+        return say(lang, "sure.no", count=len(ranking.leaders))
+    tied = ranking.leaders[0].tied_with
+    if tied:
+        return say(lang, "sure.partly", models=", ".join(tied[:3]))
+    return say(lang, "sure.yes")
+
+
+class Case(NamedTuple):
+    """Why the leader leads: its factors against another model; empty for none."""
+
+    against: str
+    factors: tuple[Factor, ...]
+
+
+def why(ranking: Ranking, view: View) -> Case:
+    """The leader's factors against the best model that it beats.
+
+    Where all ranked models share the lead they are against the reference. The product
+    of the effects is the ratio of the two scores.
+    """
+    first = ranking.leaders[0]
+    behind = [row for row in ranking.ranked if row.rank != 1]
+    if behind:
+        other = behind[0]
+        pairs = ((factor, other.factor(factor.metric)) for factor in first.factors)
+        factors = [_against(mine, theirs) for mine, theirs in pairs if theirs]
+        return Case(other.model, _by_influence(factors))
+    if first.model == view.reference:
+        return Case("", ())
+    return Case(view.reference, _by_influence(first.factors))
+
+
+def _against(mine: Factor, theirs: Factor) -> Factor:
+    ratio = mine.ratio / theirs.ratio
+    return replace(
+        mine,
+        ratio=ratio,
+        lo=None,
+        hi=None,
+        capped=mine.capped or theirs.capped,
+        effect=ratio**mine.weight,
+    )
+
+
+def _by_influence(factors: Sequence[Factor]) -> tuple[Factor, ...]:
+    return tuple(sorted(factors, key=lambda f: -abs(math.log(f.effect))))
+
+
+def phrase(factor: Factor, lang: Lang) -> str:
+    """`decode rate 1.9× better`."""
+    metric = word(lang, "metric", factor.metric)
+    if abs(factor.ratio - 1) < 0.005:
+        return say(lang, "why.same", metric=metric)
+    if factor.ratio > 1:
+        return say(lang, "why.better", metric=metric, ratio=f"{factor.ratio:.2f}")
+    return say(lang, "why.worse", metric=metric, ratio=f"{1 / factor.ratio:.2f}")
+
+
+def machine(view: View, lang: Lang) -> str:
+    """The declared device's name, or that it has none."""
+    return view.device.get("name") or view.device.get("id") or say(lang, "machine.unnamed")
+
+
+def attempt(view: View, lang: Lang) -> str:
+    """`run 3 of 7`, or nothing where the ledger says nothing."""
+    count, of = view.attempt
+    return say(lang, "attempt", number=count, of=of) if count and of else ""
+
+
+def shown_metrics(rows: Sequence[Row], wanted: Sequence[str]) -> tuple[str, ...]:
+    """Those of the wanted metrics that at least one row has."""
+    return tuple(m for m in wanted if any(row.metric(m).value is not None for row in rows))
+
+
+def why_unranked(row: Row, lang: Lang) -> str:
+    """Reason and detail of a model without a score."""
+    parts = (word(lang, "reason", row.reason), row.detail)
+    return ": ".join(part for part in parts if part) or say(lang, "no_score")
+
+
+def outcome(gate: Check) -> str:
+    """Key of the string for a gate's outcome."""
+    if gate.passed is None:
+        return "inconclusive"
+    return "passed" if gate.passed else "failed"
+
+
+def defined(view: View) -> list[str]:
+    """Registered metrics that this scorecard holds, in the registry's order."""
+    present = {m for row in view.rows for m in row.metrics}
+    present |= {m for row in view.rows for case in row.cases.values() for m in case}
+    return [metric for metric in METRICS if metric in present]
+
+
+def definition(metric: str, lang: Lang) -> str:
+    """A metric's meaning in one line; English is the registry's own."""
+    if lang == "en":
+        return METRICS[metric].definition
+    return say(lang, f"about.{metric}")
+
+
+def share(amount: float | None) -> str:
+    """A share of right answers."""
+    return DASH if amount is None else show_share(amount)
+
+
+def key_facts(view: View) -> list[str]:
+    """What one asks first of a machine: processor, memory, system, power."""
+    found = [view.fact(*names) for names in KEY_FACTS]
+    return [show_bytes(float(text)) if text.isdigit() else text for text in found if text]
