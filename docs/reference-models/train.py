@@ -71,6 +71,7 @@ class Norm(nn.Module):
         self.eps = eps
 
     def forward(self, x: Tensor) -> Tensor:
+        """Scale each vector to unit root mean square, then by the weight."""
         return F.rms_norm(x.float(), self.weight.shape, self.weight, self.eps)
 
 
@@ -88,6 +89,7 @@ class Attention(nn.Module):
         self.o_proj = nn.Linear(width, config.hidden_size, bias=False)
 
     def forward(self, x: Tensor, rotary: tuple[Tensor, Tensor], mask: Tensor) -> Tensor:
+        """Mix each document's positions; shapes as in `Llama.forward`."""
         rows, length, _ = x.shape
 
         def split(y: Tensor, heads: int) -> Tensor:
@@ -110,6 +112,7 @@ class FeedForward(nn.Module):
         self.down_proj = nn.Linear(config.intermediate_size, config.hidden_size, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Transform each position alone."""
         return self.down_proj(F.silu(self.gate_proj(x)) * self.up_proj(x))
 
 
@@ -124,6 +127,7 @@ class Layer(nn.Module):
         self.mlp = FeedForward(config)
 
     def forward(self, x: Tensor, rotary: tuple[Tensor, Tensor], mask: Tensor) -> Tensor:
+        """Add what attention, then the feed-forward, make of the stream."""
         x = x + self.self_attn(self.input_layernorm(x), rotary, mask)
         return x + self.mlp(self.post_attention_layernorm(x))
 
@@ -199,7 +203,10 @@ def encoded(tokenizer: Tokenizer) -> Iterator[tuple[list[int], list[int]]]:
         ids.append(END)
         learnt.append(True)
         if len(ids) <= ROW:
-            yield ids, [i if keep else -1 for i, keep in zip(ids[1:], learnt[1:], strict=True)] + [-1]
+            yield (
+                ids,
+                [i if keep else -1 for i, keep in zip(ids[1:], learnt[1:], strict=True)] + [-1],
+            )
 
 
 def batches(tokenizer: Tokenizer, rows: int) -> Iterator[Batch]:
@@ -249,7 +256,7 @@ def rate(step: int, steps: int) -> float:
     return min(1.0, (step + 1) / 40, (steps - step) / (0.6 * steps))
 
 
-def train(name: str, steps: int, rows: int, out: Path, decay: float, seed: int) -> None:
+def train(name: str, out: Path, *, steps: int, rows: int, decay: float, seed: int) -> None:
     """Train, writing the weights every 100 steps and the loss curve at the end."""
     torch.manual_seed(seed)
     tokenizer = Tokenizer.from_file(str(out / "tokenizer.json"))
@@ -411,7 +418,14 @@ def main() -> None:
     if given.evaluate:
         evaluate(given.name, given.per_level, given.out)
     else:
-        train(given.name, given.steps, given.rows, given.out, given.decay, given.seed)
+        train(
+            given.name,
+            given.out,
+            steps=given.steps,
+            rows=given.rows,
+            decay=given.decay,
+            seed=given.seed,
+        )
 
 
 if __name__ == "__main__":

@@ -36,17 +36,39 @@ class Template(NamedTuple):
 KO_TEMPLATES: Final = (
     Template("sum-bare", "+", "{a} 더하기 {b_topic} 얼마입니까?"),
     Template("sum-sign", "+", "{a}+{b_topic} 얼마입니까?"),
-    Template("sum-more", "+", "{thing_subject} {a}{unit} 있습니다. {b}{unit} 더 생기면 몇 {unit}입니까?"),
-    Template("sum-two", "+", "{who_topic} {thing_object} 어제 {a}{unit}, 오늘 {b}{unit} 샀습니다. 모두 몇 {unit}입니까?"),
+    Template(
+        "sum-more", "+", "{thing_subject} {a}{unit} 있습니다. {b}{unit} 더 생기면 몇 {unit}입니까?"
+    ),
+    Template(
+        "sum-two",
+        "+",
+        "{who_topic} {thing_object} 어제 {a}{unit}, 오늘 {b}{unit} 샀습니다. 모두 몇 {unit}입니까?",
+    ),
     Template("sum-points", "+", "{who_topic} {a}점에서 {b}점을 더 얻었습니다. 모두 몇 점입니까?"),
     Template("difference-bare", "-", "{a} 빼기 {b_topic} 얼마입니까?"),
     Template("difference-sign", "-", "{a}-{b_topic} 얼마입니까?"),
-    Template("difference-left", "-", "{thing_subject} {a}{unit} 있었는데 {b}{unit} 없어졌습니다. 몇 {unit} 남았습니까?"),
-    Template("difference-pages", "-", "{who_topic} {a}쪽짜리 책을 {b}쪽까지 읽었습니다. 몇 쪽 남았습니까?"),
+    Template(
+        "difference-left",
+        "-",
+        "{thing_subject} {a}{unit} 있었는데 {b}{unit} 없어졌습니다. 몇 {unit} 남았습니까?",
+    ),
+    Template(
+        "difference-pages",
+        "-",
+        "{who_topic} {a}쪽짜리 책을 {b}쪽까지 읽었습니다. 몇 쪽 남았습니까?",
+    ),
     Template("difference-score", "-", "청팀은 {a}점, 백팀은 {b}점입니다. 몇 점 차이입니까?"),
     Template("product-bare", "*", "{a} 곱하기 {b_topic} 얼마입니까?"),
-    Template("product-boxes", "*", "{thing_subject} 한 상자에 {a}{unit}씩 있습니다. {b}상자에는 몇 {unit} 있습니까?"),
-    Template("product-days", "*", "{who_topic} 하루에 {a}쪽씩 책을 읽습니다. {b}일 동안 몇 쪽을 읽습니까?"),
+    Template(
+        "product-boxes",
+        "*",
+        "{thing_subject} 한 상자에 {a}{unit}씩 있습니다. {b}상자에는 몇 {unit} 있습니까?",
+    ),
+    Template(
+        "product-days",
+        "*",
+        "{who_topic} 하루에 {a}쪽씩 책을 읽습니다. {b}일 동안 몇 쪽을 읽습니까?",
+    ),
 )
 EN_TEMPLATES: Final = (
     Template("sum-bare", "+", "What is {a} plus {b}?"),

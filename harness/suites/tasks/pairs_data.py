@@ -56,8 +56,18 @@ KO_SLOTS: Final = {
 
 _COUNTED: Final = (
     *(("책", "권", "을"), ("공책", "권", "을"), ("개", "마리", "를"), ("고양이", "마리", "를")),
-    *(("연필", "자루", "를"), ("볼펜", "자루", "를"), ("자동차", "대", "를"), ("자전거", "대", "를")),
-    *(("신발", "켤레", "를"), ("양말", "켤레", "를"), ("나무", "그루", "를"), ("장미", "송이", "를")),
+    *(
+        ("연필", "자루", "를"),
+        ("볼펜", "자루", "를"),
+        ("자동차", "대", "를"),
+        ("자전거", "대", "를"),
+    ),
+    *(
+        ("신발", "켤레", "를"),
+        ("양말", "켤레", "를"),
+        ("나무", "그루", "를"),
+        ("장미", "송이", "를"),
+    ),
     *(("사진", "장", "을"), ("외투", "벌", "을"), ("토끼", "마리", "를"), ("소설책", "권", "을")),
 )
 
@@ -165,10 +175,25 @@ KO_RULES: Final = (
             (
                 ("{topic} {food}을 {} 싶습니다.", "먹고", "{topic} {food}을 {} 않습니다.", "먹지"),
                 ("{topic} {book}을 {} 있습니다.", "읽고", "{topic} {book}을 {} 못합니다.", "읽지"),
-                ("{topic} {place}에 {} 싶습니다.", "가고", "{topic} {place}에 {} 않습니다.", "가지"),
+                (
+                    "{topic} {place}에 {} 싶습니다.",
+                    "가고",
+                    "{topic} {place}에 {} 않습니다.",
+                    "가지",
+                ),
                 ("{topic} {book}을 {} 합니다.", "읽어야", "{topic} {book}을 {} 있습니다.", "읽고"),
-                ("{topic} {book}을 {} 수 있습니다.", "읽을", "{topic} {book}을 {} 적이 있습니다.", "읽은"),
-                ("{topic} {food}을 {} 수 있습니다.", "먹을", "{topic} {food}을 {} 적이 있습니다.", "먹은"),
+                (
+                    "{topic} {book}을 {} 수 있습니다.",
+                    "읽을",
+                    "{topic} {book}을 {} 적이 있습니다.",
+                    "읽은",
+                ),
+                (
+                    "{topic} {food}을 {} 수 있습니다.",
+                    "먹을",
+                    "{topic} {food}을 {} 적이 있습니다.",
+                    "먹은",
+                ),
             )
         ),
     ),
@@ -177,9 +202,24 @@ KO_RULES: Final = (
         2,
         _swapped(
             (
-                ("{food}을 {} 전에 손을 씻었습니다.", "먹기", "{food}을 {} 후에 물을 마셨습니다.", "먹은"),
-                ("{book}을 {} 전에 불을 켰습니다.", "읽기", "{book}을 {} 후에 불을 껐습니다.", "읽은"),
-                ("{place}에 {} 전에 전화했습니다.", "가기", "{place}에 {} 후에 전화했습니다.", "간"),
+                (
+                    "{food}을 {} 전에 손을 씻었습니다.",
+                    "먹기",
+                    "{food}을 {} 후에 물을 마셨습니다.",
+                    "먹은",
+                ),
+                (
+                    "{book}을 {} 전에 불을 켰습니다.",
+                    "읽기",
+                    "{book}을 {} 후에 불을 껐습니다.",
+                    "읽은",
+                ),
+                (
+                    "{place}에 {} 전에 전화했습니다.",
+                    "가기",
+                    "{place}에 {} 후에 전화했습니다.",
+                    "간",
+                ),
                 ("잠을 {} 전에 이를 닦았습니다.", "자기", "잠을 {} 후에 운동했습니다.", "잔"),
                 ("문을 {} 전에 확인했습니다.", "닫기", "문을 {} 후에 확인했습니다.", "닫은"),
             )
@@ -190,10 +230,30 @@ KO_RULES: Final = (
         3,
         _swapped(
             (
-                ("{topic} {past} {place}에 {}.", "갔습니다", "{topic} {future} {place}에 {}.", "갈 것입니다"),
-                ("{who} {past} {food}을 {}.", "샀습니다", "{who} {future} {food}을 {}.", "살 것입니다"),
-                ("{topic} {past} 친구를 {}.", "만났습니다", "{topic} {future} 친구를 {}.", "만날 것입니다"),
-                ("{who} {past} {book}을 {}.", "읽었습니다", "{who} {future} {book}을 {}.", "읽을 것입니다"),
+                (
+                    "{topic} {past} {place}에 {}.",
+                    "갔습니다",
+                    "{topic} {future} {place}에 {}.",
+                    "갈 것입니다",
+                ),
+                (
+                    "{who} {past} {food}을 {}.",
+                    "샀습니다",
+                    "{who} {future} {food}을 {}.",
+                    "살 것입니다",
+                ),
+                (
+                    "{topic} {past} 친구를 {}.",
+                    "만났습니다",
+                    "{topic} {future} 친구를 {}.",
+                    "만날 것입니다",
+                ),
+                (
+                    "{who} {past} {book}을 {}.",
+                    "읽었습니다",
+                    "{who} {future} {book}을 {}.",
+                    "읽을 것입니다",
+                ),
             )
         ),
     ),
@@ -203,7 +263,12 @@ KO_RULES: Final = (
         _swapped(
             (
                 ("{past} {} 책이 재미있었습니다.", "읽은", "{future} {} 책을 골랐습니다.", "읽을"),
-                ("{past} {} 사람이 전화했습니다.", "만난", "{future} {} 사람이 전화했습니다.", "만날"),
+                (
+                    "{past} {} 사람이 전화했습니다.",
+                    "만난",
+                    "{future} {} 사람이 전화했습니다.",
+                    "만날",
+                ),
                 ("{past} {} 음식이 맛있었습니다.", "먹은", "{future} {} 음식을 샀습니다.", "먹을"),
                 ("{past} {} 옷을 찾았습니다.", "입은", "{future} {} 옷을 찾았습니다.", "입을"),
                 ("{past} {} 영화가 길었습니다.", "본", "{future} {} 영화를 골랐습니다.", "볼"),
@@ -215,11 +280,26 @@ KO_RULES: Final = (
         3,
         _swapped(
             (
-                ("{elder}께서 {place}에서 진지를 {}.", "드셨습니다", "{topic} {place}에서 밥을 {}.", "먹었습니다"),
+                (
+                    "{elder}께서 {place}에서 진지를 {}.",
+                    "드셨습니다",
+                    "{topic} {place}에서 밥을 {}.",
+                    "먹었습니다",
+                ),
                 ("{elder}께서 {place}에 {}.", "계십니다", "{topic} {place}에 {}.", "있습니다"),
-                ("{elder}께서 {past} {book}을 {}.", "읽으셨습니다", "저는 {past} {book}을 {}.", "읽었습니다"),
+                (
+                    "{elder}께서 {past} {book}을 {}.",
+                    "읽으셨습니다",
+                    "저는 {past} {book}을 {}.",
+                    "읽었습니다",
+                ),
                 ("{elder}께서 방에서 {}.", "주무십니다", "저는 방에서 {}.", "잡니다"),
-                ("{elder}께서 {past} {place}에 {}.", "가셨습니다", "저는 {past} {place}에 {}.", "갔습니다"),
+                (
+                    "{elder}께서 {past} {place}에 {}.",
+                    "가셨습니다",
+                    "저는 {past} {place}에 {}.",
+                    "갔습니다",
+                ),
             )
         ),
     ),
@@ -228,9 +308,24 @@ KO_RULES: Final = (
         3,
         _swapped(
             (
-                ("{topic} 아직 {place}에 {}.", "가지 않았습니다", "{topic} 벌써 {place}에 {}.", "갔습니다"),
-                ("{who} 아직 {food}을 {}.", "먹지 않았습니다", "{who} 벌써 {food}을 {}.", "먹었습니다"),
-                ("{topic} 아직 {book}을 {}.", "읽지 못했습니다", "{topic} 벌써 {book}을 {}.", "읽었습니다"),
+                (
+                    "{topic} 아직 {place}에 {}.",
+                    "가지 않았습니다",
+                    "{topic} 벌써 {place}에 {}.",
+                    "갔습니다",
+                ),
+                (
+                    "{who} 아직 {food}을 {}.",
+                    "먹지 않았습니다",
+                    "{who} 벌써 {food}을 {}.",
+                    "먹었습니다",
+                ),
+                (
+                    "{topic} 아직 {book}을 {}.",
+                    "읽지 못했습니다",
+                    "{topic} 벌써 {book}을 {}.",
+                    "읽었습니다",
+                ),
             )
         ),
     ),
@@ -239,10 +334,30 @@ KO_RULES: Final = (
         3,
         _swapped(
             (
-                ("{day}에 비가 {} 우산을 가져가세요.", "오니까", "{day}에 눈이 {} 미안합니다.", "와서"),
-                ("{place} 가는 길이 {} 일찍 가세요.", "막히니까", "{place} 가는 길이 {} 미안합니다.", "막혀서"),
-                ("{day}에는 시간이 {} 오늘 오세요.", "없으니까", "{day}에 시간이 {} 죄송합니다.", "없어서"),
-                ("{place} 안이 {} 창문을 엽시다.", "더우니까", "{place} 안이 {} 미안합니다.", "더워서"),
+                (
+                    "{day}에 비가 {} 우산을 가져가세요.",
+                    "오니까",
+                    "{day}에 눈이 {} 미안합니다.",
+                    "와서",
+                ),
+                (
+                    "{place} 가는 길이 {} 일찍 가세요.",
+                    "막히니까",
+                    "{place} 가는 길이 {} 미안합니다.",
+                    "막혀서",
+                ),
+                (
+                    "{day}에는 시간이 {} 오늘 오세요.",
+                    "없으니까",
+                    "{day}에 시간이 {} 죄송합니다.",
+                    "없어서",
+                ),
+                (
+                    "{place} 안이 {} 창문을 엽시다.",
+                    "더우니까",
+                    "{place} 안이 {} 미안합니다.",
+                    "더워서",
+                ),
                 ("{who} {} 조용히 하세요.", "자니까", "{day}에 늦게 {} 죄송합니다.", "자서"),
             )
         ),
@@ -316,8 +431,18 @@ EN_RULES: Final = (
             (
                 ("{name} can {} well.", "swim", "{name} {} well.", "swims"),
                 ("{name} will {} the {thing}.", "find", "{name} often {} the {thing}.", "finds"),
-                ("{name} must {} to the {place}.", "walk", "{name} always {} to the {place}.", "walks"),
-                ("The {one} should {} the {thing}.", "read", "The {one} never {} the {thing}.", "reads"),
+                (
+                    "{name} must {} to the {place}.",
+                    "walk",
+                    "{name} always {} to the {place}.",
+                    "walks",
+                ),
+                (
+                    "The {one} should {} the {thing}.",
+                    "read",
+                    "The {one} never {} the {thing}.",
+                    "reads",
+                ),
             )
         ),
     ),
@@ -338,8 +463,18 @@ EN_RULES: Final = (
         2,
         _swapped(
             (
-                ("{past} {name} {} to the {place}.", "went", "{future} {name} {} to the {place}.", "will go"),
-                ("{past} the {one} {} a {thing}.", "bought", "{future} the {one} {} a {thing}.", "will buy"),
+                (
+                    "{past} {name} {} to the {place}.",
+                    "went",
+                    "{future} {name} {} to the {place}.",
+                    "will go",
+                ),
+                (
+                    "{past} the {one} {} a {thing}.",
+                    "bought",
+                    "{future} the {one} {} a {thing}.",
+                    "will buy",
+                ),
                 ("{past} we {} the {thing}.", "saw", "{future} we {} the {thing}.", "will see"),
                 ("{past} it {} cold.", "was", "{future} it {} cold.", "will be"),
             )
@@ -351,9 +486,19 @@ EN_RULES: Final = (
         _swapped(
             (
                 ("{name} has {} the cake.", "eaten", "{past} {name} {} the cake.", "ate"),
-                ("The {one} has {} the {thing}.", "taken", "{past} the {one} {} the {thing}.", "took"),
+                (
+                    "The {one} has {} the {thing}.",
+                    "taken",
+                    "{past} the {one} {} the {thing}.",
+                    "took",
+                ),
                 ("{name} had {} a letter.", "written", "{past} {name} {} a letter.", "wrote"),
-                ("The {many} have {} the {place}.", "seen", "{past} the {many} {} the {place}.", "saw"),
+                (
+                    "The {many} have {} the {place}.",
+                    "seen",
+                    "{past} the {many} {} the {place}.",
+                    "saw",
+                ),
                 ("{name} has {} the window.", "broken", "{past} {name} {} the window.", "broke"),
             )
         ),
@@ -397,9 +542,15 @@ EN_RULES: Final = (
         3,
         _both(
             (
-                ("The {one} {link} the {things} {} tired.", "The {many} {link} the {thing} {} tired."),
+                (
+                    "The {one} {link} the {things} {} tired.",
+                    "The {many} {link} the {thing} {} tired.",
+                ),
                 ("The {thing} {link} the {many} {} new.", "The {things} {link} the {one} {} new."),
-                ("The {one} that the {many} saw {} kind.", "The {many} that the {one} saw {} kind."),
+                (
+                    "The {one} that the {many} saw {} kind.",
+                    "The {many} that the {one} saw {} kind.",
+                ),
             ),
             "is",
             "are",
@@ -412,7 +563,10 @@ EN_RULES: Final = (
             (
                 ("The king with the {many} saw {}.", "The queen with the {many} saw {}."),
                 ("My uncle near the {many} hurt {}.", "My aunt near the {many} hurt {}."),
-                ("The man that the {many} know likes {}.", "The woman that the {many} know likes {}."),
+                (
+                    "The man that the {many} know likes {}.",
+                    "The woman that the {many} know likes {}.",
+                ),
                 ("My brother often talks about {}.", "My sister often talks about {}."),
             ),
             "himself",
@@ -435,15 +589,16 @@ EN_RULES: Final = (
         "comparison",
         3,
         _both(
-            (
-                ("This {thing} is {} than that {adj} one.", "This {thing} is the {} of all."),
-            ),
+            (("This {thing} is {} than that {adj} one.", "This {thing} is the {} of all."),),
             "better",
             "best",
         )
         + _both(
             (
-                ("The {one} {link} the {thing} is {} than {name}.", "The {one} {link} the {thing} is the {} here."),
+                (
+                    "The {one} {link} the {thing} is {} than {name}.",
+                    "The {one} {link} the {thing} is the {} here.",
+                ),
                 ("{name} is {} than the {one}.", "{name} is the {} of the {many}."),
             ),
             "taller",

@@ -109,7 +109,15 @@ EN_CONSONANT_SOUNDS: Final = (
     *("European city", "euro", "one-way street", "one-eyed cat", "UFO", "USB cable", "UK coin"),
     *("eulogy", "utensil", "unit", "universe", "once-great team", "7-page book", "10-page book"),
     *("1-page letter", "12-page book", "70-page book", "utility", "united team", "ewe"),
-    *("user", "unicorn", "one-man show", "7-year-old boy", "10-year-old girl", "hotel", "honey jar"),
+    *(
+        "user",
+        "unicorn",
+        "one-man show",
+        "7-year-old boy",
+        "10-year-old girl",
+        "hotel",
+        "honey jar",
+    ),
     *("hospital", "PDF file"),
 )
 """Phrases that begin with a consonant sound; most begin with a vowel letter or a digit."""
