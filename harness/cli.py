@@ -84,7 +84,7 @@ def run(
     lang: str,
     as_json: bool,
 ) -> None:
-    """Measure models and write a ranked scorecard.
+    r"""Measure models and write a ranked scorecard.
 
     \b
     harness run                          the default set, in a few minutes
@@ -157,14 +157,37 @@ def report(*, run_folder: str, results: Path, lang: str, as_json: bool) -> None:
 
 @cli.command()
 @click.argument("path", metavar="FILE")
-@click.option("-p", "prompt", type=click.IntRange(0, 1 << 17), default=512, show_default=True,
-              help="Prompt tokens; 0 leaves prompt processing out.")
-@click.option("-n", "output", type=click.IntRange(0, 1 << 17), default=128, show_default=True,
-              help="Output tokens; 0 leaves token generation out.")
-@click.option("-r", "repetitions", type=click.IntRange(1, 1000), default=5, show_default=True,
-              help="Timed repetitions.")
-@click.option("-t", "threads", type=click.IntRange(0, 1024), default=0,
-              help="Threads [default: the physical cores].")
+@click.option(
+    "-p",
+    "prompt",
+    type=click.IntRange(0, 1 << 17),
+    default=512,
+    show_default=True,
+    help="Prompt tokens; 0 leaves prompt processing out.",
+)
+@click.option(
+    "-n",
+    "output",
+    type=click.IntRange(0, 1 << 17),
+    default=128,
+    show_default=True,
+    help="Output tokens; 0 leaves token generation out.",
+)
+@click.option(
+    "-r",
+    "repetitions",
+    type=click.IntRange(1, 1000),
+    default=5,
+    show_default=True,
+    help="Timed repetitions.",
+)
+@click.option(
+    "-t",
+    "threads",
+    type=click.IntRange(0, 1024),
+    default=0,
+    help="Threads [default: the physical cores].",
+)
 @_as_json
 def bench(
     *, path: str, prompt: int, output: int, repetitions: int, threads: int, as_json: bool

@@ -107,7 +107,9 @@ def prepare(
             hint="rename one, or give them ids in models.yaml",
             reason="duplicate_model",
         )
-    found, skipped = _locate(unique.values(), base, required={model.id for model in wanted} if models else set())
+    found, skipped = _locate(
+        unique.values(), base, required={model.id for model in wanted} if models else set()
+    )
     return planning.build(
         chosen_profile,
         chosen_device,
@@ -227,9 +229,7 @@ def bench(
     with tempfile.TemporaryDirectory(prefix="harness-bench-") as temporary:
         folder = Path(temporary)
         journal = JournalWriter(folder / "records.jsonl")
-        outcome = next(
-            execute((job,), _targets([model.backend_name]), folder / "parts", journal)
-        )
+        outcome = next(execute((job,), _targets([model.backend_name]), folder / "parts", journal))
         journal.close()
         records = read(folder / "records.jsonl").records
     if outcome.state != "ok":
@@ -370,7 +370,11 @@ def _run_record(plan: Plan, folder: Path) -> Record:
         "profile": to_json(plan.profile),
         "device": to_json(plan.device),
         "models": [
-            {**to_json(found.model), "sha256": to_json(found.sha256), "size_bytes": found.size_bytes}
+            {
+                **to_json(found.model),
+                "sha256": to_json(found.sha256),
+                "size_bytes": found.size_bytes,
+            }
             for found in plan.artefacts
         ],
         "skipped": to_json(plan.skipped),

@@ -38,6 +38,7 @@ def run_harness(tmp_path: Path) -> Harness:
             [sys.executable, "-m", "harness.cli", *map(str, arguments)],
             capture_output=True,
             text=True,
+            check=False,
             cwd=cwd,
             env={**os.environ, "COLUMNS": "100", "NO_COLOR": "1"},
         )

@@ -114,7 +114,12 @@ def test_the_child_imports_nothing_but_numpy_before_its_engine() -> None:
         "print(*sorted(top - set(sys.stdlib_module_names)))"
     )
     done = subprocess.run(
-        [sys.executable, "-I", "-c", f"import sys; sys.path.insert(0, {str(ROOT.parent)!r})\n{script}"],
+        [
+            sys.executable,
+            "-I",
+            "-c",
+            f"import sys; sys.path.insert(0, {str(ROOT.parent)!r})\n{script}",
+        ],
         capture_output=True,
         text=True,
         check=True,

@@ -132,9 +132,7 @@ def test_ids_depend_on_content_and_not_on_place() -> None:
     assert {job.id for job in again.jobs} == {job.id for job in first.jobs}
 
 
-@pytest.mark.parametrize(
-    "change", [{"version": 2}, {"weights": {"ttft_s": 1.0}}, {"id": "other"}]
-)
+@pytest.mark.parametrize("change", [{"version": 2}, {"weights": {"ttft_s": 1.0}}, {"id": "other"}])
 def test_another_profile_gives_other_ids(change: dict[str, object]) -> None:
     ids = {job.id for job in build("a.f16.gguf").jobs}
     assert ids.isdisjoint(job.id for job in build("a.f16.gguf", **change).jobs)
@@ -156,7 +154,9 @@ def test_plans_are_reproducible_and_ids_unique(names: list[str]) -> None:
 
 def test_bench_has_two_cases_or_the_one_asked_for() -> None:
     options = BackendOptions(threads=1)
-    both = planning.kernel_job(artefact("a"), prompt=512, output=128, repetitions=5, options=options)
+    both = planning.kernel_job(
+        artefact("a"), prompt=512, output=128, repetitions=5, options=options
+    )
     assert [case.id for case in both.cases] == ["pp512", "tg128"]
     assert both.timeout_s > 0
     one = planning.kernel_job(artefact("a"), prompt=0, output=8, repetitions=5, options=options)

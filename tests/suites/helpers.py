@@ -10,7 +10,9 @@ from harness.plan import Case, Job
 from harness.spec import BackendOptions
 
 
-def job(suite: str, *cases: Case, requests: int = 3, warmup_max: int = 4, seed: str = "00" * 32) -> Job:
+def job(
+    suite: str, *cases: Case, requests: int = 3, warmup_max: int = 4, seed: str = "00" * 32
+) -> Job:
     """A job of one suite."""
     return Job(
         id="0" * 16,

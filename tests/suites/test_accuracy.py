@@ -11,6 +11,7 @@ from harness.backends.base import Backend, Capabilities
 from harness.backends.fake import FakeBackend
 from harness.errors import CapabilityError
 from harness.plan import Case
+from harness.spec import BackendOptions
 from harness.suites import accuracy
 from tests.suites.helpers import fake, job
 
@@ -59,16 +60,10 @@ def test_a_merge_across_the_boundary_is_scored_by_the_joint_encoding(tmp_path: P
     path = tmp_path / "toy.fake.json"
     path.write_text("{}")
     backend = MergingBackend()
-    backend.load(path, accuracy_options())
+    backend.load(path, BackendOptions(threads=1))
     for context, options in (("xa", ("b", "c")), ("a", ("b!", "c!")), ("a", ("b", "c"))):
         found = accuracy.log_likelihoods(backend, context, options)
         assert found == pytest.approx([naive(backend, context, option) for option in options])
-
-
-def accuracy_options():  # noqa: ANN201
-    from harness.spec import BackendOptions
-
-    return BackendOptions(threads=1)
 
 
 def test_generation_stops_at_line_end_cap_and_end_token(tmp_path: Path) -> None:
@@ -83,7 +78,7 @@ def test_generation_stops_at_line_end_cap_and_end_token(tmp_path: Path) -> None:
     path = tmp_path / "toy.fake.json"
     path.write_text("{}")
     backend = Scripted()
-    backend.load(path, accuracy_options())
+    backend.load(path, BackendOptions(threads=1))
     backend.script = " 1+1=2;2\nmore"
     assert accuracy.generate(backend, "?", 40) == (" 1+1=2;2", False)
     backend.script = " 12"

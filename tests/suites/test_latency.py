@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import itertools
 from pathlib import Path
 
 import pytest
@@ -34,7 +35,7 @@ def test_a_slow_token_shows_where_it_happened(tmp_path: Path) -> None:
     record = samples(tmp_path, slow_steps={"3": 0.5})[-1]
     times = record["token_ns"]
     assert isinstance(times, list)
-    gaps = [b - a for a, b in zip(times, times[1:], strict=False)]
+    gaps = [b - a for a, b in itertools.pairwise(times)]
     assert gaps == [20_000_000] * 3 + [500_000_000] + [20_000_000] * 3
 
 
