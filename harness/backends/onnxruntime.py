@@ -132,6 +132,7 @@ class OnnxRuntimeBackend(Backend):
         self._one_id = np.zeros((1, 1), np.int64)
         self._first_row = np.zeros(1, np.int64)
         self._row = np.empty(self._vocabulary, self._logits_dtype)
+        self._order = np.empty(self._vocabulary, np.int16)
         self._run = session.run_with_iobinding
         self._many = session.io_binding()
         self._single = session.io_binding()
@@ -139,9 +140,9 @@ class OnnxRuntimeBackend(Backend):
             # First of all: outputs are returned in the order of binding.
             binding.bind_ortvalue_output(names.logits, value(self._row.reshape(1, 1, -1)))
             self._cache.attach(binding)
-        self._single.bind_ortvalue_input(names.input_ids, value(self._one_id))
+        self._single.bind_cpu_input(names.input_ids, self._one_id)
         if self._has_rows:
-            self._single.bind_ortvalue_input(LOGITS_ROWS, value(self._first_row))
+            self._single.bind_cpu_input(LOGITS_ROWS, self._first_row)
 
     def describe(self) -> dict[str, str]:
         """The engine's identity, and what was found in the graph."""
@@ -226,7 +227,7 @@ class OnnxRuntimeBackend(Backend):
             count = part.shape[1]
             here = np.array([r - start for r in rows if start <= r < start + count], np.int64)
             wanted = out[taken : taken + here.size]
-            binding.bind_ortvalue_input(self._names.input_ids, self._value(part))
+            binding.bind_cpu_input(self._names.input_ids, part)
             target = self._bind_logits(here, count, wanted)
             first = self._position + start
             self._bind_and_run(binding, first, first + count)
@@ -240,7 +241,7 @@ class OnnxRuntimeBackend(Backend):
         """Bind a place for the logits of one part: `wanted` itself where the graph allows it."""
         width = len(rows) if self._has_rows else count
         if self._has_rows:
-            self._many.bind_ortvalue_input(LOGITS_ROWS, self._value(rows))
+            self._many.bind_cpu_input(LOGITS_ROWS, rows)
         if not width:
             self._many.bind_output(self._names.logits)
             return wanted
@@ -256,10 +257,9 @@ class OnnxRuntimeBackend(Backend):
         """Run on tokens `start … end` of the sequence; ids and logits are bound already."""
         names, cache = self._names, self._cache
         if self._has_mask:
-            binding.bind_ortvalue_input(names.attention_mask, self._value(self._mask[:, :end]))
+            binding.bind_cpu_input(names.attention_mask, self._mask[:, :end])
         if self._has_positions:
-            places = self._value(self._places[:, start:end])
-            binding.bind_ortvalue_input(names.position_ids, places)
+            binding.bind_cpu_input(names.position_ids, self._places[:, start:end])
         cache.before(binding)
         try:
             self._run(binding)
@@ -270,12 +270,24 @@ class OnnxRuntimeBackend(Backend):
 
     def _greedy(self) -> int:
         row = self._row
-        index = int(row.argmax())
+        index = int(row.argmax()) if row.dtype == np.float32 else self._half_argmax(row)
         if not math.isfinite(row[index]):
             raise BackendError(
                 "the engine returned logits that are not finite", reason="not_finite"
             )
         return index
+
+    def _half_argmax(self, row: npt.NDArray[Any]) -> int:
+        """Argmax of float16 as integers of the same order: NumPy's own takes 30 times longer.
+
+        Its bits are sign and magnitude; flipping the magnitude of negative numbers
+        gives two's complement, which vector instructions compare.
+        """
+        bits, order = row.view(np.int16), self._order
+        np.right_shift(bits, 15, out=order)
+        np.bitwise_and(order, 0x7FFF, out=order)
+        np.bitwise_xor(order, bits, out=order)
+        return int(order.argmax())
 
     def _rewind(self, length: int) -> None:
         self._require_model()
