@@ -38,7 +38,7 @@ class Interval(NamedTuple):
     hi: float
 
 
-def rounded(value: float) -> float:
+def round_significant(value: float) -> float:
     """To 6 significant digits: what thresholds see and scorecards say.
 
     Raises:
@@ -247,7 +247,7 @@ def round_all(value: Any) -> Any:
         ValueError: a NaN or an infinity is inside.
     """
     if isinstance(value, float):
-        return rounded(value)
+        return round_significant(value)
     if isinstance(value, dict):
         return {key: round_all(item) for key, item in value.items()}
     if isinstance(value, list | tuple):

@@ -21,7 +21,7 @@ from harness.stats import (
     mean_interval,
     percentile_interval,
     resampled_counts,
-    rounded,
+    round_significant,
     stream,
     wilson,
 )
@@ -59,7 +59,7 @@ class Task:
     @property
     def at_chance(self) -> bool:
         """The interval does not exclude a guesser."""
-        return rounded(self.adjusted_interval.lo) <= 0
+        return round_significant(self.adjusted_interval.lo) <= 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,7 +81,7 @@ class Accuracy:
     @property
     def at_chance(self) -> bool:
         """The interval of the adjusted mean includes 0."""
-        return rounded(self.interval.lo) <= 0
+        return round_significant(self.interval.lo) <= 0
 
 
 class Draws:

@@ -18,7 +18,7 @@ from harness.scoring.observe import Item, Observed, Problem
 from harness.scoring.rules import ACCURACY_METRICS, LOAD_CASE, Rules, suite_of
 from harness.scoring.summary import Summaries, Summary
 from harness.spec import Gate
-from harness.stats import RESAMPLES, Interval, percentile_interval, rounded
+from harness.stats import RESAMPLES, Interval, percentile_interval, round_significant
 
 CAP = 2.0
 SCALE = 1000.0
@@ -65,7 +65,6 @@ class Judged:
     Attributes:
         score: unrounded; None with a reason.
         log_draws: ln of score / 1000 in each resample, `[B]`.
-        resolved: its spread is known, so that it can be told from others.
     """
 
     observed: Observed
@@ -85,21 +84,24 @@ class Judged:
     @property
     def list_name(self) -> str:
         """Real, embedded and synthetic models never share a ranked list."""
-        if "synthetic" in (self.observed.model.get("format"), self.source_kind):
+        model = self.observed.model
+        kind = model.get("source", {}).get("kind", "")
+        # What the fake engine makes up must never stand beside a real model.
+        if model.get("format") == "fake" or kind == "synthetic" or model.get("synthetic"):
             return "synthetic"
-        return "embedded" if self.source_kind == "embedded" else "real"
-
-    @property
-    def source_kind(self) -> str:
-        """Where the artefact came from."""
-        return str(self.observed.model.get("source", {}).get("kind", ""))
+        return "embedded" if kind == "embedded" else "real"
 
     @property
     def resolved(self) -> bool:
-        """False when a rate or time rests on a single observation."""
+        """Whether the spread of its times is known, so that it can be told from others.
+
+        Requests of one process are not independent: one process says nothing about how
+        far the next one would be off. Memory hardly varies between processes.
+        """
         return all(
-            ratio.interval is not None or metric.endswith("_bytes")
-            for metric, ratio in self.ratios.items()
+            self.summaries.metrics[metric].processes > 1
+            for metric in self.ratios
+            if suite_of(metric) == "latency"
         )
 
 
@@ -188,7 +190,7 @@ def _ratio(metric: str, mine: Summary, theirs: Summary) -> Ratio:
     return Ratio(
         value=bounded,
         interval=percentile_interval(capped, bounded) if known else None,
-        capped=not 1 / CAP <= rounded(value) <= CAP,
+        capped=not 1 / CAP <= round_significant(value) <= CAP,
         raw_lo=raw.lo if known else None,
         log_draws=np.log(capped),
     )
@@ -325,7 +327,11 @@ def _gate(
         return GateResult(gate, None, value, limit, "too_few_items")
     metric = METRICS.get(gate.metric)
     higher = metric is None or metric.direction == "higher"
-    passed = rounded(value) >= rounded(limit) if higher else rounded(value) <= rounded(limit)
+    passed = (
+        round_significant(value) >= round_significant(limit)
+        if higher
+        else round_significant(value) <= round_significant(limit)
+    )
     return GateResult(gate, passed, value, limit, "" if passed else "beyond_limit")
 
 
@@ -348,6 +354,6 @@ def _gate_reason(gates: tuple[GateResult, ...]) -> Reason | None:
         return Reason("gate_failed", f"gate {result.gate.id}: {result.gate.metric} not measured")
     return Reason(
         "gate_failed",
-        f"gate {result.gate.id}: {result.gate.metric} is {rounded(result.value):g}, "
+        f"gate {result.gate.id}: {result.gate.metric} is {round_significant(result.value):g}, "
         f"the limit is {result.limit:g}",
     )

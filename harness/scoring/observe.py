@@ -1,6 +1,6 @@
 """Samples of a run, checked one by one and grouped by model, case and process.
 
-records ─ one attempt a job ─ duplicates once ─ refuse what cannot be trusted ─▶ Observed
+records ─ duplicates once ─ refuse what cannot be trusted ─▶ Observed
 
 Nothing here depends on the order of the records: samples are keyed by what they are
 and read in the order of their keys.
@@ -129,49 +129,31 @@ def observe(
 def _observe_model(
     model: Mapping[str, Any], records: Mapping[str, list[Mapping[str, Any]]], rules: Rules
 ) -> Observed:
-    latest = _latest_attempts(records)
     reader = _Reader(rules)
-    reader.collect(sample for sample in records["sample"] if _is_latest(sample, latest))
-    jobs = {
-        Job(
-            str(job.get("suite", "")),
-            int(job.get("process", 0)),
-            str(job.get("outcome", "")),
-            str(job.get("reason", "")),
-            str(job.get("detail", "")),
-        )
-        for job in records["job"]
-        if _is_latest(job, latest)
-    }
+    reader.collect(records["sample"])
+    # By id, because a profile may give each case of a suite a job of its own.
+    jobs = {(str(record.get("job", "")), _job(record)) for record in records["job"]}
     skips = {
         Problem(str(e.get("case", "")), str(e.get("reason", "skipped")), str(e.get("detail", "")))
         for e in records["event"]
-        if e.get("kind") == "skipped" and _is_latest(e, latest)
+        if e.get("kind") == "skipped"
     }
     return Observed(
         model=model,
         series=reader.series(),
         items=reader.items(),
         problems=tuple(sorted(reader.problems | skips)),
-        jobs=tuple(sorted(jobs)),
+        jobs=tuple(sorted(job for _, job in jobs)),
         engine=_shared_engine(records["engine"]),
         deterministic=reader.deterministic(),
     )
 
 
-def _latest_attempts(records: Mapping[str, list[Mapping[str, Any]]]) -> dict[str, int]:
-    """The last attempt at each job: a resumed run measures an interrupted job again."""
-    latest: dict[str, int] = {}
-    for kind in ("sample", "job", "event"):
-        for record in records[kind]:
-            job, attempt = str(record.get("job", "")), record.get("attempt", 0)
-            if isinstance(attempt, int) and attempt > latest.get(job, 0):
-                latest[job] = attempt
-    return latest
-
-
-def _is_latest(record: Mapping[str, Any], latest: Mapping[str, int]) -> bool:
-    return not latest or record.get("attempt", 0) == latest.get(str(record.get("job", "")), 0)
+def _job(record: Mapping[str, Any]) -> Job:
+    suite, outcome, reason, detail = (
+        str(record.get(name, "")) for name in ("suite", "outcome", "reason", "detail")
+    )
+    return Job(suite, int(record.get("process", 0)), outcome, reason, detail)
 
 
 def _shared_engine(records: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
@@ -308,6 +290,9 @@ def _key(sample: Sample) -> _Key | None:
         sample.get("index", 0),
         sample.get("phase", ""),
     )
+    if key.kind == "load":
+        # The one sample that is not of a case: every job has its own.
+        key = key._replace(phase=sample.get("job", ""))
     texts = (key.suite, key.case, key.kind, key.phase)
     whole_numbers = isinstance(key.process, int) and isinstance(key.number, int)
     return key if whole_numbers and all(isinstance(text, str) for text in texts) else None

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from harness.metrics import METRICS, Floats
 from harness.scoring.judge import Judged
-from harness.stats import holm, rounded, two_sided_p
+from harness.stats import holm, round_significant, two_sided_p
 
 LEAST_GAP = 0.02
 SIGNIFICANCE = 0.05
@@ -119,10 +119,12 @@ def _pairs(field: _Field) -> list[Pair]:
                 gap = min(gap, max(0.0, flat_gap))
             if not (field.resolved[i] and field.resolved[j]):
                 p = 1.0
-            found.append((field.ids[first], field.ids[second], rounded(math.expm1(gap)), p))
-    adjusted = [rounded(p) for p in holm([p for *_, p in found])]
+            found.append(
+                (field.ids[first], field.ids[second], round_significant(math.expm1(gap)), p)
+            )
+    adjusted = [round_significant(p) for p in holm([p for *_, p in found])]
     return [
-        Pair(a, b, gap, rounded(p), q, q < SIGNIFICANCE and gap > LEAST_GAP)
+        Pair(a, b, gap, round_significant(p), q, q < SIGNIFICANCE and gap > LEAST_GAP)
         for (a, b, gap, p), q in zip(found, adjusted, strict=True)
     ]
 
@@ -152,10 +154,11 @@ def _errors(differences: Floats) -> Floats:
 
 
 def _p(gap: float, error: float) -> float:
-    """Two-sided p of a gap in ln S; both rounded, so that noise of 1e-17 is no gap."""
+    """Two-sided p of a gap in ln S; both round_significant, so that noise of 1e-17 is no gap."""
     quiet = 1e-12
     return two_sided_p(
-        rounded(gap) if abs(gap) > quiet else 0.0, rounded(error) if error > quiet else 0.0
+        round_significant(gap) if abs(gap) > quiet else 0.0,
+        round_significant(error) if error > quiet else 0.0,
     )
 
 
@@ -225,4 +228,8 @@ def _advantage(a: Judged, b: Judged, metric: str) -> float:
         return 0.0
     if METRICS[metric].direction == "lower":
         mine, theirs = theirs, mine
-    return rounded(mine / theirs - 1) if mine >= theirs else -rounded(theirs / mine - 1)
+    return (
+        round_significant(mine / theirs - 1)
+        if mine >= theirs
+        else -round_significant(theirs / mine - 1)
+    )

@@ -38,6 +38,7 @@ class Summary:
     Attributes:
         interval: None where a single observation says nothing about spread.
         n: observations. outliers: of them, far out but kept.
+        processes: independent units that the value rests on; 0 for accuracy.
         draws: value in each resample, `[B]`; None for metrics that are only shown.
     """
 
@@ -45,6 +46,7 @@ class Summary:
     interval: Interval | None
     n: int
     outliers: int = 0
+    processes: int = 0
     draws: Floats | None = None
 
 
@@ -94,13 +96,15 @@ class _Resampler:
         value = float(np.median(medians))
         n = series.n
         if n == 1:
-            return Summary(value=value, interval=None, n=1, draws=np.full(RESAMPLES, value))
+            alone = np.full(RESAMPLES, value)
+            return Summary(value=value, interval=None, n=1, processes=1, draws=alone)
         draws = self._draws(case, series, medians)
         return Summary(
             value=value,
             interval=percentile_interval(draws, value),
             n=n,
             outliers=outliers(np.hstack(series.processes)) if metric in LATENCY_METRICS else 0,
+            processes=medians.size,
             draws=draws,
         )
 
@@ -158,5 +162,6 @@ def _geometric(parts: Sequence[Summary]) -> Summary:
         interval=percentile_interval(draws, value) if known else None,
         n=sum(part.n for part in parts),
         outliers=sum(part.outliers for part in parts),
+        processes=min(part.processes for part in parts),
         draws=draws,
     )
