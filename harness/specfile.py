@@ -76,20 +76,19 @@ def find_set(catalogue: Catalogue, name: str) -> tuple[Model, ...]:
 def default_catalogue_path() -> Path:
     """`models.yaml` of the working folder, else the one that came with the program."""
     here = Path("models.yaml")
-    return here if here.is_file() else _shipped("models.yaml")
+    return here if here.is_file() else built_in("models.yaml")
 
 
 def device_files() -> dict[str, Path]:
     """Device files by name; those in `./devices` come before those of the program."""
-    return {**_yaml_files(_shipped("devices")), **_yaml_files(Path("devices"))}
+    return {**_yaml_files(built_in("devices")), **_yaml_files(Path("devices"))}
 
 
 def profile_files() -> dict[str, Path]:
     """Profile files by name. A file in `./profiles` never hides a profile of the program,
     or two machines could mean different things by `challenge`.
     """
-    built_in = _yaml_files(Path(__file__).parent / "profiles")
-    return {**_yaml_files(Path("profiles")), **built_in}
+    return {**_yaml_files(Path("profiles")), **_yaml_files(built_in("profiles"))}
 
 
 def resolve_device(name_or_path: str) -> Device:
@@ -126,11 +125,13 @@ def _resolve(given: str, what: str, known: Mapping[str, Path], hint: str) -> Pat
     )
 
 
-def _shipped(name: str) -> Path:
-    """A file that a wheel carries in `harness/data` and a checkout at its top level."""
+def built_in(name: str) -> Path:
+    """A file or folder of the program: profiles lie in the package; the rest is carried by
+    a wheel in `harness/data` and stands in a checkout at its top level.
+    """
     package = Path(__file__).parent
-    packed = package / "data" / name
-    return packed if packed.exists() else package.parent / name
+    places = (package / name, package / "data" / name, package.parent / name)
+    return next((place for place in places if place.exists()), places[-1])
 
 
 def _yaml_files(folder: Path) -> dict[str, Path]:
