@@ -388,7 +388,7 @@ _ANSWER: Final = re.compile(
     | (?P<ko_month>\d+)\s*월(?:\s*(?P<ko_date>\d+)\s*일)?
     | (?P<en_day>{"|".join(_EN_DAYS)})
     | (?P<date_first>\d+)(?:st|nd|rd|th)?\s+(?:of\s+)?(?P<month_last>{_NAMES})
-    | (?P<month>{_NAMES})(?:\s+(?P<date>\d{{1,2}})(?!\d))?
+    | (?P<month>{_NAMES})(?:\s+(?P<date>\d{{1,2}})(?!\d)(?:st|nd|rd|th)?(?:,?\s+\d{{4}})?)?
     | (?P<hour>\d+):(?P<minute>\d\d)\s*(?P<half>[ap]\.?m\b)?
     | (?P<o_clock>\d+)\s*o['’]clock
     | (?P<number>\d+)
