@@ -158,8 +158,7 @@ class Backend(ABC):
     def reset(self) -> None:
         """Empty the cache: the next prefill evaluates every token again."""
         self._rewind(0)
-        self._position = 0
-        self._tip = None
+        self._forget()
 
     # --- sequence primitives for scoring -----------------------------------------------
 
@@ -220,6 +219,11 @@ class Backend(ABC):
     @abstractmethod
     def _rewind(self, length: int) -> None:
         """Forget everything behind the first `length` tokens."""
+
+    def _forget(self) -> None:
+        """Start at the root again: after a reset, and when a model is loaded."""
+        self._position = 0
+        self._tip = None
 
     def _check(self, ids: Sequence[int]) -> None:
         """Refuse what would end an engine: no tokens, ids outside the vocabulary, overflow."""

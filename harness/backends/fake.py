@@ -156,7 +156,9 @@ class FakeBackend(Backend):
         self._model = model
         self._path = path
         self._context = min(options.context or model.context, model.context)
-        self._states = [_mix(model.seed & _MASK)]
+        self._states, self._tokens, self._kept = [_mix(model.seed & _MASK)], [], []
+        self._steps = 0
+        self._forget()
         self._fault("load")
         self._begin()
         if model.allocate_bytes:
@@ -206,10 +208,13 @@ class FakeBackend(Backend):
 
     def encode(self, text: str) -> list[int]:
         """UTF-8 bytes."""
-        return list(text.encode("utf-8"))
+        self._require_model()
+        return list(text.encode("utf-8", "replace"))
 
     def decode(self, ids: Sequence[int]) -> str:
         """Bytes back to text; EOS has none."""
+        self._require_model()
+        self._check_range(ids)
         return bytes(token for token in ids if token != EOS).decode("utf-8", "replace")
 
     # --- evaluation -----------------------------------------------------------------
@@ -225,7 +230,7 @@ class FakeBackend(Backend):
         self._spend("prefill", evaluated, self._model.prefill_s_per_token * evaluated)
         return Step(self._greedy() if sample else -1, evaluated)
 
-    def _advance(self, ids: Sequence[int], sample: bool) -> Step:  # noqa: FBT001  (the base's)
+    def _advance(self, ids: Sequence[int], *, sample: bool) -> Step:
         self._check(ids)
         self._fault("step")
         self._begin()

@@ -130,6 +130,7 @@ class LlamaCppBackend(Backend):
         self._row = np.empty(0, np.float32)
         engine.llama_perf_context_reset(self._handle)
         self._counted = 0
+        self._forget()
 
     def _model_params(self) -> Any:
         params = self._engine.llama_model_default_params()
@@ -252,7 +253,7 @@ class LlamaCppBackend(Backend):
         self._position += 1
         return Step(next_id, self._evaluated())
 
-    def _advance(self, ids: Sequence[int], sample: bool) -> Step:  # noqa: FBT001  (the base's)
+    def _advance(self, ids: Sequence[int], *, sample: bool) -> Step:
         last = len(ids) - 1
         for start in range(0, len(ids), self._batch_size):
             part = ids[start : start + self._batch_size]

@@ -73,6 +73,7 @@ class OnnxRuntimeBackend(Backend):
         slots = self._probe(session, folder)
         self._allocate(session, slots, shared=SHARING in folder.operators)
         self._folder, self._session = folder, session
+        self._forget()
         return LoadReport(
             import_s=imported - started,
             weights_s=time.perf_counter() - imported,
@@ -208,7 +209,7 @@ class OnnxRuntimeBackend(Backend):
         self._position = position + 1
         return Step(next_id, 1)
 
-    def _advance(self, ids: Sequence[int], sample: bool) -> Step:  # noqa: FBT001  (the base's)
+    def _advance(self, ids: Sequence[int], *, sample: bool) -> Step:
         self._feed(ids, [len(ids) - 1], self._row.reshape(1, -1))
         next_id = self._greedy() if sample else -1
         self._position += len(ids)

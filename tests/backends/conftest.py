@@ -1,0 +1,80 @@
+"""Small models of every format, made once a session, and backends opened on them."""
+
+from __future__ import annotations
+
+import importlib
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from harness.backends import BACKENDS
+from harness.backends.base import Backend
+from harness.models.export_gguf import export_gguf
+from harness.models.export_onnx import OnnxOptions, export_onnx
+from harness.models.network import Network
+from harness.spec import BackendOptions
+from tests.backends.plain_graph import write_plain_folder
+from tests.models.toys import toy_network
+
+CONTEXT = 96
+ONE_THREAD = BackendOptions(threads=1, context=CONTEXT)
+"""Two threads spin at each other's barriers when the machine is busy."""
+
+Open = Callable[..., Backend]
+
+
+def make_backend(name: str) -> Backend:
+    module, _, kind = BACKENDS[name].partition(":")
+    backend: Backend = getattr(importlib.import_module(module), kind)()
+    return backend
+
+
+@pytest.fixture(scope="session")
+def toy(tmp_path_factory: pytest.TempPathFactory) -> Network:
+    return toy_network(tmp_path_factory.mktemp("toy"), max_position_embeddings=CONTEXT)
+
+
+@pytest.fixture(scope="session")
+def models(toy: Network, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Path by a name that tests use."""
+    folder = tmp_path_factory.mktemp("models")
+    made = {}
+    for quant in ("f32", "f16"):
+        made[f"{quant}.gguf"] = folder / f"toy.{quant}.gguf"
+        export_gguf(toy, made[f"{quant}.gguf"], quant)
+    variants = {
+        "onnx": OnnxOptions(),
+        "onnx-all-rows": OnnxOptions(logits_rows=False),
+        "onnx-positions": OnnxOptions(position_ids=True),
+        "onnx-js": OnnxOptions(layout="transformers_js"),
+        "onnx-js-all": OnnxOptions(layout="transformers_js", logits_rows=False, position_ids=True),
+    }
+    for name, options in variants.items():
+        made[name] = folder / name
+        export_onnx(toy, made[name], "fp32", options)
+    for half in (False, True):
+        name = "onnx-plain-half" if half else "onnx-plain"
+        made[name] = write_plain_folder(folder / name, toy.tokenizer, CONTEXT, half=half)
+    made["fake"] = folder / "toy.fake.json"
+    made["fake"].write_text(json.dumps({"context": CONTEXT}), "utf-8")
+    return made
+
+
+@pytest.fixture
+def opened(models: dict[str, Path]) -> Iterator[Open]:
+    """Open a model by name (or path) and close it after the test."""
+    backends: list[Backend] = []
+
+    def open_model(model: str | Path, options: BackendOptions = ONE_THREAD) -> Backend:
+        path = models[model] if isinstance(model, str) else model
+        name = "fake" if path.suffix == ".json" else "llama_cpp"
+        backend = make_backend("onnxruntime" if path.suffix in {"", ".onnx"} else name)
+        backend.load(path, options)
+        backends.append(backend)
+        return backend
+
+    yield open_model
+    for backend in backends:
+        backend.close()
