@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from operator import itemgetter
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -27,7 +28,6 @@ from harness.metrics import (
 from harness.scoring.rules import LOAD_CASE, Rules
 from harness.spec import canonical
 
-_ITEM_FIELDS = ("template", "level", "chance", "correct", "answered")
 _SPLIT = {f"{part}_bytes": f"peak_{part}_bytes" for part in ("anon", "file", "shmem")}
 
 Sample = Mapping[str, Any]
@@ -182,7 +182,6 @@ class _Reader:
     def __init__(self, rules: Rules) -> None:
         self.problems: set[Problem] = set()
         self._rules = rules
-        self._samples: list[tuple[_Key, Sample]] = []
         self._values: dict[tuple[str, str, str, int], list[float | Floats]] = defaultdict(list)
         self._items: dict[tuple[str, int], list[Item]] = defaultdict(list)
         self._outputs: dict[tuple[str, int], list[str]] = defaultdict(list)
@@ -190,18 +189,21 @@ class _Reader:
     def collect(self, samples: Iterable[Sample]) -> None:
         """Read all samples; those that are refused become problems."""
         known: dict[_Key, Sample] = {}
+        conflicts: set[_Key] = set()
         for sample in samples:
             key = _key(sample)
             if key is None:
                 case = str(sample.get("case", ""))
                 self.problems.add(Problem(case, "bad_sample", "a sample without its place"))
             elif known.setdefault(key, sample) is not sample and known[key] != sample:
-                # Taking either one would be a choice among attempts.
-                detail = f"two different {key.kind} samples of one request"
-                self.problems.add(Problem(key.case, "conflicting_samples", detail))
-        self._samples = sorted(known.items(), key=lambda pair: pair[0])
+                conflicts.add(key)
+        for key in conflicts:
+            # Taking either one would be a choice among attempts.
+            del known[key]
+            detail = f"two different {key.kind} samples of one request"
+            self.problems.add(Problem(key.case, "conflicting_samples", detail))
         memory: dict[tuple[str, int], dict[str, int]] = defaultdict(dict)
-        for key, sample in self._samples:
+        for key, sample in sorted(known.items(), key=itemgetter(0)):
             try:
                 self._read(key, sample, memory)
             except SampleRefusedError as refused:
@@ -282,31 +284,34 @@ class _Reader:
 
 
 def _key(sample: Sample) -> _Key | None:
-    key = _Key(
-        sample.get("suite", ""),
-        sample.get("case", ""),
-        sample.get("kind", ""),
-        sample.get("process", 0),
-        sample.get("index", 0),
-        sample.get("phase", ""),
-    )
-    if key.kind == "load":
-        # The one sample that is not of a case: every job has its own.
-        key = key._replace(phase=sample.get("job", ""))
-    texts = (key.suite, key.case, key.kind, key.phase)
-    whole_numbers = isinstance(key.process, int) and isinstance(key.number, int)
-    return key if whole_numbers and all(isinstance(text, str) for text in texts) else None
+    get = sample.get
+    suite, case, kind = get("suite", ""), get("case", ""), get("kind", "")
+    # `load` is the one sample that is not of a case: every job has its own.
+    phase = get("job", "") if kind == "load" else get("phase", "")
+    process, number = get("process", 0), get("index", 0)
+    if (
+        isinstance(suite, str)
+        and isinstance(case, str)
+        and isinstance(kind, str)
+        and isinstance(phase, str)
+        and isinstance(process, int)
+        and isinstance(number, int)
+    ):
+        return _Key(suite, case, kind, process, number, phase)
+    return None
 
 
 def _item(key: _Key, sample: Sample) -> Item:
-    template, level, chance, correct, answered = (sample.get(name) for name in _ITEM_FIELDS)
-    if (
-        not isinstance(chance, int | float)
-        or not 0 <= chance < 1
-        or not isinstance(correct, bool)
-        or not isinstance(answered, bool)
-        or not isinstance(level, int)
-        or not isinstance(template, str)
+    get = sample.get
+    template, level, chance = get("template"), get("level"), get("chance")
+    correct, answered = get("correct"), get("answered")
+    if not (
+        isinstance(template, str)
+        and isinstance(level, int)
+        and isinstance(chance, int | float)
+        and 0 <= chance < 1
+        and isinstance(correct, bool)
+        and isinstance(answered, bool)
     ):
         raise SampleRefusedError("an item's fields are not usable", reason="bad_item")
     # An answer that could not be read cannot be right.

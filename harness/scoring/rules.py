@@ -117,7 +117,7 @@ def _memory_cases(memory: Mapping[str, Any] | None) -> dict[str, Shape]:
 
 def suite_of(metric: str) -> str:
     """The suite that measures a metric; empty for those that no profile can demand."""
-    if metric in LATENCY_METRICS or metric in {"load_s", "tokenise_s"}:
+    if metric in LATENCY_METRICS or metric.startswith(("itl_s_p", "load_s", "tokenise_s")):
         return "latency"
     if metric in ACCURACY_METRICS:
         return "accuracy"

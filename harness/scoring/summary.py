@@ -67,12 +67,12 @@ def summaries(observed: Observed, rules: Rules, draws: Draws) -> Summaries:
     for (case, metric), series in observed.series.items():
         cases.setdefault(case, {})[metric] = resampler.summarise(case, metric, series)
         if metric == "itl_s":
-            cases[case] |= _percentiles(np.hstack(series.processes))
+            cases[case] |= resampler.percentiles(case, series)
     tasks = {
         task: summarise_task(task, items, draws) for task, items in sorted(observed.items.items())
     }
     accuracy = summarise(tasks) if tasks else None
-    metrics = _over_cases(cases, observed)
+    metrics = _over_cases(cases)
     if accuracy:
         metrics["accuracy"] = Summary(
             value=accuracy.value, interval=accuracy.interval, n=accuracy.n, draws=accuracy.draws
@@ -108,6 +108,28 @@ class _Resampler:
             draws=draws,
         )
 
+    def percentiles(self, case: str, series: Series) -> dict[str, Summary]:
+        """Pooled over requests, never a mean of means; the tail needs 100 values to show.
+
+        The draws are those of the processes' own percentiles, moved onto the pooled one.
+        """
+        pooled = np.hstack(series.processes)
+        out = {}
+        for q in ITL_PERCENTILES:
+            if q > 50 and pooled.size < TAIL_SAMPLES:
+                continue
+            value = percentile(pooled, q)
+            own = np.array([percentile(values, q) for values in series.processes])
+            draws = self._draws(case, series, own) * (value / float(np.median(own)))
+            out[f"itl_s_p{q}"] = Summary(
+                value=value,
+                interval=percentile_interval(draws, value) if own.size > 1 else None,
+                n=pooled.size,
+                processes=own.size,
+                draws=draws,
+            )
+        return out
+
     def _draws(self, case: str, series: Series, medians: Floats) -> Floats:
         group = case if self._by_case else ""
         if medians.size == 1:
@@ -121,32 +143,13 @@ class _Resampler:
         return process_medians(medians, self._drawn[key])
 
 
-def _percentiles(values: Floats) -> dict[str, Summary]:
-    """Pooled percentiles; those of the tail need 100 samples to mean anything."""
-    return {
-        f"itl_s_p{q}": Summary(value=percentile(values, q), interval=None, n=values.size)
-        for q in ITL_PERCENTILES
-        if q <= 50 or values.size >= TAIL_SAMPLES
-    }
-
-
-def _over_cases(
-    cases: Mapping[str, Mapping[str, Summary]], observed: Observed
-) -> dict[str, Summary]:
-    """Geometric mean of each metric over its cases; percentiles over all gaps pooled."""
+def _over_cases(cases: Mapping[str, Mapping[str, Summary]]) -> dict[str, Summary]:
+    """Geometric mean of each metric over its cases, in the registry's order."""
     by_metric: dict[str, list[Summary]] = {}
     for case in sorted(cases):
         for metric, summary in cases[case].items():
-            if not metric.startswith("itl_s_p"):
-                by_metric.setdefault(metric, []).append(summary)
-    out = {metric: _geometric(by_metric[metric]) for metric in METRICS if metric in by_metric}
-    gaps = [
-        values
-        for (_, metric), series in sorted(observed.series.items(), key=lambda pair: pair[0])
-        if metric == "itl_s"
-        for values in series.processes
-    ]
-    return out | (_percentiles(np.hstack(gaps)) if gaps else {})
+            by_metric.setdefault(metric, []).append(summary)
+    return {metric: _geometric(by_metric[metric]) for metric in METRICS if metric in by_metric}
 
 
 def _geometric(parts: Sequence[Summary]) -> Summary:
