@@ -7,12 +7,12 @@ stdout is one JSON object, also when the command fails.
 from __future__ import annotations
 
 import json
+import os
 import signal
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from harness.execute import Outcome
     from harness.plan import Plan
 
-F = TypeVar("F", bound=Callable[..., Any])
+Lang = Literal["ko", "en"]
 
 _results = click.option(
     "--results",
@@ -44,9 +44,7 @@ _models_file = click.option(
 _lang = click.option(
     "--lang",
     type=click.Choice(["ko", "en"]),
-    default="ko",
-    show_default=True,
-    help="Language that the HTML report opens in.",
+    help="Language of tables and reports [default: the locale's; the HTML page has both].",
 )
 
 
@@ -81,7 +79,7 @@ def run(
     dry_run: bool,
     results: Path,
     models_file: Path | None,
-    lang: str,
+    lang: Lang | None,
     as_json: bool,
 ) -> None:
     r"""Measure models and write a ranked scorecard.
@@ -107,7 +105,7 @@ def run(
         return
     _announce(plan)
     result = session.run(plan, results, _progress)
-    reports = session.write_reports(result.folder, result.card, lang)
+    reports = session.write_reports(result.folder, result.card, lang or _locale())
     if as_json:
         _emit(
             {
@@ -118,15 +116,16 @@ def run(
             }
         )
     else:
-        _print_card(result.card, result.folder)
+        _print_card(result.card, result.folder, lang or _locale())
     raise SystemExit(result.exit_code)
 
 
 @cli.command()
 @click.argument("run_folder", metavar="RUN", default="latest")
 @_results
+@_lang
 @_as_json
-def score(*, run_folder: str, results: Path, as_json: bool) -> None:
+def score(*, run_folder: str, results: Path, lang: Lang | None, as_json: bool) -> None:
     """Build the scorecard of RUN (a folder, an id, or latest) again from its records."""
     from harness import session
 
@@ -135,7 +134,7 @@ def score(*, run_folder: str, results: Path, as_json: bool) -> None:
     if as_json:
         _emit(card)
     else:
-        _print_card(card, folder)
+        _print_card(card, folder, lang or _locale())
 
 
 @cli.command()
@@ -143,12 +142,12 @@ def score(*, run_folder: str, results: Path, as_json: bool) -> None:
 @_results
 @_lang
 @_as_json
-def report(*, run_folder: str, results: Path, lang: str, as_json: bool) -> None:
+def report(*, run_folder: str, results: Path, lang: Lang | None, as_json: bool) -> None:
     """Write scorecard.md and report.html of RUN (a folder, an id, or latest)."""
     from harness import session
 
     folder = session.find_run(run_folder, results)
-    paths = session.write_reports(folder, session.write_scorecard(folder), lang)
+    paths = session.write_reports(folder, session.write_scorecard(folder), lang or _locale())
     if as_json:
         _emit({"run": str(folder), "reports": [str(path) for path in paths]})
     else:
@@ -350,12 +349,19 @@ def _print_plan(plan: Plan, *, as_json: bool) -> None:
     click.echo(f"{len(plan.jobs)} jobs, about {_duration(plan.estimate_s)}")
 
 
-def _print_card(card: dict[str, Any], folder: Path) -> None:
+def _print_card(card: dict[str, Any], folder: Path, lang: Lang) -> None:
     from rich.console import Console
 
     from harness.report import console
 
-    console.show(card, Console(), folder)
+    kept = sorted(path for path in folder.iterdir() if path.is_file())
+    console.show(card, Console(), files=[str(path) for path in kept], lang=lang)
+
+
+def _locale() -> Lang:
+    """Korean where the user's locale says so."""
+    spoken = next(filter(None, map(os.environ.get, ("LC_ALL", "LC_MESSAGES", "LANG"))), "")
+    return "ko" if spoken.lower().startswith("ko") else "en"
 
 
 if __name__ == "__main__":

@@ -16,13 +16,13 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import harness
 from harness import environment, metrics, score, specfile, stats
 from harness import plan as planning
 from harness.backends import BACKENDS, INSTALL
-from harness.errors import Exit, HarnessError, PrerequisiteError, SpecError
+from harness.errors import Exit, HarnessError, PrerequisiteError, SpecError, did_you_mean
 from harness.execute import Outcome, execute
 from harness.extensions import target
 from harness.models import resolve as artefacts
@@ -35,7 +35,15 @@ from harness.records import (
     unwritable,
     write_whole,
 )
-from harness.spec import Artefact, BackendOptions, Model, Suites, canonical, to_json
+from harness.spec import (
+    Artefact,
+    BackendOptions,
+    Catalogue,
+    Model,
+    Suites,
+    canonical,
+    to_json,
+)
 
 ENGINE_MODULES = {"llama_cpp": "llama_cpp", "onnxruntime": "onnxruntime"}
 """Top-level module whose presence means that a backend's engine is installed."""
@@ -100,7 +108,7 @@ def prepare(
         )
     reference = catalogue.models[chosen_profile.reference]
     unique = {model.id: model for model in (reference, *wanted)}
-    if len(unique) < len({(model.id, model.source) for model in (reference, *wanted)}):
+    if len(unique) < len({(model.id, model.source.path) for model in (reference, *wanted)}):
         raise SpecError(
             "two different files would have the same model id",
             allowed="file names that differ",
@@ -170,11 +178,11 @@ def write_scorecard(folder: Path) -> dict[str, Any]:
     return card
 
 
-def write_reports(folder: Path, card: dict[str, Any], lang: str) -> list[Path]:
+def write_reports(folder: Path, card: dict[str, Any], lang: Literal["ko", "en"]) -> list[Path]:
     """Write `scorecard.md` and `report.html` beside the scorecard."""
     from harness.report import html, markdown
 
-    markdown.write(card, folder / "scorecard.md")
+    markdown.write(card, folder / "scorecard.md", lang=lang)
     html.write(card, folder / "report.html", lang=lang)
     return [folder / "scorecard.md", folder / "report.html"]
 
@@ -286,8 +294,6 @@ def _check_suites(names: Sequence[str], suites: Suites) -> None:
     known = [name for name in ("latency", "memory", "accuracy") if getattr(suites, name)]
     for name in names:
         if name not in known:
-            from harness.errors import did_you_mean
-
             raise SpecError(
                 f"unknown suite '{name}'{did_you_mean(name, known)}",
                 allowed=", ".join(known),
@@ -296,7 +302,7 @@ def _check_suites(names: Sequence[str], suites: Suites) -> None:
             )
 
 
-def _named_model(text: str, catalogue: specfile.Catalogue) -> Model:
+def _named_model(text: str, catalogue: Catalogue) -> Model:
     """A model asked for on the command line: an id of the catalogue, else a path."""
     if text in catalogue.models:
         return catalogue.models[text]

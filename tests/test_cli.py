@@ -1,0 +1,353 @@
+"""The commands as their users meet them: in a child, with real files and real signals."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from harness.records import read
+from tests.conftest import Harness
+
+PROFILE = """\
+id: fast
+version: 1
+title: two suites on a virtual clock
+reference: ref.f.fake
+tier: unverified
+protocol:
+  processes: {latency: 2, memory: 1}
+  requests: 3
+  warmup_max: 3
+  grouping: suite
+  job_timeout_s: 30
+suites:
+  latency: {prompt_tokens: [16], output_tokens: [8]}
+  memory: {prompt_tokens: 16, output_tokens: 8}
+weights: {ttft_s: 0.4, decode_tok_per_s: 0.4, peak_resident_bytes: 0.2}
+"""
+
+FAKES = {
+    "ref": {"step_s": 0.01, "prefill_s_per_token": 0.001},
+    "slow": {"step_s": 0.02, "prefill_s_per_token": 0.002},
+    "crash": {"crash_signal": {"at": "step", "signal": "SIGSEGV"}},
+    "endless": {"clock": "real", "step_s": 0.2, "prefill_s_per_token": 0.001},
+}
+
+
+@pytest.fixture
+def bench_folder(tmp_path: Path) -> Path:
+    """A folder with a models file, a profile and fake models."""
+    entries = []
+    for name, fields in FAKES.items():
+        (tmp_path / f"{name}.fake.json").write_text(json.dumps(fields))
+        entries.append(
+            f"  - {{id: {name}.f.fake, family: {name}, format: fake, quantisation: f, "
+            f"source: {{kind: file, path: {name}.fake.json}}, licence: Apache-2.0}}"
+        )
+    entries.append(
+        "  - {id: gone.f.fake, family: gone, format: fake, quantisation: f, "
+        "source: {kind: file, path: gone.fake.json}}"
+    )
+    sets = (
+        "sets:\n  default: [ref.f.fake, slow.f.fake]\n"
+        "  crashing: [ref.f.fake, crash.f.fake]\n"
+        "  incomplete: [ref.f.fake, gone.f.fake]\n"
+        "  endless: [endless.f.fake]\n"
+    )
+    (tmp_path / "models.yaml").write_text("models:\n" + "\n".join(entries) + "\n" + sets)
+    (tmp_path / "fast.yaml").write_text(PROFILE)
+    return tmp_path
+
+
+def last_json(done: subprocess.CompletedProcess[str]) -> dict[str, object]:
+    value = json.loads(done.stdout.splitlines()[-1])
+    assert isinstance(value, dict)
+    return value
+
+
+def test_run_ranks_and_keeps_everything(bench_folder: Path, run_harness: Harness) -> None:
+    done = run_harness("run", "--profile", "fast.yaml", "--json")
+    found = last_json(done)
+    assert found["status"] == "done"
+    folder = Path(str(found["run"]))
+    kept = {path.name for path in (bench_folder / folder).iterdir()}
+    assert kept == {"plan.json", "records.jsonl", "scorecard.json", "scorecard.md", "report.html"}
+    card = json.loads((bench_folder / str(found["scorecard"])).read_text())
+    ranks = {entry["model"]: entry["rank"] for entry in card["entries"]}
+    assert ranks == {"ref.f.fake": 1, "slow.f.fake": 2}
+    slow = next(entry for entry in card["entries"] if entry["model"] == "slow.f.fake")
+    assert slow["metrics"]["decode_tok_per_s"]["value"] == pytest.approx(50)
+    assert slow["metrics"]["ttft_s"]["value"] == pytest.approx(0.032)
+    progress = [line for line in done.stderr.splitlines() if " left, about " in line]
+    assert len(progress) == len(
+        read(bench_folder / folder / "records.jsonl").records
+        and [
+            record
+            for record in read(bench_folder / folder / "records.jsonl").records
+            if record["type"] == "job"
+        ]
+    )
+    assert "0 left" in progress[-1]
+
+
+def test_score_rebuilds_byte_for_byte(bench_folder: Path, run_harness: Harness) -> None:
+    run_harness("run", "--profile", "fast.yaml")
+    (card,) = (bench_folder / "results").glob("*/scorecard.json")
+    first = card.read_bytes()
+    card.unlink()
+    printed = last_json(run_harness("score", "latest", "--json"))
+    assert card.read_bytes() == first
+    assert printed == json.loads(first)
+    assert "slow.f.fake" in run_harness("score", card.parent.name).stdout
+    assert "slow.f.fake" in run_harness("score", card).stdout
+
+
+def test_report_is_written_again_in_either_language(
+    bench_folder: Path, run_harness: Harness
+) -> None:
+    run_harness("run", "--profile", "fast.yaml")
+    (page,) = (bench_folder / "results").glob("*/report.html")
+    page.unlink()
+    korean = last_json(run_harness("report", "latest", "--lang", "ko", "--json"))
+    assert 'lang="ko"' in page.read_text("utf-8")
+    assert str(page.relative_to(bench_folder)) in korean["reports"]  # type: ignore[operator]
+    run_harness("report", "--lang", "en")
+    assert 'lang="en"' in page.read_text("utf-8")
+
+
+def test_a_second_attempt_is_counted(bench_folder: Path, run_harness: Harness) -> None:
+    run_harness("run", "--profile", "fast.yaml", "--suite", "memory")
+    run_harness("run", "--profile", "fast.yaml", "--suite", "memory")
+    card = last_json(run_harness("score", "latest", "--json"))
+    assert card["attempt"] == {"number": 2, "of": 2}
+
+
+def test_a_crash_fails_the_command_and_keeps_the_rest(
+    bench_folder: Path, run_harness: Harness
+) -> None:
+    done = run_harness("run", "--profile", "fast.yaml", "--set", "crashing", "--json", check=4)
+    assert last_json(done)["status"] == "failed"
+    card = last_json(run_harness("score", "latest", "--json"))
+    by_model = {entry["model"]: entry for entry in card["entries"]}  # type: ignore[attr-defined]
+    assert by_model["ref.f.fake"]["rank"] == 1
+    assert by_model["crash.f.fake"]["rank"] is None
+    assert by_model["crash.f.fake"]["reason"] == "signal_sigsegv"
+    assert "signal_sigsegv" in done.stderr
+
+
+def test_an_absent_model_of_a_set_is_skipped_and_named(
+    bench_folder: Path, run_harness: Harness
+) -> None:
+    done = run_harness("run", "--profile", "fast.yaml", "--set", "incomplete", "--suite", "memory")
+    assert "skipped gone.f.fake: the model file is missing" in done.stderr
+    assert "gone.f.fake" in done.stdout
+
+
+def test_dry_run_measures_nothing(bench_folder: Path, run_harness: Harness) -> None:
+    done = run_harness("run", "--profile", "fast.yaml", "--dry-run")
+    assert "6 jobs, about " in done.stdout
+    assert not (bench_folder / "results").exists()
+    plan = last_json(run_harness("run", "--profile", "fast.yaml", "--dry-run", "--json"))
+    assert len(plan["plan"]["jobs"]) == 6  # type: ignore[index]
+
+
+BAD_INPUT = [
+    (["run", "--model", "nope"], 2, ["unknown model 'nope'", "harness models list"]),
+    (["run", "--model", "reff.f.fake"], 2, ["did you mean 'ref.f.fake'?"]),
+    (["run", "--model", "absent/file.gguf"], 3, ["absent/file.gguf", "no such file"]),
+    (["run", "--model", "gone.f.fake"], 3, ["gone.fake.json", "missing", "--model PATH"]),
+    (["run", "--set", "defualt"], 2, ["unknown set 'defualt'", "did you mean 'default'?"]),
+    (["run", "--profile", "quik"], 2, ["quik", "did you mean 'quick'?"]),
+    (["run", "--device", "lg-gramm"], 2, ["lg-gramm"]),
+    (["run", "--profile", "fast.yaml", "--suite", "latncy"], 2, ["did you mean 'latency'?"]),
+    (["run", "--sute", "latency"], 2, ["No such option"]),
+    (["score", "no-such-run"], 2, ["no-such-run", "harness run"]),
+    (["report", "no-such-run"], 2, ["no-such-run", "a run folder, its id, or latest"]),
+    (["bench", "absent.gguf"], 3, ["absent.gguf", "no such file"]),
+    (["bench", "models.yaml"], 2, ["models.yaml", "a .gguf file"]),
+    (["bench", "ref.fake.json", "-p", "0", "-n", "0"], 2, ["-p or -n above 0"]),
+    (["bench", "ref.fake.json", "-r", "0"], 2, ["range"]),
+    (["models", "list", "--set", "x"], 2, ["unknown set 'x'"]),
+    (["run", "--models", "absent.yaml"], 2, ["absent.yaml"]),
+]
+
+
+@pytest.mark.parametrize(("arguments", "code", "parts"), BAD_INPUT)
+def test_bad_input_has_one_clear_message(
+    bench_folder: Path, run_harness: Harness, arguments: list[str], code: int, parts: list[str]
+) -> None:
+    done = run_harness(*arguments, check=code)
+    for part in parts:
+        assert part in done.stderr
+    failed = last_json(run_harness(*arguments, "--json", check=code))
+    assert failed["exit_code"] == code
+    assert failed["status"] == "error"
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "code", "part"),
+    [
+        ("empty.gguf", b"", 2, "the file is empty"),
+        ("short.gguf", b"GGUF\x03\0\0\0", 2, "ends inside its header"),
+        ("text.gguf", b"hello, this is not a model at all", 2, "not a GGUF file"),
+        ("model.bin", b"x", 2, "not a model format"),
+    ],
+)
+def test_broken_model_files_are_named(
+    bench_folder: Path, run_harness: Harness, name: str, content: bytes, code: int, part: str
+) -> None:
+    (bench_folder / name).write_bytes(content)
+    done = run_harness("bench", name, check=code)
+    assert name in done.stderr
+    assert part in done.stderr
+
+
+def test_an_onnx_folder_without_its_parts_is_named(
+    bench_folder: Path, run_harness: Harness
+) -> None:
+    (bench_folder / "folder").mkdir()
+    assert "no .onnx file" in run_harness("bench", "folder", check=2).stderr
+    (bench_folder / "folder" / "model.onnx").write_bytes(b"x")
+    assert "no tokenizer.json" in run_harness("bench", "folder", check=2).stderr
+
+
+def test_malformed_yaml_names_file_and_line(bench_folder: Path, run_harness: Harness) -> None:
+    models = bench_folder / "models.yaml"
+    text = models.read_text().replace("family: slow", "famly: slow")
+    models.write_text(text)
+    done = run_harness("run", "--profile", "fast.yaml", check=2)
+    assert "models.yaml:3" in done.stderr
+    assert "famly" in done.stderr
+    assert "family" in done.stderr
+
+
+@pytest.mark.skipif(os.name != "posix", reason="permissions are POSIX here")
+def test_an_unwritable_results_folder(bench_folder: Path, run_harness: Harness) -> None:
+    (bench_folder / "taken").write_text("a file, not a folder")
+    done = run_harness("run", "--profile", "fast.yaml", "--out", "taken", check=4)
+    assert "taken: cannot write" in done.stderr
+    assert "--out" in done.stderr
+
+
+def _can_mount() -> bool:
+    if not shutil.which("unshare"):
+        return False
+    probe = ["unshare", "-rm", "mount", "-t", "tmpfs", "tmpfs", "/mnt"]
+    return subprocess.run(probe, capture_output=True, check=False).returncode == 0
+
+
+@pytest.mark.skipif(not _can_mount(), reason="this system lets nobody mount a small disk")
+def test_a_disk_that_fills_up_keeps_what_was_measured(bench_folder: Path) -> None:
+    """A real small disk: full at the start, and filled by somebody else in the middle."""
+    python = f"{sys.executable} -m harness.cli"
+    run = f"{python} run --profile fast.yaml --set endless --suite latency --out disk"
+    full = f"mount -t tmpfs -o size=1m tmpfs disk && {python} run --profile fast.yaml --out disk"
+    (bench_folder / "disk").mkdir()
+    done = subprocess.run(
+        ["unshare", "-rm", "sh", "-c", full],
+        cwd=bench_folder,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 3
+    assert "MiB are free" in done.stderr
+    filled = (
+        f"mount -t tmpfs -o size=66m tmpfs disk && {{ {run} & }} && job=$! && "
+        "while ! ls disk/*/parts/*.part 2>/dev/null; do sleep 0.1; done; sleep 1; "
+        "cat /dev/zero > disk/other 2>/dev/null; wait $job; echo status $?; rm disk/other; "
+        f"{python} score latest --results disk --json | tail -n 1"
+    )
+    done = subprocess.run(
+        ["unshare", "-rm", "sh", "-c", filled],
+        cwd=bench_folder,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert "status 4" in done.stdout, done.stderr
+    assert "No space left" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert json.loads(done.stdout.splitlines()[-1])["kind"] == "scorecard"
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_ctrl_c_ends_with_130_and_a_scorecard(
+    bench_folder: Path, run_harness: Harness, number: signal.Signals
+) -> None:
+    command = [sys.executable, "-m", "harness.cli", "run", "--json", "--profile", "fast.yaml"]
+    process = subprocess.Popen(
+        [*command, "--set", "endless", "--suite", "latency"],
+        cwd=bench_folder,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        parts = [
+            path for path in bench_folder.glob("results/*/parts/*.part") if path.stat().st_size
+        ]
+        if parts:
+            break
+        time.sleep(0.05)
+    process.send_signal(number)
+    stdout, stderr = process.communicate(timeout=60)
+    assert process.returncode == 130, stderr
+    assert "Traceback" not in stderr
+    found = json.loads(stdout.splitlines()[-1])
+    assert found["status"] == "interrupted"
+    assert (bench_folder / found["scorecard"]).is_file()
+    card = last_json(run_harness("score", "latest", "--json"))
+    assert any(
+        job["outcome"] == "interrupted"
+        for entry in card["entries"]  # type: ignore[attr-defined]
+        for job in entry["jobs"]
+    )
+
+
+def test_bench_prints_rates_and_json(bench_folder: Path, run_harness: Harness) -> None:
+    text = run_harness("bench", "ref.fake.json", "-p", "32", "-n", "4", "-r", "2").stdout
+    assert "pp32" in text
+    assert "1000.00 tok/s" in text
+    found = last_json(run_harness("bench", "ref.fake.json", "-p", "0", "-n", "4", "--json"))
+    (test,) = found["tests"]  # type: ignore[misc]
+    assert test["name"] == "tg4"
+    assert test["tok_per_s"]["median"] == pytest.approx(100)
+    assert len(test["tok_per_s"]["samples"]) == 5
+
+
+def test_bench_of_a_crashing_model(bench_folder: Path, run_harness: Harness) -> None:
+    done = run_harness("bench", "crash.fake.json", check=4)
+    assert "crash.fake.json: crashed" in done.stderr
+
+
+def test_models_list_and_init(bench_folder: Path, run_harness: Harness) -> None:
+    assert "slow.f.fake" in run_harness("models", "list").stdout
+    found = last_json(run_harness("models", "list", "--set", "crashing", "--json"))
+    assert [model["id"] for model in found["models"]] == ["ref.f.fake", "crash.f.fake"]  # type: ignore[attr-defined]
+    before = (bench_folder / "models.yaml").read_bytes()
+    made = last_json(run_harness("init", ".", "--json"))
+    assert "models.yaml" in str(made["kept"])
+    assert (bench_folder / "models.yaml").read_bytes() == before
+    assert "kept" in run_harness("init").stdout
+
+
+def test_doctor_answers(bench_folder: Path, run_harness: Harness) -> None:
+    assert "Python" in run_harness("doctor").stdout
+    assert last_json(run_harness("doctor", "--json"))
+
+
+def test_help_is_quick_and_complete(run_harness: Harness) -> None:
+    text = run_harness("--help").stdout
+    for command in ("run", "score", "report", "bench", "models", "doctor", "init"):
+        assert command in text
+    assert "harness, version" in run_harness("--version").stdout
