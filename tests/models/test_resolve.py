@@ -1,0 +1,87 @@
+"""What a path or an entry has to be before an engine sees it."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import pytest
+
+from harness.errors import PrerequisiteError, SpecError
+from harness.models.resolve import model_from_path, resolve
+from harness.spec import Model, Source
+
+
+def gguf(folder: Path, name: str = "toy-0.1b-Q4_K_M.gguf") -> Path:
+    path = folder / name
+    path.write_bytes(b"GGUF" + b"\x03" + bytes(40))
+    return path
+
+
+def entry(source: Source, kind: str = "gguf") -> Model:
+    return Model(id="a.b.c", family="a", format=kind, quantisation="b", source=source)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("name", "model_id", "family", "quantisation"),
+    [
+        ("toy-0.1b-Q4_K_M.gguf", "toy-0.1b-q4_k_m.gguf", "toy-0.1b", "q4_k_m"),
+        ("Toy.F16.gguf", "toy.f16.gguf", "toy", "f16"),
+        ("no quantisation.gguf", "no-quantisation.gguf", "no quantisation", "unknown"),
+        ("한글-q8_0.gguf", "q8_0.gguf", "한글", "q8_0"),
+        ("한글.gguf", "gguf", "한글", "unknown"),
+    ],
+)
+def test_a_path_becomes_an_entry(
+    tmp_path: Path, name: str, model_id: str, family: str, quantisation: str
+) -> None:
+    model = model_from_path(str(gguf(tmp_path, name)))
+    assert (model.id, model.family, model.quantisation) == (model_id, family, quantisation)
+    assert model.backend_name == "llama_cpp"
+    artefact = resolve(model, Path("/nowhere"))
+    assert artefact.path == str(tmp_path / name)
+    assert artefact.size_bytes == 45
+
+
+def test_an_onnx_folder_hashes_what_belongs_to_it(tmp_path: Path) -> None:
+    folder = tmp_path / "toy-int4"
+    (folder / "onnx").mkdir(parents=True)
+    (folder / "onnx" / "model_q4.onnx").write_bytes(b"graph")
+    (folder / "onnx" / "model_q4.onnx_data").write_bytes(b"weights")
+    (folder / "tokenizer.json").write_text("{}")
+    (folder / "README.md").write_text("not part of the artefact")
+    model = model_from_path(str(folder))
+    assert (model.format, model.quantisation, model.backend_name) == ("onnx", "int4", "onnxruntime")
+    artefact = resolve(model, Path())
+    assert set(artefact.sha256) == {
+        "onnx/model_q4.onnx",
+        "onnx/model_q4.onnx_data",
+        "tokenizer.json",
+    }
+    assert artefact.sha256["tokenizer.json"] == hashlib.sha256(b"{}").hexdigest()
+
+
+def test_a_declared_hash_is_checked(tmp_path: Path) -> None:
+    path = gguf(tmp_path)
+    right = hashlib.sha256(path.read_bytes()).hexdigest()
+    good = Source(kind="file", path=path.name, sha256={path.name: right.upper()})
+    assert resolve(entry(good), tmp_path).sha256 == {path.name: right}
+    bad = Source(kind="file", path=path.name, sha256={path.name: "0" * 64})
+    with pytest.raises(SpecError) as caught:
+        resolve(entry(bad), tmp_path)
+    assert caught.value.reason == "hash_mismatch"
+    assert right in str(caught.value)
+
+
+def test_a_folder_is_not_a_gguf_file(tmp_path: Path) -> None:
+    with pytest.raises(SpecError, match="a folder, not a gguf file"):
+        resolve(entry(Source(kind="file", path=".")), tmp_path)
+
+
+def test_an_absent_hub_model_says_how_to_get_it() -> None:
+    source = Source(kind="hub", repo="someone/model", files=("m.gguf",), revision="a" * 40)
+    with pytest.raises(PrerequisiteError) as caught:
+        resolve(entry(source), Path())
+    assert caught.value.reason == "model_missing"
+    assert f"hf download someone/model m.gguf --revision {'a' * 40}" in caught.value.hint
+    assert "harness run --model models/a.b.c/m.gguf" in caught.value.hint

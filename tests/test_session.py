@@ -1,0 +1,79 @@
+"""What lies between the commands and the stages."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+
+import pytest
+
+from harness import session
+from harness.errors import PrerequisiteError, SpecError
+from harness.extensions import load, target, targets
+
+
+def test_a_missing_engine_skips_its_models_with_the_install_line(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    found = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name: None if name == "llama_cpp" else found(name)
+    )
+    plan = session.prepare(suites=["memory"])
+    assert plan.jobs
+    assert {job.backend for job in plan.jobs} == {"onnxruntime"}
+    assert plan.skipped
+    for skip in plan.skipped:
+        assert skip.reason == "engine_missing"
+        assert skip.hint == 'python -m pip install "sllm-harness[llama-cpp]"'
+
+
+def test_without_any_engine_there_is_nothing_to_measure(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _name: None)
+    plan = session.prepare()
+    with pytest.raises(PrerequisiteError) as caught:
+        session.run(plan, tmp_path)
+    assert caught.value.reason == "nothing_to_measure"
+    assert "pip install" in caught.value.hint
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_two_files_of_one_name_are_refused(tmp_path: Path) -> None:
+    paths = []
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        path = tmp_path / name / "same.fake.json"
+        path.write_text("{}")
+        paths.append(str(path))
+    with pytest.raises(SpecError, match="same model id"):
+        session.prepare(models=paths)
+
+
+def test_candidates_are_skipped_with_their_fetch_command(tmp_path: Path) -> None:
+    plan = session.prepare(set_name="candidates", suites=["memory"])
+    assert {job.model for job in plan.jobs} == {"ref-4m.f16.gguf"}
+    assert plan.skipped
+    assert all("hf download" in skip.hint for skip in plan.skipped)
+
+
+def test_the_challenge_waits_for_its_organiser() -> None:
+    with pytest.raises(PrerequisiteError) as caught:
+        session.prepare(profile="challenge")
+    assert caught.value.reason == "reference_missing"
+    assert caught.value.exit_code == 3
+
+
+def test_unknown_backends_are_named() -> None:
+    known = {"fake": "harness.backends.fake:FakeBackend"}
+    with pytest.raises(SpecError, match="unknown backend 'fakee'; did you mean 'fake'"):
+        target("fakee", known, "harness.backends")
+    assert load(known["fake"]).__name__ == "FakeBackend"
+    with pytest.raises(SpecError, match="is not a class"):
+        load("harness.backends:BACKENDS")
+
+
+def test_plugins_can_be_switched_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HARNESS_PLUGINS", "none")
+    assert targets({"fake": "x:Y"}, "harness.backends") == {"fake": "x:Y"}
