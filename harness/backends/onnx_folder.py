@@ -94,7 +94,7 @@ def _home(path: Path) -> Path:
     if path.suffix != ".onnx":
         _refuse(path, "not an ONNX model", allowed="a folder, or a file named *.onnx")
     beside = path.parent
-    return beside.parent if beside.name == "onnx" else beside
+    return beside if (beside / "tokenizer.json").is_file() else beside.parent
 
 
 def _find_graph(home: Path, decoder: Mapping[str, Any]) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib
 import json
 from collections.abc import Callable, Iterator
@@ -33,7 +34,9 @@ def make_backend(name: str) -> Backend:
 
 @pytest.fixture(scope="session")
 def toy(tmp_path_factory: pytest.TempPathFactory) -> Network:
-    return toy_network(tmp_path_factory.mktemp("toy"), max_position_embeddings=CONTEXT)
+    """Random weights, drawn once and not at every access."""
+    made = toy_network(tmp_path_factory.mktemp("toy"), max_position_embeddings=CONTEXT)
+    return dataclasses.replace(made, tensors=dict(made.tensors))
 
 
 @pytest.fixture(scope="session")
