@@ -162,7 +162,11 @@ def load_catalogue(path: Path | str) -> Catalogue:
         _check_model(document, where, model)
         if model.id in entries:
             first = document.line(("models", list(entries).index(model.id), "id"))
-            document.fail((*where, "id"), f"id '{model.id}' is used twice, first in line {first}")
+            document.fail(
+                (*where, "id"),
+                f"id '{model.id}' is used twice, first in line {first}",
+                allowed="ids that differ",
+            )
         entries[model.id] = model
     for name, members in parsed.sets.items():
         _check_set(document, name, members, entries)
@@ -209,7 +213,11 @@ def load_profile(path: Path | str) -> Profile:
     for index, gate in enumerate(profile.gates):
         _check_gate(document, ("gates", index), gate)
         if gate.id in names:
-            document.fail(("gates", index, "id"), f"gate '{gate.id}' is defined twice")
+            document.fail(
+                ("gates", index, "id"),
+                f"gate '{gate.id}' is defined twice",
+                allowed="ids that differ",
+            )
         names.add(gate.id)
     return profile
 
@@ -271,9 +279,15 @@ def _check_source(document: Document, where: Keys, source: Source) -> None:
             allowed=", ".join(sorted(needed | possible)) or "nothing beside the kind",
         )
     for name in sorted(needed - given):
-        document.fail(where, f"a source of kind '{source.kind}' needs '{name}'")
+        document.fail(
+            where,
+            f"a source of kind '{source.kind}' needs '{name}'",
+            allowed=f"{name}: …",
+        )
     if source.repo and not _REPO.fullmatch(source.repo):
-        document.fail((*where, "repo"), f"repo '{source.repo}' is not owner/name")
+        document.fail(
+            (*where, "repo"), f"repo '{source.repo}' is not a repository", allowed="owner/name"
+        )
     if source.revision and not _HEX40.fullmatch(source.revision):
         document.fail(
             (*where, "revision"),
@@ -325,7 +339,11 @@ def _check_set(
                 allowed=_listed(models),
             )
         if member in members[:index]:
-            document.fail((*where, index), f"set '{name}' names '{member}' twice")
+            document.fail(
+                (*where, index),
+                f"set '{name}' names '{member}' twice",
+                allowed="each model once",
+            )
 
 
 def _check_protocol(document: Document, profile: Profile) -> None:
@@ -343,7 +361,11 @@ def _check_protocol(document: Document, profile: Profile) -> None:
         document.require_range((*where, name), count, 1, 1000)
     for name in suites:
         if name not in protocol.processes:
-            document.fail(where, f"the number of processes of suite '{name}' is missing")
+            document.fail(
+                where,
+                f"the number of processes of suite '{name}' is missing",
+                allowed=f"a line '{name}: 1'",
+            )
     document.require_range(("protocol", "requests"), protocol.requests, 1, 10_000)
     document.require_range(("protocol", "warmup_max"), protocol.warmup_max, 1, 1000)
     document.require_range(("protocol", "job_timeout_s"), protocol.job_timeout_s, 1, 86_400)
@@ -381,7 +403,9 @@ def _check_list(
         document.fail(where, f"{where[-1]} is an empty list", allowed="at least one value")
     for index, value in enumerate(values):
         if value in values[:index]:
-            document.fail((*where, index), f"{where[-1]} has {value} twice")
+            document.fail(
+                (*where, index), f"{where[-1]} has {value} twice", allowed="each value once"
+            )
         if least is not None:
             document.require_range((*where, index), value, least, _MOST_TOKENS)
 

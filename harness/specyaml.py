@@ -41,6 +41,10 @@ _STR, _BOOL, _NULL, _INT, _FLOAT = (
 )
 
 
+class _GrammarError(yaml.MarkedYAMLError):
+    """Right YAML that is not accepted here."""
+
+
 class _Loader(yaml.SafeLoader):
     """PyYAML's safe loader with the smaller grammar."""
 
@@ -62,7 +66,7 @@ class _Loader(yaml.SafeLoader):
         return node
 
     def _refuse(self, problem: str) -> NoReturn:
-        raise yaml.MarkedYAMLError(problem=problem, problem_mark=self.peek_event().start_mark)
+        raise _GrammarError(problem=problem, problem_mark=self.peek_event().start_mark)
 
 
 for _tag, _pattern, _first in (
@@ -133,7 +137,11 @@ class Document:
             document._fail_syntax(error, text)
         except yaml.reader.ReaderError as error:
             line = text.count("\n", 0, error.position) + 1
-            document._fail(line, f"character U+{error.character:04X} is not allowed in YAML")
+            document._fail(
+                line,
+                f"character U+{error.character:04X} is not allowed in YAML",
+                allowed="printable text",
+            )
         if node is None:
             document._fail(0, "the file is empty", allowed="lines of the form 'key: value'")
         value = document._value(node, ())
@@ -336,7 +344,10 @@ class Document:
         row = [*text.splitlines(), ""][line - 1 : line]
         if row and "\t" in row[0][: len(row[0]) - len(row[0].lstrip())]:
             self._fail(line, "the line is indented with a tab", allowed="spaces only")
-        self._fail(line, f"this is not YAML: {error.problem or error.context}")
+        problem = str(error.problem or error.context)
+        if isinstance(error, _GrammarError):
+            self._fail(line, problem, allowed="plain keys and values")
+        self._fail(line, f"this is not YAML: {problem}", allowed="lines of the form 'key: value'")
 
 
 def _field_names(kind: Any, keys: Keys) -> list[str]:

@@ -1,0 +1,620 @@
+"""Every complaint about a file names file and line, the value, what is right and what next."""
+
+from __future__ import annotations
+
+import codecs
+import os
+import sys
+from pathlib import Path
+from textwrap import dedent
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from harness import specfile
+from harness.errors import Exit, SpecError
+from harness.metrics import METRICS
+from harness.spec import Device, Profile, to_json
+from harness.specfile import load_catalogue, load_device, load_profile
+
+CATALOGUE = """\
+models:
+  - id: a.f16.gguf
+    family: a
+    format: gguf
+    quantisation: f16
+    source: embedded
+  - id: b.int4.onnx
+    family: b
+    format: onnx
+    quantisation: int4
+    source:
+      kind: hub
+      repo: owner/name
+      revision: 0123456789abcdef0123456789abcdef01234567
+      files: [onnx/model.onnx, tokenizer.json]
+      sha256:
+        tokenizer.json: {hash}
+    licence: MIT
+    commercial: true
+    context: 4096
+sets:
+  default: [a.f16.gguf, b.int4.onnx]
+  small:
+    - a.f16.gguf
+""".replace("{hash}", "0a" * 32)
+
+PROFILE = """\
+id: mine
+version: 1
+title: Mine
+reference: a.f16.gguf
+tier: unverified
+protocol:
+  processes: {latency: 3, memory: 2, accuracy: 1}
+  requests: 5
+  warmup_max: 3
+  grouping: suite
+  job_timeout_s: 120
+suites:
+  latency:
+    prompt_tokens: [64, 256]
+    output_tokens: [64]
+  memory: {prompt_tokens: 256, output_tokens: 64}
+  accuracy: {tasks: [arith], languages: [ko, en], items: 100}
+weights:
+  accuracy: 0.40
+  ttft_s: 0.20
+  decode_tok_per_s: 0.20
+  peak_resident_bytes: 0.20
+gates:
+  - id: memory
+    metric: peak_resident_bytes
+    limit: null
+  - {id: first, metric: ttft_s, limit: 3, case: fixed-p256-n64}
+"""
+
+DEVICE = """\
+id: laptop
+name: Laptop
+memory_bytes: 16 GiB
+memory_budget_bytes: 8.5 GiB
+power: ac
+"""
+
+LOADERS = {"models": load_catalogue, "device": load_device, "profile": load_profile}
+VALID = {"models": CATALOGUE, "device": DEVICE, "profile": PROFILE}
+NEXT = {
+    "models": "harness models list",
+    "device": "harness run --device {path} --dry-run",
+    "profile": "harness run --profile {path} --dry-run",
+}
+
+
+def complaint(tmp_path: Path, kind: str, text: str | bytes) -> SpecError:
+    path = tmp_path / f"{kind}.yaml"
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    with pytest.raises(SpecError) as caught:
+        LOADERS[kind](path)
+    return caught.value
+
+
+# (kind of file, what is replaced, by what, line, message, allowed)
+FAULTS = [
+    # keys
+    ("models", "quantisation: f16", "quantization: f16", 5,
+     ("unknown key 'quantization' in 'a.f16.gguf'; did you mean 'quantisation'? "
+      "(and 1 more problem in this file)"), "id, family, format, quantisation, source"),
+    ("models", "    family: a\n", "", 2, "key 'family' in 'a.f16.gguf' is missing", ""),
+    ("models", "models:", "modles:", 1, "unknown key 'modles'; did you mean 'models'?",
+     "models, sets"),
+    ("models", "repo: owner/name", "repos: owner/name", 13,
+     "unknown key 'repos' in 'source' of 'b.int4.onnx'; did you mean 'repo'?",
+     "kind, path, repo, revision, files, sha256"),
+    ("models", "kind: hub\n      repo", "repo", 11,
+     "key 'kind' in 'source' of 'b.int4.onnx' is missing", ""),
+    ("models", "    licence: MIT", "    licence: MIT\n    family: c", 19,
+     "key 'family' is given twice, first in line 8", "each key once"),
+    ("profile", "requests: 5", "request: 5", 8,
+     "unknown key 'request' in 'protocol'; did you mean 'requests'?",
+     "processes, requests, warmup_max, grouping, job_timeout_s"),
+    ("profile", "limit: null", "limits: null", 26,
+     "unknown key 'limits' in 'memory'; did you mean 'limit'?",
+     "id, metric, limit, case, required, min_items"),
+    ("device", "power: ac", "pwoer: ac", 5, "unknown key 'pwoer'; did you mean 'power'?",
+     "id, name"),
+    # types
+    ("models", "context: 4096", "context: lots", 20, "context is 'lots', text", "a whole number"),
+    ("models", "context: 4096", "context: 4096.5", 20, "context is 4096.5, a number",
+     "a whole number"),
+    ("models", "family: a", "family: 3", 3, "family is 3, a whole number",
+     "text; put it in quotes: '3'"),
+    ("models", "family: a", "family: true", 3, "family is true, true or false",
+     "text; put it in quotes: 'true'"),
+    ("models", "family: a", "family:", 3, "family is null, nothing", "text"),
+    ("models", "commercial: true", "commercial: yes", 19, "commercial is 'yes', text",
+     "true or false"),
+    ("models", "files: [onnx/model.onnx, tokenizer.json]", "files: model.onnx", 15,
+     "files is 'model.onnx', text", "a list"),
+    ("models", "[a.f16.gguf, b.int4.onnx]", "a.f16.gguf", 22, "default is 'a.f16.gguf', text",
+     "a list"),
+    ("models", "    source: embedded", "    source: [embedded]", 6, "source is given, a list",
+     "a mapping"),
+    ("models", "format: gguf", "format: ggfu", 4, "format is 'ggfu'; did you mean 'gguf'?",
+     "gguf, onnx, fake"),
+    ("models", "kind: hub", "kind: hug", 12, "kind is 'hug'; did you mean 'hub'?",
+     "embedded, file, folder, hub"),
+    ("profile", "prompt_tokens: [64, 256]", "prompt_tokens: [64, '256']", 14,
+     "prompt_tokens is '256', text", "a whole number"),
+    ("profile", "accuracy: 0.40", "accuracy: most", 19, "accuracy is 'most', text", "a number"),
+    ("profile", "languages: [ko, en]", "languages: [ko, kor]", 17,
+     "languages is 'kor'; did you mean 'ko'?", "ko, en"),
+    ("profile", "requests: 5", "requests: 012", 8, "requests is '012', text", "a whole number"),
+    ("profile", "tier: unverified", "tier: gold", 5, "tier is 'gold'",
+     "verified, unverified, ci, synthetic"),
+    ("device", "memory_bytes: 16 GiB", "memory_bytes: 16 GB", 3, "memory_bytes is '16 GB', text",
+     "a whole number"),
+    ("device", "power: ac", "power: on", 5, "power is 'on'", "ac, battery, any"),
+    # the same file, entry by entry
+    ("models", "id: b.int4.onnx", "id: B.int4.onnx", 7,
+     "id 'B.int4.onnx' cannot be used as a name", "lower-case letters"),
+    ("models", "id: b.int4.onnx", "id: ../b", 7, "id '../b' cannot be used as a name",
+     "lower-case letters"),
+    ("models", "family: b", "family: 'b c'", 8, "family 'b c' cannot be used as a name",
+     "lower-case letters"),
+    ("models", "id: b.int4.onnx", "id: a.f16.gguf", 7,
+     "id 'a.f16.gguf' is used twice, first in line 2", "ids that differ"),
+    ("models", "quantisation: f16", "quantisation: ''", 5, "quantisation is empty", "q4_k_m, int4"),
+    ("models", "context: 4096", "context: -1", 20, "context is -1", "0 to 1,048,576"),
+    ("models", "context: 4096", "options: {threads: 9999}", 20, "threads is 9999", "0 to 1,024"),
+    ("models", "context: 4096", "options: {batch_tokens: 0}", 20, "batch_tokens is 0",
+     "1 to 1,048,576"),
+    # sources
+    ("models", "source: embedded", "source: embeded", 6,
+     "source 'embeded' is not a source; did you mean 'embedded'?", "{kind: file, path: …}"),
+    ("models", "source: embedded", "source: {kind: embedded, path: x}", 6,
+     "a source of kind 'embedded' has no 'path'", "nothing beside the kind"),
+    ("models", "source: embedded", "source: {kind: file}", 6,
+     "a source of kind 'file' needs 'path'", "path"),
+    ("models", "repo: owner/name", "repo: name", 13, "repo 'name' is not a repository",
+     "owner/name"),
+    ("models", "repo: owner/name", "repo: ../../etc", 13, "repo '../../etc' is not a repository",
+     "owner/name"),
+    ("models", "revision: 0123456789abcdef0123456789abcdef01234567", "revision: main", 14,
+     "revision 'main' can move, a commit cannot", "the full commit, 40 hex digits"),
+    ("models", "onnx/model.onnx,", "../model.onnx,", 15,
+     "file '../model.onnx' would lie outside the repository", "a relative path"),
+    ("models", "onnx/model.onnx,", "'C:/model.onnx',", 15,
+     "file 'C:/model.onnx' would lie outside the repository", "a relative path"),
+    ("models", "onnx/model.onnx,", "/model.onnx,", 15,
+     "file '/model.onnx' would lie outside the repository", "a relative path"),
+    ("models", "        tokenizer.json: 0a", "        tokenizer.jsn: 0a", 17,
+     "sha256 of 'tokenizer.jsn', which is not one of the files; did you mean 'tokenizer.json'?",
+     "onnx/model.onnx, tokenizer.json"),
+    ("models", "tokenizer.json: 0a", "tokenizer.json: 0b0", 17,
+     "sha256 of 'tokenizer.json' is '0b0", "64 digits out of 0-9 and a-f"),
+    # sets
+    ("models", "    - a.f16.gguf", "    - a.f16.ggfu", 24,
+     "set 'small' names the unknown model 'a.f16.ggfu'; did you mean 'a.f16.gguf'?",
+     "a.f16.gguf, b.int4.onnx"),
+    ("models", "    - a.f16.gguf", "    - a.f16.gguf\n    - a.f16.gguf", 25,
+     "set 'small' names 'a.f16.gguf' twice", "each model once"),
+    ("models", "    - a.f16.gguf", "    []", 23, "set 'small' is empty", "a list of model ids"),
+    ("models", "  small:", "  a.f16.gguf:", 23, "'a.f16.gguf' is both a set and a model",
+     "two names"),
+    ("models", "  small:", "  My Set:", 23, "set 'My Set' cannot be used as a name",
+     "lower-case letters"),
+    # profiles
+    ("profile", "version: 1", "version: 0", 2, "version is 0", "1 to "),
+    ("profile", "reference: a.f16.gguf", "reference: A/b", 4,
+     "reference 'A/b' cannot be used as a name", "lower-case letters"),
+    ("profile", "accuracy: 1}", "acuracy: 1}", 7,
+     "processes of 'acuracy', which the profile does not run; did you mean 'accuracy'?",
+     "accuracy, latency, memory"),
+    ("profile", ", accuracy: 1}", "}", 7,
+     "the number of processes of suite 'accuracy' is missing", "a line 'accuracy: 1'"),
+    ("profile", "latency: 3", "latency: 0", 7, "latency is 0", "1 to 1,000"),
+    ("profile", "requests: 5", "requests: 1_000_000", 8, "requests is 1000000", "1 to 10,000"),
+    ("profile", "warmup_max: 3", "warmup_max: 0", 9, "warmup_max is 0", "1 to 1,000"),
+    ("profile", "job_timeout_s: 120", "job_timeout_s: 0.5", 11, "job_timeout_s is 0.5",
+     "1 to 86,400"),
+    ("profile", "prompt_tokens: [64, 256]", "prompt_tokens: []", 14,
+     "prompt_tokens is an empty list", "at least one value"),
+    ("profile", "prompt_tokens: [64, 256]", "prompt_tokens: [64, 64]", 14,
+     "prompt_tokens has 64 twice", "each value once"),
+    ("profile", "output_tokens: [64]", "output_tokens: [1]", 15, "output_tokens is 1",
+     "2 to 1,048,576"),
+    ("profile", "tasks: [arith]", "tasks: []", 17, "tasks is an empty list", "at least one value"),
+    ("profile", "items: 100", "items: 0", 17, "items is 0", "1 to 100,000"),
+    ("profile", "items: 100", "items: 100, seed: secret", 17, "seed is 'secret'",
+     "64 digits out of 0-9 and a-f"),
+    ("profile", "memory: {prompt_tokens: 256", "memory: {prompt_tokens: 0", 16,
+     "prompt_tokens is 0", "1 to 1,048,576"),
+    ("profile", "accuracy: 0.40", "accuracy: 0.41", 18, "the weights sum to 1.01", "a sum of 1"),
+    ("profile", "ttft_s: 0.20", "ttft: 0.20", 20, "unknown metric 'ttft'; did you mean 'ttft_s'?",
+     "accuracy, "),
+    ("profile", "ttft_s: 0.20", "ttft_s: -0.2", 20, "weight -0.2 of 'ttft_s' is not positive",
+     "a number above 0; leave a metric out to ignore it"),
+    ("profile", "metric: ttft_s", "metric: ttfs_s", 27,
+     "unknown metric 'ttfs_s'; did you mean 'ttft_s'?", "accuracy_ratio"),
+    ("profile", "limit: 3", "limit: null", 27, "gate 'first' has no limit",
+     "a number; null only for peak_resident_bytes"),
+    ("profile", "limit: 3", "limit: 0", 27, "limit 0 of gate 'first' is not positive",
+     "a number above 0"),
+    ("profile", "id: first", "id: memory", 27, "gate 'memory' is defined twice", "ids that differ"),
+    ("profile", "limit: 3", "limit: 3, min_items: -1", 27, "min_items is -1", "0 to "),
+    # devices
+    ("device", "id: laptop", "id: My Laptop", 1, "id 'My Laptop' cannot be used as a name",
+     "lower-case letters"),
+    ("device", "8.5 GiB", "17 GiB", 4,
+     "memory_budget_bytes 18253611008 is more than the machine has",
+     "at most memory_bytes, 17179869184"),
+    ("device", "memory_bytes: 16 GiB", "memory_bytes: 0", 3, "memory_bytes is 0", "1 to "),
+    # grammar
+    ("models", "    family: a\n", "\tfamily: a\n", 3, "the line is indented with a tab",
+     "spaces only"),
+    ("models", "source: embedded", "source: {kind: file", 7, "this is not YAML: ",
+     "lines of the form 'key: value'"),
+    ("models", "    family: a\n", "   family: a\n", 3, "this is not YAML: ",
+     "lines of the form 'key: value'"),
+    ("models", "family: a\n", "family: *anchor\n", 3,
+     "alias '*anchor' is not allowed; write the value out", "plain keys and values"),
+    ("models", "family: a\n", "family: !!python/name:os.system a\n", 3,
+     "tag 'tag:yaml.org,2002:python/name:os.system' is not allowed", "plain keys and values"),
+    ("models", "family: a\n", 'family: "a\\e[31m"\n', 3,
+     "text with the invisible character U+001B", "printable text"),
+    ("models", "family: a\n", 'family: a\n    "k\\u202e": 1\n', 4,
+     "text with the invisible character U+202E", "printable text"),
+    ("models", "family: a\n", "family: a\x07\n", 3, "character U+0007 is not allowed in YAML",
+     "printable text"),
+    ("models", "family: a\n", "? [x]\n    : a\n", 3, "a list or mapping is used as a key",
+     "text as a key"),
+    ("models", "context: 4096", "context: 1e999", 20, "1e999 is too large", "a finite number"),
+    ("models", "sets:", "--- {}\nsets:", 21, "this is not YAML: ",
+     "lines of the form 'key: value'"),
+    ("models", "context: 4096", f"context: {'[' * 30}", 20, "more than 16 levels of nesting",
+     "plain keys and values"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("kind", "old", "new", "line", "message", "allowed"), FAULTS, ids=[fault[4] for fault in FAULTS]
+)
+def test_a_fault_is_reported_at_its_line(
+    tmp_path: Path, kind: str, old: str, new: str, line: int, message: str, allowed: str
+) -> None:
+    assert VALID[kind].count(old) >= 1
+    error = complaint(tmp_path, kind, VALID[kind].replace(old, new, 1))
+    path = tmp_path / f"{kind}.yaml"
+    assert error.where == f"{path}:{line}"
+    assert error.message.startswith(message), error.message
+    assert allowed in error.allowed
+    assert error.hint == f"correct it, then: {NEXT[kind].format(path=path)}"
+    assert error.exit_code == Exit.SPECIFICATION
+    assert str(error).splitlines()[0] == f"{path}:{line}: {error.message}"
+
+
+def test_what_is_allowed_is_always_said_but_for_a_missing_key(tmp_path: Path) -> None:
+    for kind, old, new, _, message, _ in FAULTS:
+        error = complaint(tmp_path, kind, VALID[kind].replace(old, new, 1))
+        assert error.allowed or "is missing" in error.message, message
+
+
+# --- the file itself ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("content", "line", "message", "allowed"),
+    [
+        (b"", "", "the file is empty", "lines of the form 'key: value'"),
+        (b"# only a comment\n", "", "the file is empty", "lines of the form 'key: value'"),
+        (b"- a\n- b\n", ":1", "the file holds a list at its top level", "lines of the form"),
+        (b"42\n", ":1", "the file holds a whole number at its top level", "lines of the form"),
+        ("models:\n# 모델\n".encode("cp949"), ":2", "byte 0xb8 is not UTF-8",
+         "UTF-8: save the file again as UTF-8"),
+        (codecs.BOM_UTF16_LE + "models: []".encode("utf-16-le"), ":1", "the file is UTF-16",
+         "UTF-8: save it again as UTF-8"),
+        (b"#" * (1 << 20) + b"\n", "", "the file is larger than 1 MiB", "at most 1 MiB"),
+    ],
+)  # fmt: skip
+def test_a_file_that_is_no_specification(
+    tmp_path: Path, content: bytes, line: str, message: str, allowed: str
+) -> None:
+    error = complaint(tmp_path, "models", content)
+    assert error.where == f"{tmp_path / 'models.yaml'}{line}"
+    assert error.message == message
+    assert allowed in error.allowed
+    assert error.hint == ("correct it, then: harness models list" if line else "harness init")
+
+
+def test_a_missing_file_and_a_folder(tmp_path: Path) -> None:
+    for path, message in (
+        (tmp_path / "absent.yaml", "there is no such file"),
+        (tmp_path, "this is not a file"),
+        (Path("nul\0byte.yaml"), "the file cannot be read: embedded null byte"),
+    ):
+        with pytest.raises(SpecError, match=message) as caught:
+            load_profile(path)
+        assert caught.value.where == str(path)
+        assert "YAML file" in caught.value.allowed
+        assert caught.value.hint == "harness init"
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes with names here")
+def test_a_pipe_is_refused_and_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.yaml")
+    with pytest.raises(SpecError, match="this is not a file"):
+        load_device(tmp_path / "pipe.yaml")
+
+
+@pytest.mark.skipif(sys.platform == "win32" or os.geteuid() == 0, reason="root reads everything")
+def test_an_unreadable_file(tmp_path: Path) -> None:
+    path = tmp_path / "device.yaml"
+    path.write_text(DEVICE)
+    path.chmod(0)
+    with pytest.raises(SpecError, match="the file cannot be read: Permission denied"):
+        load_device(path)
+
+
+def test_an_alias_bomb_ends_at_its_first_alias(tmp_path: Path) -> None:
+    rows = ["a0: &a0 [x, x]"]
+    rows += [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]" for n in range(1, 30)]
+    error = complaint(tmp_path, "models", "\n".join(rows))
+    assert error.where.endswith(":2")
+    assert "alias '*a0' is not allowed" in error.message
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    kind=st.sampled_from(sorted(LOADERS)),
+    place=st.integers(0, len(PROFILE)),
+    drop=st.integers(0, 12),
+    insert=st.text("abz019:-#{}[]&*!|>'\"%@`,?\\ \n\t\x07\u200b한", max_size=6),
+)
+def test_no_mutation_escapes_as_anything_but_a_complaint(
+    tmp_path_factory: pytest.TempPathFactory, kind: str, place: int, drop: int, insert: str
+) -> None:
+    text = VALID[kind]
+    path = tmp_path_factory.getbasetemp() / "mutant.yaml"
+    path.write_text(text[:place] + insert + text[place + drop :], "utf-8")
+    try:
+        LOADERS[kind](path)
+    except SpecError as error:
+        complaints = [error]
+    else:
+        complaints = []
+    for complained in complaints:
+        assert complained.where.startswith(str(path))
+        assert complained.hint
+        assert "\x07" not in str(complained)
+
+
+# --- what is right --------------------------------------------------------------------
+
+
+def write(tmp_path: Path, text: str) -> Path:
+    path = tmp_path / "file.yaml"
+    path.write_text(dedent(text), "utf-8")
+    return path
+
+
+def test_a_catalogue_is_read(tmp_path: Path) -> None:
+    path = write(tmp_path, CATALOGUE)
+    catalogue = load_catalogue(path)
+    assert catalogue.path == str(path)
+    assert list(catalogue.models) == ["a.f16.gguf", "b.int4.onnx"]
+    first, second = catalogue.models.values()
+    assert (first.source.kind, first.commercial, first.context) == ("embedded", None, 0)
+    assert first.backend_name == "llama_cpp"
+    assert second.source.files == ("onnx/model.onnx", "tokenizer.json")
+    assert second.source.sha256 == {"tokenizer.json": "0a" * 32}
+    assert catalogue.sets == {"default": ("a.f16.gguf", "b.int4.onnx"), "small": ("a.f16.gguf",)}
+    assert specfile.find_model(catalogue, "b.int4.onnx") is second
+    assert specfile.find_set(catalogue, "default") == (first, second)
+
+
+def test_a_catalogue_without_sets_or_models_is_allowed(tmp_path: Path) -> None:
+    assert load_catalogue(write(tmp_path, "models: []\n")).sets == {}
+
+
+def test_a_byte_order_mark_and_windows_line_ends_do_no_harm(tmp_path: Path) -> None:
+    path = tmp_path / "models.yaml"
+    path.write_bytes(codecs.BOM_UTF8 + CATALOGUE.replace("\n", "\r\n").encode())
+    assert len(load_catalogue(path).models) == 2
+    path.write_bytes(path.read_bytes().replace(b"format: gguf", b"format: ggfu"))
+    with pytest.raises(SpecError) as caught:
+        load_catalogue(path)
+    assert caught.value.where == f"{path}:4"
+
+
+def test_words_stay_words(tmp_path: Path) -> None:
+    """`no`, `on` and dates are traps of YAML 1.1."""
+    text = DEVICE + "npu: no\nnote: 2024-01-01\ncpu: 1:30\ndevice_class: '0x10'\n"
+    device = load_device(write(tmp_path, text))
+    assert (device.npu, device.note, device.cpu) == ("no", "2024-01-01", "1:30")
+
+
+def test_sizes_may_have_units(tmp_path: Path) -> None:
+    device = load_device(write(tmp_path, DEVICE))
+    assert (device.memory_bytes, device.memory_budget_bytes) == (16 << 30, 17 << 29)
+
+
+def test_a_profile_is_read(tmp_path: Path) -> None:
+    profile = load_profile(write(tmp_path, PROFILE))
+    assert profile.protocol.processes == {"latency": 3, "memory": 2, "accuracy": 1}
+    assert profile.suites.latency is not None
+    assert profile.suites.latency.prompt_tokens == (64, 256)
+    assert profile.protocol.job_timeout_s == 120.0
+    assert [gate.limit for gate in profile.gates] == [None, 3.0]
+    assert profile.tolerates_unknown
+
+
+def test_a_weight_needs_its_suite(tmp_path: Path) -> None:
+    text = PROFILE.replace("  memory: {prompt_tokens: 256, output_tokens: 64}\n", "")
+    error = complaint(tmp_path, "profile", text.replace(", memory: 2", ""))
+    assert error.where.endswith(":21")
+    assert "'peak_resident_bytes' has a weight, but the profile does not run" in error.message
+    assert "'memory'" in error.allowed
+
+
+def test_a_profile_runs_something(tmp_path: Path) -> None:
+    text = PROFILE[: PROFILE.index("suites:")] + "suites: {}\nweights: {accuracy: 1}\n"
+    error = complaint(
+        tmp_path, "profile", text.replace("{latency: 3, memory: 2, accuracy: 1}", "{}")
+    )
+    assert error.message == "the profile runs no suite"
+    assert error.allowed == "accuracy, latency, memory"
+
+
+# --- names ----------------------------------------------------------------------------
+
+
+def test_unknown_names_are_answered_with_the_nearest(tmp_path: Path) -> None:
+    catalogue = load_catalogue(write(tmp_path, CATALOGUE))
+    with pytest.raises(SpecError) as caught:
+        specfile.find_model(catalogue, "a.f16.ggfu")
+    assert caught.value.message == "unknown model 'a.f16.ggfu'; did you mean 'a.f16.gguf'?"
+    assert caught.value.allowed == "a.f16.gguf, b.int4.onnx"
+    assert caught.value.hint == "harness models list"
+    with pytest.raises(SpecError) as caught:
+        specfile.find_set(catalogue, "defualt")
+    assert caught.value.message == "unknown set 'defualt'; did you mean 'default'?"
+    assert caught.value.allowed == "default, small"
+    assert caught.value.hint == "harness models list"
+    assert caught.value.where == catalogue.path
+    with pytest.raises(SpecError) as caught:
+        specfile.resolve_device("this-machin")
+    assert caught.value.message == "unknown device 'this-machin'; did you mean 'this-machine'?"
+    assert "lg-gram-2024-16gb" in caught.value.allowed
+    assert caught.value.hint == "harness run --device this-machine --dry-run"
+    with pytest.raises(SpecError) as caught:
+        specfile.resolve_profile("quik")
+    assert caught.value.message == "unknown profile 'quik'; did you mean 'quick'?"
+    assert caught.value.allowed == "challenge, quick, standard, or the path of a .yaml file"
+    assert caught.value.hint == "harness run --profile quick --dry-run"
+
+
+def test_long_lists_of_names_are_cut(tmp_path: Path) -> None:
+    entry = "  - {{id: m{0}, family: m, format: fake, quantisation: q, source: embedded}}\n"
+    text = "models:\n" + "".join(entry.format(n) for n in range(20))
+    catalogue = load_catalogue(write(tmp_path, text))
+    with pytest.raises(SpecError) as caught:
+        specfile.find_model(catalogue, "x")
+    assert caught.value.allowed.endswith(" and 8 more")
+
+
+def test_a_folder_of_ones_own_comes_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    shipped = specfile.default_catalogue_path()
+    assert shipped.is_absolute()
+    (tmp_path / "models.yaml").write_text(CATALOGUE)
+    assert specfile.default_catalogue_path() == Path("models.yaml")
+    for folder, text in (("devices", DEVICE), ("profiles", PROFILE)):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "mine.yaml").write_text(text)
+    (tmp_path / "devices/this-machine.yaml").write_text(DEVICE)
+    (tmp_path / "profiles/challenge.yaml").write_text(PROFILE)
+    assert specfile.resolve_device("mine").id == "laptop"
+    assert specfile.resolve_device("this-machine").id == "laptop"
+    assert specfile.resolve_device("devices/mine.yaml").id == "laptop"
+    assert specfile.resolve_profile("mine").id == "mine"
+    # A profile of the program cannot be hidden, or `challenge` would mean two things.
+    assert specfile.resolve_profile("challenge").id == "challenge"
+    assert specfile.resolve_profile("profiles/challenge.yaml").id == "mine"
+
+
+# --- what is shipped ------------------------------------------------------------------
+
+
+def shipped_catalogue() -> Any:
+    return load_catalogue(specfile.built_in("models.yaml"))
+
+
+def test_the_shipped_models() -> None:
+    catalogue = shipped_catalogue()
+    assert set(catalogue.sets) == {"default", "embedded", "candidates"}
+    default = specfile.find_set(catalogue, "default")
+    assert len(default) >= 8
+    assert all(model.source.kind == "embedded" for model in default)
+    assert {model.family for model in default} == {"ref-4m", "ref-2m"}
+    assert {model.format for model in default} == {"gguf", "onnx"}
+    assert len({model.quantisation for model in default}) >= 4
+    embedded = specfile.find_set(catalogue, "embedded")
+    assert {model.id for model in default} <= {model.id for model in embedded}
+    assert {model.id for model in embedded} == {
+        f"{family}.{quantisation}"
+        for family in ("ref-4m", "ref-2m")
+        for quantisation in (
+            "f16.gguf", "q8_0.gguf", "q4_0.gguf", "q4_k_m.gguf",
+            "fp32.onnx", "int8.onnx", "int4.onnx",
+        )
+    }  # fmt: skip
+    for model in catalogue.models.values():
+        assert model.id == f"{model.family}.{model.quantisation}.{model.format}"
+        assert model.licence
+    # Nothing of the candidates is pinned yet, so nothing of them may run silently.
+    for model in specfile.find_set(catalogue, "candidates"):
+        assert model.source.kind == "hub"
+        assert not model.source.revision
+    assert len(catalogue.models) == len(catalogue.sets["embedded"] + catalogue.sets["candidates"])
+
+
+@pytest.mark.parametrize("name", sorted(specfile.device_files()))
+def test_the_shipped_devices(name: str) -> None:
+    device: Device = specfile.resolve_device(name)
+    assert device.id == name
+    if device.memory_bytes:
+        # Half of the memory stays for the system and a browser.
+        assert device.memory_budget_bytes == device.memory_bytes // 2
+        assert device.power == "ac"
+
+
+@pytest.mark.parametrize("name", ["challenge", "quick", "standard"])
+def test_the_shipped_profiles(name: str) -> None:
+    profile: Profile = specfile.resolve_profile(name)
+    assert profile.id == name
+    assert profile.weights == {
+        "accuracy": 0.4, "ttft_s": 0.2, "decode_tok_per_s": 0.2, "peak_resident_bytes": 0.2,
+    }  # fmt: skip
+    assert profile.suites.latency is not None
+    assert profile.suites.accuracy is not None
+    accuracy = profile.suites.accuracy
+    items = accuracy.items * len(accuracy.tasks) * len(accuracy.languages)
+    processes = profile.protocol.processes
+    catalogue = shipped_catalogue()
+    if name == "quick":
+        assert not profile.gates
+        assert profile.tolerates_unknown
+    else:
+        assert processes["latency"] >= 10
+        assert profile.protocol.requests >= 5
+        assert items >= 2000
+    if name == "challenge":
+        assert not profile.tolerates_unknown
+        assert profile.reference not in catalogue.models
+        assert processes["latency"] * profile.protocol.requests >= 50
+        gates = {gate.metric: gate for gate in profile.gates}
+        assert gates["accuracy_ratio"].limit == 0.9
+        assert gates["accuracy_ratio"].min_items <= items
+        assert gates["peak_resident_bytes"].limit is None
+        assert gates["ttft_s"].limit == 3
+        assert gates["decode_tok_per_s"].limit == 8
+        assert set(gates) <= set(METRICS)
+        cases = {
+            f"fixed-p{p}-n{n}"
+            for p in profile.suites.latency.prompt_tokens
+            for n in profile.suites.latency.output_tokens
+        }
+        assert gates["ttft_s"].case in cases
+    else:
+        assert catalogue.models[profile.reference].source.kind == "embedded"
+    assert to_json(profile)["id"] == name
+
+
+@pytest.mark.parametrize("name", ["challenge", "quick", "standard"])
+def test_shipped_profiles_say_whose_proposal_the_weights_are(name: str) -> None:
+    text = specfile.built_in(f"profiles/{name}.yaml").read_text("utf-8")
+    assert "published no scoring formula" in text
+    assert "this project's proposal" in " ".join(text.replace("#", "").split())
