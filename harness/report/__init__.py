@@ -24,19 +24,20 @@ def write_text(path: Path, text: str) -> Path:
     Raises:
         HarnessError: the folder or the file cannot be written; names the path.
     """
-    temporary = ""
+    temporary: Path | None = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        handle, made = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        temporary = Path(made)
         with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as stream:
             stream.write(text)
-        # mkstemp makes files private; a report is for anyone who may read the folder.
-        os.chmod(temporary, 0o666 & ~_umask())
-        os.replace(temporary, path)
+        # mkstemp makes private files; a report is for all who may read the folder.
+        temporary.chmod(0o644)
+        temporary.replace(path)
     except OSError as error:
-        if temporary:
+        if temporary is not None:
             with contextlib.suppress(OSError):
-                os.unlink(temporary)
+                temporary.unlink()
         raise HarnessError(
             f"cannot write the report: {error.strerror or error}",
             where=str(path),
@@ -44,9 +45,3 @@ def write_text(path: Path, text: str) -> Path:
             reason="report_unwritable",
         ) from error
     return path
-
-
-def _umask() -> int:
-    current = os.umask(0o077)
-    os.umask(current)
-    return current

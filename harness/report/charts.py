@@ -24,8 +24,8 @@ ACCENT = "#0b63c5"
 FAINT = "#9aa7b5"
 PAPER = "#ffffff"
 FONT = "system-ui, 'Noto Sans KR', 'Noto Sans CJK KR', 'Malgun Gothic', sans-serif"
-WIDTH = 620
-LABEL_PX = 6.3
+WIDTH = 500
+LABEL_PX = 6.8
 LONGEST_LABEL = 34
 MIB = 2**20
 
@@ -51,7 +51,8 @@ def tradeoff(models: Sequence[Row], lang: Lang) -> str:
     rows = [row for row in models if _plane(row) is not None]
     if not rows:
         return ""
-    height = 380
+    height = 360 + 14 * max(0, len(rows) - 8)
+    short = labels([row.model for row in rows])
     xs = _domain([v for r in rows for v in _span(r, "decode_tok_per_s")], log=True)
     ys = _domain([v for r in rows for v in _span(r, "accuracy")], log=False)
     log = xs[1] / xs[0] > 6
@@ -68,9 +69,9 @@ def tradeoff(models: Sequence[Row], lang: Lang) -> str:
         return xs[0] + px / WIDTH * (xs[1] - xs[0])
 
     points = []
-    for row in rows:
+    for row, text in zip(rows, short, strict=True):
         x, y = _plane(row) or (0.0, 0.0)
-        points.append(Point(to_px(x), (ys[1] - y) / (ys[1] - ys[0]) * height, label(row.model)))
+        points.append(Point(to_px(x), (ys[1] - y) / (ys[1] - ys[0]) * height, text))
     data = []
     for row, point, place in zip(rows, points, place_labels(points, height), strict=True):
         x_lo, x_hi = _span(row, "decode_tok_per_s")
@@ -118,14 +119,11 @@ def _tradeoff_svg(
         )
 
     base = alt.Chart(alt.InlineData(values=data))
-    front = sorted((d for d in data if d["front"]), key=lambda d: d["x"])
-    frontier = alt.Chart(alt.InlineData(values=front))
     colour = alt.condition("datum.front", alt.value(ACCENT), alt.value(FAINT))
     fill = alt.condition("datum.front", alt.value(ACCENT), alt.value(PAPER))
     layers = [
-        frontier.mark_line(color=ACCENT, strokeDash=[3, 4], opacity=0.55).encode(x("x"), y("y")),
         base.transform_filter("datum.far")
-        .mark_rule(color=GRID)
+        .mark_rule(color=FAINT, strokeWidth=0.8, opacity=0.8)
         .encode(x("x"), y("y"), x2="label_x:Q", y2="label_y:Q"),
         base.mark_rule(strokeWidth=1.5).encode(x("x_lo"), y("y"), x2="x_hi:Q", color=colour),
         base.mark_rule(strokeWidth=1.5).encode(x("x"), y("y_lo"), y2="y_hi:Q", color=colour),
@@ -143,7 +141,7 @@ def scores(rows: Sequence[Row], lang: Lang) -> str:
     """Scores with intervals beside the reference's 1000; empty where nobody is ranked."""
     data: list[dict[str, Any]] = [
         {
-            "model": f"{row.place}  {label(row.model)}",
+            "model": f"{row.place} {label(row.model)}",
             "score": row.score.value,
             "lo": row.score.value if row.score.lo is None else row.score.lo,
             "hi": row.score.value if row.score.hi is None else row.score.hi,
@@ -159,7 +157,7 @@ def scores(rows: Sequence[Row], lang: Lang) -> str:
     low, high = _domain([1000.0, *(d[k] for d in data for k in ("lo", "hi"))], log=False)
     scale = alt.Scale(domain=[max(0.0, low), high], nice=False, zero=False)
     x = alt.X("score:Q", scale=scale, title=say(lang, "axis.score"), axis=alt.Axis(tickCount=6))
-    y = alt.Y("model:N", sort=None, title=None, axis=_names_axis())
+    y = alt.Y("model:N", sort=None, title=None, axis=_names_axis([d["model"] for d in data]))
     colour = alt.condition("datum.first", alt.value(ACCENT), alt.value(MUTED))
     base = alt.Chart(alt.InlineData(values=data))
     reference = alt.Chart(alt.InlineData(values=[{"score": 1000}]))
@@ -170,7 +168,7 @@ def scores(rows: Sequence[Row], lang: Lang) -> str:
         ),
         base.mark_point(size=85, opacity=1, strokeWidth=2).encode(x, y, fill=colour, stroke=colour),
     )
-    return _svg(chart.properties(width=WIDTH - 150, height=alt.Step(30)))
+    return _svg(chart.properties(width=_bar_width(data), height=alt.Step(30)))
 
 
 def memory(rows: Sequence[Row], lang: Lang) -> str:
@@ -194,7 +192,7 @@ def memory(rows: Sequence[Row], lang: Lang) -> str:
 
     data.sort(key=lambda d: d["peak"])
     title = say(lang, "axis.memory")
-    y = alt.Y("model:N", sort=None, title=None, axis=_names_axis())
+    y = alt.Y("model:N", sort=None, title=None, axis=_names_axis([d["model"] for d in data]))
     base = alt.Chart(alt.InlineData(values=data))
     colour = alt.condition("datum.first", alt.value(ACCENT), alt.value(FAINT))
     chart = alt.layer(
@@ -206,7 +204,7 @@ def memory(rows: Sequence[Row], lang: Lang) -> str:
             alt.X("peak:Q", title=title), y, text="text:N"
         ),
     )
-    return _svg(chart.properties(width=WIDTH - 150, height=alt.Step(28)))
+    return _svg(chart.properties(width=_bar_width(data), height=alt.Step(28)))
 
 
 def place_labels(points: Sequence[Point], height: float) -> list[Place]:
@@ -252,6 +250,13 @@ def _overlap(a: tuple[float, float, float, float], b: tuple[float, float, float,
     return max(0.0, min(a[2], b[2]) - max(a[0], b[0])) * max(0.0, min(a[3], b[3]) - max(a[1], b[1]))
 
 
+def labels(models: Sequence[str]) -> list[str]:
+    """Short labels: an ending `.quant.format` that all share says nothing here."""
+    ends = {".".join(model.rsplit(".", 2)[1:]) for model in models}
+    end = f".{ends.pop()}" if len(ends) == 1 and len(models) > 1 else ""
+    return [label(model.removesuffix(end) or model) for model in models]
+
+
 def label(model: str) -> str:
     """A model id short enough for a chart."""
     return model if len(model) <= LONGEST_LABEL else f"{model[: LONGEST_LABEL - 1]}…"
@@ -280,10 +285,26 @@ def _domain(values: Sequence[float], *, log: bool) -> tuple[float, float]:
     return low - margin, high + margin
 
 
-def _names_axis() -> Any:
+def _names_axis(names: Sequence[str]) -> Any:
     import altair as alt
 
-    return alt.Axis(grid=False, ticks=False, domain=False, labelLimit=260, labelPadding=10)
+    # vl-convert measures text with its own fonts; the reader's may be wider.
+    return alt.Axis(
+        grid=False,
+        ticks=False,
+        domain=False,
+        labelLimit=300,
+        labelPadding=8,
+        minExtent=_names_px(names),
+    )
+
+
+def _names_px(names: Sequence[str]) -> float:
+    return 14 + max(len(name) for name in names) * (LABEL_PX + 0.3)
+
+
+def _bar_width(data: Sequence[dict[str, Any]]) -> float:
+    return max(200.0, WIDTH + 40 - _names_px([d["model"] for d in data]))
 
 
 def _svg(chart: Any) -> str:

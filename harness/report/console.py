@@ -75,9 +75,10 @@ def _head(view: View, lang: Lang) -> Text:
     text.append("  ")
     text.append(f"[{words.word(lang, 'tier', view.tier)}]", style=STYLES.get(view.tier, "bold"))
     text.append(f"\n{words.significance(main, lang)}")
+    evidence = words.evidence(main, view, lang)
+    text.append(f"\n{evidence}" if evidence else "", style="dim")
     facts = [
-        words.machine(view, lang),
-        view.fact(*words.CPU_FACTS),
+        words.machine_line(view, lang),
         f"{view.profile.get('id', '')} v{view.profile.get('version', '')}",
         words.attempt(view, lang),
         view.run,
@@ -126,8 +127,7 @@ def _unranked(ranking: Ranking, lang: Lang) -> list[RenderableType]:
     if not ranking.unranked:
         return []
     lines: list[RenderableType] = [Text(say(lang, "unranked"), style="yellow")]
-    for row in ranking.unranked:
-        lines.append(Text(f"  {row.model}: {words.why_unranked(row, lang)}"))
+    lines += [Text(f"  {row.model}: {words.why_unranked(row, lang)}") for row in ranking.unranked]
     return lines
 
 
@@ -143,17 +143,17 @@ def _remarks(view: View, lang: Lang) -> list[RenderableType]:
             words.word(lang, "severity", finding.severity),
             style=STYLES.get(finding.severity, "yellow"),
         )
-        line.append(f" {finding.code}: {finding.detail}")
+        line.append(f" {words.word(lang, 'finding', finding.code)}: {finding.detail}")
         out.append(line)
     if view.problems:
         out += [Text(), Text(say(lang, "jobs"), style="bold")]
     for job in view.problems:
-        cause = " · ".join(part for part in (job.reason, job.detail) if part)
+        cause = words.cause(job.reason, job.detail, lang)
         out.append(Text(f"  {job.model} {job.suite}#{job.process}: {job.outcome}  {cause}"))
     if view.skipped:
         out += [Text(), Text(say(lang, "skipped"), style="bold")]
     for skipped in view.skipped:
-        cause = ": ".join(part for part in (skipped.reason, skipped.detail) if part)
+        cause = words.cause(skipped.reason, skipped.detail, lang)
         out.append(Text(f"  {skipped.model}  {cause}"))
         if skipped.hint:
             out.append(Text(f"    → {skipped.hint}", style="cyan"))

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import re
 from collections.abc import Mapping, Sequence
 from functools import partial
 from importlib import resources
@@ -36,6 +37,14 @@ CASE_COLUMNS = (
     "itl_s_p90",
     "itl_s_p95",
     "itl_s_p99",
+)
+MEMORY_COLUMNS = (
+    "load_s",
+    "peak_resident_bytes",
+    "runtime_resident_bytes",
+    "peak_anon_bytes",
+    "peak_file_bytes",
+    "peak_shmem_bytes",
 )
 HEAT_STEPS = 10
 EFFECT_STEPS = ((1.10, "up3"), (1.03, "up2"), (1.005, "up1"))
@@ -83,13 +92,14 @@ def render(scorecard: Mapping[str, Any], *, lang: Lang = "ko") -> str:
         both=both,
         coded=coded,
         sentence=sentence,
+        name=name,
         charts=charts,
         heat=heat,
         effect_class=effect_class,
         main=words.main_ranking(view),
         columns=RANKING_COLUMNS,
+        memory_columns=MEMORY_COLUMNS,
         case_columns=partial(case_columns, view),
-        task_names=task_names,
     )
 
 
@@ -118,20 +128,28 @@ def both(key: str, **values: object) -> Markup:
 
 def coded(group: str, code: str) -> Markup:
     """A translated code in both languages, or the code itself once."""
-    from markupsafe import escape
-
-    texts = {lang: words.word(lang, group, code) for lang in LANGS}
-    return escape(code) if texts["ko"] == texts["en"] == code else _pair(texts)
+    return _pair({lang: words.word(lang, group, code) for lang in LANGS})
 
 
-def sentence(name: str, *values: Any) -> Markup:
-    """A sentence of `words` in both languages: `words.NAME(*values, lang)`."""
-    return _pair({lang: getattr(words, name)(*values, lang) for lang in LANGS})
+def sentence(function: str, *values: Any) -> Markup:
+    """Both languages of a function of `words` or `tables`: `FUNCTION(*values, lang)`."""
+    say = getattr(words, function, None) or getattr(tables, function)
+    return _pair({lang: say(*values, lang) for lang in LANGS})
+
+
+def name(model: str) -> Markup:
+    """A model id that may break after its separators, isolated from the text around it."""
+    from markupsafe import Markup
+
+    parts = re.split(r"(?<=[-._/])", model)
+    return Markup("<bdi>{}</bdi>").format(Markup("<wbr>").join(parts))
 
 
 def _pair(texts: Mapping[Lang, str]) -> Markup:
-    from markupsafe import Markup
+    from markupsafe import Markup, escape
 
+    if texts["ko"] == texts["en"]:
+        return escape(texts["ko"])
     return Markup("").join(
         Markup('<span class="{0}" lang="{0}">{1}</span>').format(lang, text)
         for lang, text in texts.items()
@@ -177,11 +195,6 @@ def case_columns(view: View) -> tuple[str, ...]:
     """Metrics of the latency table that any case has."""
     present = {m for row in view.rows for case in row.cases.values() for m in case}
     return tuple(metric for metric in CASE_COLUMNS if metric in present)
-
-
-def task_names(rows: Sequence[Row]) -> tuple[str, ...]:
-    """Tasks of these rows in the order of their first appearance."""
-    return tuple(dict.fromkeys(task.id for row in rows for task in row.tasks))
 
 
 def _asset(name: str) -> str:

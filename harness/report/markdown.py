@@ -92,8 +92,9 @@ def _summary(view: View, main: Ranking | None, lang: Lang) -> list[str]:
         why = f"{versus}: {', '.join(parts)}" if parts else say(lang, "why.reference")
         lines.append(f"- {say(lang, 'why')}: {escape(why)}")
     lines.append(f"- {say(lang, 'sure')}: {escape(words.significance(main, lang))}")
-    machine = [words.machine(view, lang), view.fact(*words.CPU_FACTS)]
-    lines.append(f"- {say(lang, 'where')}: {escape(' · '.join(m for m in machine if m))}")
+    if evidence := words.evidence(main, view, lang):
+        lines[-1] += f" ({escape(evidence)})"
+    lines.append(f"- {say(lang, 'where')}: {escape(words.machine_line(view, lang))}")
     profile = f"{view.profile.get('id', '')} v{view.profile.get('version', '')}"
     lines += [
         f"- {say(lang, 'profile')}: {escape(profile)} {escape(words.attempt(view, lang))}".rstrip(),
@@ -133,8 +134,10 @@ def _ranking(ranking: Ranking, view: View, lang: Lang) -> list[str]:
         )
     title = words.word(lang, "list", ranking.list_name)
     lines = [f"## {say(lang, 'ranking')}: {escape(title)}", "", *table(head, body, left=(1,)), ""]
-    for row in ranking.unranked:
-        lines.append(f"- {escape(row.model)}: {escape(words.why_unranked(row, lang))}")
+    lines += [
+        f"- {escape(row.model)}: {escape(words.why_unranked(row, lang))}"
+        for row in ranking.unranked
+    ]
     return lines + ([""] if ranking.unranked else [])
 
 
@@ -170,7 +173,7 @@ def _parts(view: View, lang: Lang) -> list[str]:
 
 
 def _tasks(view: View, lang: Lang) -> list[str]:
-    names = list(dict.fromkeys(task.id for row in view.rows for task in row.tasks))
+    names = words.task_names(view)
     rows = [row for row in view.rows if row.tasks]
     if not names:
         return []
@@ -181,9 +184,13 @@ def _tasks(view: View, lang: Lang) -> list[str]:
         for name in names:
             task = by_task.get(name)
             mark = f" ({say(lang, 'at_chance')})" if task and task.at_chance else ""
-            cells.append(words.value("accuracy", task.adjusted if task else None) + mark)
+            cells.append(words.value("accuracy", task.adjusted.value if task else None) + mark)
         body.append(cells)
-    head = [say(lang, "model"), say(lang, "accuracy.overall"), *map(escape, names)]
+    head = [
+        say(lang, "model"),
+        say(lang, "accuracy.overall"),
+        *(escape(words.word(lang, "task", name)) for name in names),
+    ]
     return [
         f"## {say(lang, 'accuracy')}",
         "",
@@ -221,7 +228,9 @@ def _validity(view: View, lang: Lang) -> list[str]:
     lines = [f"## {say(lang, 'verdict')}: {escape(state)}", ""]
     for finding in view.findings:
         severity = words.word(lang, "severity", finding.severity)
-        lines.append(f"- {escape(f'{severity} {finding.code}: {finding.detail}')}")
+        lines.append(
+            f"- {escape(f'{severity} {words.word(lang, "finding", finding.code)}: {finding.detail}')}"
+        )
     if not view.findings:
         lines.append(say(lang, "verdict.clean"))
     lines.append("")
@@ -252,9 +261,9 @@ def _machine(view: View, lang: Lang) -> list[str]:
     head = [say(lang, "fact"), say(lang, "before"), say(lang, "after")]
     body = [
         [
-            escape(fact.name),
-            escape(tables.fact(fact.name, fact.before)),
-            escape(tables.fact(fact.name, fact.after)) if fact.changed else "",
+            escape(words.word(lang, "fact", fact.name)),
+            escape(tables.fact(fact.name, fact.before, lang)),
+            escape(tables.fact(fact.name, fact.after, lang)) if fact.differs else "",
         ]
         for fact in view.facts
     ]

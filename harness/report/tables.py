@@ -7,7 +7,8 @@ from typing import NamedTuple
 
 from harness.metrics import show_bytes
 from harness.report import words
-from harness.report.view import Estimate, Row, View
+from harness.report.view import Estimate, Ranking, Row, View
+from harness.report.words import Lang
 
 
 class Cell(NamedTuple):
@@ -40,7 +41,8 @@ def validity(view: View) -> tuple[Plain, ...]:
             "verdict.clean",
             ("severity", "code", "detail"),
             tuple(
-                (Cell(f.severity, "severity"), Cell(f.code), Cell(f.detail)) for f in view.findings
+                (Cell(f.severity, "severity"), Cell(f.code, "finding"), Cell(f.detail))
+                for f in view.findings
             ),
         ),
         Plain(
@@ -116,8 +118,29 @@ def volume(case: Mapping[str, Estimate], metrics: Sequence[str]) -> str:
     return next((str(count) for count in counts if count is not None), words.DASH)
 
 
-def fact(name: str, text: str) -> str:
-    """An observed fact for people: bytes in binary units, anything else as it is."""
+def fact(name: str, text: str, lang: Lang) -> str:
+    """An observed fact for people: bytes in binary units, the usual answers translated."""
     if name.endswith("_bytes") and text.isdigit():
-        return f"{show_bytes(float(text))} ({text})"
-    return text
+        return show_bytes(float(text))
+    return words.word(lang, "is", text)
+
+
+def pairs(view: View, ranking: Ranking) -> Plain:
+    """Every comparison within one list."""
+    inside = {row.model for row in ranking.rows}
+    return Plain(
+        "compared",
+        "",
+        ("pair.a", "pair.b", "gap", "p", "outcome"),
+        tuple(
+            (
+                Cell(pair.a),
+                Cell(pair.b),
+                Cell(words.percent_of(pair.gap)),
+                Cell(words.probability(pair.p).removeprefix("= ")),
+                Cell("beats" if pair.beats else "ties", "pair"),
+            )
+            for pair in view.pairs
+            if pair.a in inside
+        ),
+    )

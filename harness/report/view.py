@@ -20,6 +20,9 @@ from harness.errors import RecordError
 
 SCHEMA = 1
 LONGEST = 240
+VOLATILE = frozenset({"memory_available_bytes", "swap_used_bytes", "temperature_c", "load_1m"})
+"""Facts that no two readings agree on: a difference is no finding."""
+ABSENT = frozenset({"", "unknown", "none"})
 LISTS = ("real", "embedded", "synthetic")
 
 
@@ -68,15 +71,12 @@ class Check:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Task:
-    """One accuracy task of one model; `adjusted` is corrected for chance."""
+    """One accuracy task of one model; `adjusted` is corrected for chance, 0 is guessing."""
 
     id: str
-    raw: Estimate
-    chance: float | None
-    adjusted: float | None
+    adjusted: Estimate
     unanswered: float | None
     at_chance: bool
-    levels: tuple[tuple[str, float | None], ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,6 +96,7 @@ class Row:
     """One model of a ranking.
 
     Attributes:
+        rank_range: ranks it takes when each weight moves by 0.10.
         joint: another entry of the list has the same rank.
         on_front: on the Pareto front; `dominated_by` names who is better in all.
     """
@@ -109,6 +110,7 @@ class Row:
     licence: str
     size_bytes: float | None
     rank: int | None
+    rank_range: tuple[int, int] | None
     joint: bool
     score: Estimate
     tied_with: tuple[str, ...]
@@ -195,9 +197,31 @@ class Fact:
     after: str
 
     @property
-    def changed(self) -> bool:
+    def differs(self) -> bool:
         """True where both were observed and they differ."""
         return bool(self.after) and self.before != self.after
+
+    @property
+    def changed(self) -> bool:
+        """True where a fact differs that should have stayed."""
+        return self.differs and self.name not in VOLATILE
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pair:
+    """Two models of one list compared: `a` has the higher score.
+
+    Attributes:
+        gap: by how much, as a share of the lower score.
+        p: two-sided, adjusted after Holm.
+        beats: significant, and the gap is wide enough to matter.
+    """
+
+    a: str
+    b: str
+    gap: float | None
+    p: float | None
+    beats: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -217,6 +241,7 @@ class View:
     attempt: tuple[str, str]
     weights: Mapping[str, float]
     rankings: tuple[Ranking, ...]
+    pairs: tuple[Pair, ...]
     skipped: tuple[Skipped, ...]
 
     @property
@@ -231,7 +256,7 @@ class View:
 
     def fact(self, *names: str) -> str:
         """The first known fact among these names, as observed before the run."""
-        known = {fact.name: fact.before for fact in self.facts if fact.before}
+        known = {fact.name: fact.before for fact in self.facts if fact.before not in ABSENT}
         return next((known[name] for name in names if name in known), "")
 
 
@@ -292,6 +317,16 @@ def read(scorecard: Mapping[str, Any]) -> View:
         attempt=(clean(attempt.get("number", "")), clean(attempt.get("of", ""))),
         weights={clean(k): v for k, w in _weights(scorecard) if (v := _number(w)) is not None},
         rankings=_rankings(scorecard),
+        pairs=tuple(
+            Pair(
+                a=clean(p.get("a", "")),
+                b=clean(p.get("b", "")),
+                gap=_number(p.get("gap")),
+                p=_number(p.get("p_adjusted")),
+                beats=p.get("beats") is True,
+            )
+            for p in _maps(scorecard.get("pairs"))
+        ),
         skipped=tuple(
             Skipped(
                 model=clean(s.get("model", "")),
@@ -354,6 +389,7 @@ def _row(
         licence=clean(entry.get("licence") or ""),
         size_bytes=_number(entry.get("size_bytes")),
         rank=None if rank is None else int(rank),
+        rank_range=_whole_pair(entry.get("rank_range")),
         joint=joint,
         score=Estimate(
             value=_number(entry.get("score")), lo=_number(interval[0]), hi=_number(interval[1])
@@ -412,15 +448,23 @@ def _check(gate: Mapping[str, Any]) -> Check:
 def _task(name: str, task: Mapping[str, Any]) -> Task:
     return Task(
         id=clean(name),
-        raw=_estimate(task),
-        chance=_number(task.get("chance")),
-        adjusted=_number(task.get("adjusted")),
+        adjusted=_adjusted(task),
         unanswered=_number(task.get("unanswered")),
         at_chance=bool(task.get("at_chance")),
-        levels=tuple(
-            (clean(level), _number(_map(v).get("value")))
-            for level, v in _map(task.get("levels")).items()
-        ),
+    )
+
+
+def _adjusted(task: Mapping[str, Any]) -> Estimate:
+    """The adjusted share; its interval is the raw one's, moved by the same line."""
+    raw, chance = _estimate(task), _number(task.get("chance"))
+
+    def above(share: float | None) -> float | None:
+        if share is None or chance is None or chance >= 1:
+            return None
+        return (share - chance) / (1 - chance)
+
+    return Estimate(
+        value=_number(task.get("adjusted")), lo=above(raw.lo), hi=above(raw.hi), n=raw.n
     )
 
 
@@ -481,6 +525,14 @@ def _number(value: object) -> float | None:
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
         return None
     return float(value)
+
+
+def _whole_pair(value: object) -> tuple[int, int] | None:
+    match value:
+        case [int(low), int(high)]:
+            return low, high
+        case _:
+            return None
 
 
 def _map(value: object) -> Mapping[str, Any]:

@@ -15,19 +15,12 @@ from functools import cache
 from importlib import resources
 from typing import Literal, NamedTuple, cast
 
-from harness.metrics import METRICS, show_bytes, show_share
+from harness.metrics import METRICS, show_bytes
 from harness.report.view import Check, Estimate, Factor, Ranking, Row, View
 
 Lang = Literal["ko", "en"]
 LANGS: tuple[Lang, Lang] = ("ko", "en")
 DASH = "–"
-CPU_FACTS = ("cpu.model", "cpu.name", "cpu_model", "cpu")
-KEY_FACTS = (
-    CPU_FACTS,
-    ("memory.total_bytes", "memory_bytes", "ram_bytes"),
-    ("os.name", "os.pretty_name", "os", "platform"),
-    ("power.source", "power_source"),
-)
 KST = timezone(timedelta(hours=9), "KST")
 
 
@@ -84,7 +77,8 @@ def interval(estimate: Estimate, text: Callable[[float | None], str] = number) -
 
 def percent(effect: float) -> str:
     """A factor as a signed change: 1.076 → `+7.6 %`."""
-    return f"{(effect - 1) * 100:+.1f} %".replace("-", "−")
+    change = f"{(effect - 1) * 100:+.1f} %"
+    return "0.0 %" if change[1:] == "0.0 %" else change.replace("-", "−")
 
 
 def moment(started: str) -> str:
@@ -207,8 +201,12 @@ def shown_metrics(rows: Sequence[Row], wanted: Sequence[str]) -> tuple[str, ...]
 
 def why_unranked(row: Row, lang: Lang) -> str:
     """Reason and detail of a model without a score."""
-    parts = (word(lang, "reason", row.reason), row.detail)
-    return ": ".join(part for part in parts if part) or say(lang, "no_score")
+    return cause(row.reason, row.detail, lang) or say(lang, "no_score")
+
+
+def cause(reason: str, detail: str, lang: Lang) -> str:
+    """A reason code in words, with its detail."""
+    return ": ".join(part for part in (word(lang, "reason", reason), detail) if part)
 
 
 def outcome(gate: Check) -> str:
@@ -232,12 +230,66 @@ def definition(metric: str, lang: Lang) -> str:
     return say(lang, f"about.{metric}")
 
 
-def share(amount: float | None) -> str:
-    """A share of right answers."""
-    return DASH if amount is None else show_share(amount)
+def task_names(view: View) -> list[str]:
+    """Accuracy tasks of any model, Korean ones first."""
+    names = dict.fromkeys(task.id for row in view.rows for task in row.tasks)
+    return sorted(names, key=lambda name: not name.startswith("ko"))
 
 
-def key_facts(view: View) -> list[str]:
-    """What one asks first of a machine: processor, memory, system, power."""
-    found = [view.fact(*names) for names in KEY_FACTS]
-    return [show_bytes(float(text)) if text.isdigit() else text for text in found if text]
+def task_items(view: View, name: str) -> int | None:
+    """Items of a task: the most that a model answered."""
+    counts = [t.adjusted.n for row in view.rows if (t := row.task(name)) and t.adjusted.n]
+    return max(counts, default=None)
+
+
+def key_facts(view: View, lang: Lang) -> list[str]:
+    """What one asks first of a machine: model, processor, memory, system, power."""
+    memory, power = view.fact("memory_bytes"), view.fact("power_source")
+    parts = [
+        view.fact("product"),
+        view.fact("cpu"),
+        show_bytes(float(memory)) if memory.isdigit() else memory,
+        view.fact("os"),
+        word(lang, "is", power),
+    ]
+    return [part for part in parts if part]
+
+
+def machine_line(view: View, lang: Lang) -> str:
+    """The declared device and what was observed of it, in one line."""
+    return " · ".join([machine(view, lang), *key_facts(view, lang)])
+
+
+def evidence(ranking: Ranking | None, view: View, lang: Lang) -> str:
+    """The comparison behind the claim: the leader and the next in score."""
+    if ranking is None or len(ranking.ranked) < 2:
+        return ""
+    first, second = ranking.ranked[:2]
+    for pair in view.pairs:
+        if {pair.a, pair.b} == {first.model, second.model}:
+            values = {"gap": percent_of(pair.gap), "p": probability(pair.p)}
+            return say(lang, "evidence", a=first.model, b=second.model, **values)
+    return ""
+
+
+def percent_of(amount: float | None) -> str:
+    """A share as a percentage: 0.0195 → `1.95 %`."""
+    return DASH if amount is None else f"{amount * 100:.2f} %"
+
+
+def probability(amount: float | None) -> str:
+    """A p value; below a thousandth only that it is."""
+    if amount is None:
+        return DASH
+    return "< 0.001" if amount < 0.001 else f"= {amount:.3f}"
+
+
+def span(metric: str, estimate: Estimate) -> str:
+    """An interval with its unit once: `828 – 848 ms`; nothing where it is not known."""
+    if estimate.lo is None or estimate.hi is None:
+        return ""
+    low, high = value(metric, estimate.lo), value(metric, estimate.hi)
+    number_part, _, unit = low.rpartition(" ")
+    if unit and high.endswith(f" {unit}"):
+        low = number_part
+    return f"{low} – {high}"

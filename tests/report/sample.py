@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from typing import Any
 
@@ -61,6 +62,7 @@ def entry(model: str, *, rank: int | None, speed: float, skill: float) -> dict[s
         "licence": "apache-2.0",
         "size_bytes": round(memory * 0.8),
         "rank": rank,
+        "rank_range": None if rank is None else [max(1, rank - 1), rank + 1],
         "score": None if rank is None else score,
         "interval": None if rank is None else [score * 0.97, score * 1.03],
         "tied_with": [],
@@ -147,12 +149,22 @@ def card(entries: list[dict[str, Any]], **changes: Any) -> dict[str, Any]:
         "device": {"id": "lg-gram-16-2025", "name": "LG gram 16 (2025)"},
         "environment": {
             "before": {
-                "cpu": {"model": "Intel(R) Core(TM) Ultra 7 255H", "physical_cores": 16},
-                "memory": {"total_bytes": 32 * 2**30},
-                "os": {"name": "Windows 11 24H2", "build": "26100.4061"},
-                "power": {"source": "ac", "mode": "best performance"},
+                "os": "Windows 11 24H2",
+                "cpu": "Intel(R) Core(TM) Ultra 7 255H",
+                "isa": ["avx2", "avx_vnni", "fma"],
+                "physical_cores": 16,
+                "memory_bytes": 34_000_000_000,
+                "memory_available_bytes": 25_000_000_000,
+                "power_source": "ac",
+                "power_mode": "best performance",
+                "temperature_c": "unknown",
+                "virtual_machine": False,
             },
-            "after": {"power": {"source": "ac", "mode": "balanced"}},
+            "after": {
+                "memory_available_bytes": 24_000_000_000,
+                "power_source": "ac",
+                "power_mode": "balanced",
+            },
         },
         "verdict": {
             "state": "warn",
@@ -179,7 +191,17 @@ def card(entries: list[dict[str, Any]], **changes: Any) -> dict[str, Any]:
             "front": [e["model"] for e in entries[:3]],
             "dominated": {e["model"]: [entries[0]["model"]] for e in entries[3:]},
         },
-        "pairs": [],
+        "pairs": [
+            {
+                "a": a["model"],
+                "b": b["model"],
+                "gap": abs(a["score"] / b["score"] - 1),
+                "p": 0.01,
+                "p_adjusted": 0.04 if a["rank"] != b["rank"] else 0.6,
+                "beats": a["rank"] != b["rank"],
+            }
+            for a, b in itertools.combinations((e for e in entries if e["score"]), 2)
+        ],
     }
     return scorecard | changes
 
