@@ -92,12 +92,12 @@ class _Machine:
         flags = (self._cpuinfo.get("flags") or self._cpuinfo.get("Features") or "").split()
         dmi = self.sys / "class/dmi/id"
         product = f"{_text(dmi / 'sys_vendor')} {_text(dmi / 'product_name')}".strip()
-        name = next((self._cpuinfo.get(key) for key in ("model name", "Model", "Hardware")), "")
+        names = (self._cpuinfo.get(key) for key in ("model name", "Model", "Hardware"))
         return {
             "os": (release.get("PRETTY_NAME") or "Linux").strip('"'),
             "kernel": kernel or UNKNOWN,
             "product": product or UNKNOWN,
-            "cpu": name or UNKNOWN,
+            "cpu": next(filter(None, names), UNKNOWN),
             "isa": sorted(_ISA.intersection(flags)) if flags else UNKNOWN,
             "virtual_machine": self._is_virtual(flags, kernel, product),
             "container": self._container(),

@@ -1,0 +1,66 @@
+"""What is observed here, and what must never be."""
+
+from __future__ import annotations
+
+import getpass
+import json
+import platform
+from typing import Any
+
+import pytest
+
+from harness import environment
+from harness.environment import FACTS, UNKNOWN, linux, macos, windows
+
+
+def test_every_fact_is_there_and_is_json() -> None:
+    facts = environment.observe()
+    assert list(facts) == list(FACTS)
+    assert json.loads(json.dumps(facts, allow_nan=False)) == facts
+    assert facts["python"] == f"{platform.python_implementation()} {platform.python_version()}"
+    assert None not in facts.values()
+    assert "" not in facts.values()
+    threads = environment.default_threads(facts)
+    assert isinstance(facts["logical_cores"], int)
+    assert 1 <= threads <= facts["logical_cores"]
+
+
+def test_nobody_is_named() -> None:
+    text = json.dumps(environment.observe()).casefold()
+    if len(platform.node()) > 3:
+        assert platform.node().casefold() not in text
+    assert f"/{getpass.getuser()}/" not in text
+    assert not {"host", "user", "serial", "mac", "address", "uuid"} & set(FACTS)
+
+
+@pytest.mark.parametrize(
+    ("platform_name", "reader"), [("linux", linux), ("win32", windows), ("darwin", macos)]
+)
+def test_each_platform_has_its_reader(
+    monkeypatch: pytest.MonkeyPatch, platform_name: str, reader: Any
+) -> None:
+    monkeypatch.setattr("sys.platform", platform_name)
+    monkeypatch.setattr(reader, "read", lambda: {"cpu": "recorded"})
+    facts = environment.observe()
+    assert facts["cpu"] == "recorded"
+    assert facts["power_source"] == UNKNOWN
+
+
+def test_another_platform_is_mostly_unknown(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.platform", "plan9")
+    facts = environment.observe()
+    assert facts["cpu"] == UNKNOWN
+    assert facts["machine"] != UNKNOWN
+
+
+def test_library_versions() -> None:
+    versions = environment.library_versions()
+    assert set(versions) == {
+        "llama-cpp-python", "gguf", "onnxruntime", "onnx", "tokenizers", "numpy",
+    }  # fmt: skip
+    assert versions["numpy"][0].isdigit()
+
+
+def test_an_absent_library_is_absent(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(environment, "_LIBRARIES", ("no-such-package-anywhere",))
+    assert environment.library_versions() == {"no-such-package-anywhere": "absent"}

@@ -1,0 +1,140 @@
+"""Preconditions: every finding, both when it must appear and when it must not."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from harness import environment
+from harness.environment import FACTS, UNKNOWN, preconditions
+from harness.spec import Device
+
+GIB = 1 << 30
+ANY = Device(id="any", name="Any")
+LAPTOP = Device(
+    id="gram",
+    name="gram",
+    cpu="Core Ultra",
+    physical_cores=16,
+    memory_bytes=16 * GIB,
+    memory_budget_bytes=8 * GIB,
+    power="ac",
+)
+GOOD: dict[str, object] = {
+    "cpu": "Intel(R) Core(TM) Ultra 7 155H",
+    "physical_cores": 16,
+    "logical_cores": 22,
+    "usable_cpus": 22,
+    "cpu_quota": "none",
+    "memory_bytes": int(15.4 * GIB),
+    "memory_available_bytes": 9 * GIB,
+    "memory_limit_bytes": "none",
+    "swap_used_bytes": 0,
+    "power_source": "ac",
+    "power_mode": "balanced",
+    "governor": "powersave",
+    "energy_preference": "balance_performance",
+    "throttle_count": 0,
+    "load_1m": 0.2,
+    "virtual_machine": False,
+    "container": "none",
+    "traced": False,
+}
+
+
+def test_a_good_machine_has_no_findings() -> None:
+    assert preconditions(LAPTOP, GOOD) == []
+    assert preconditions(ANY, GOOD) == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "code", "severity", "detail"),
+    [
+        ({"power_source": "battery"}, "wrong_power_source", "invalid",
+         "the machine runs on battery, 'gram' wants mains power"),
+        ({"power_mode": "low-power"}, "power_saving", "warn",
+         "power mode is 'low-power': choose the one that users will have"),
+        ({"energy_preference": "power"}, "power_saving", "warn", "energy preference is 'power'"),
+        ({"memory_available_bytes": GIB}, "low_memory", "invalid",
+         "1.0 GiB of memory are available, 2.0 GiB beyond what the model needs are wanted: close"),
+        ({"memory_limit_bytes": 512 << 20}, "low_memory", "invalid", "512 MiB of memory"),
+        ({"swap_used_bytes": 190 << 20}, "swap_in_use", "warn", "190 MiB of swap are in use"),
+        ({"cpu": "AMD Ryzen 7 7840U"}, "cpu_differs", "invalid",
+         "'gram' has the CPU 'Core Ultra', this one is 'AMD Ryzen 7 7840U'"),
+        ({"memory_bytes": 31 * GIB}, "memory_differs", "invalid",
+         "'gram' has 16.0 GiB of memory, this machine 31.0 GiB"),
+        ({"memory_bytes": 8 * GIB}, "memory_differs", "invalid", "this machine 8.0 GiB"),
+        ({"physical_cores": 12}, "cores_differ", "invalid",
+         "'gram' has 16 cores, this machine 12"),
+        ({"load_1m": 3.5}, "busy_machine", "warn",
+         "load of the last minute is 3.50: close other programs"),
+        ({"virtual_machine": True}, "virtual_machine", "warn", "never those of a laptop"),
+        ({"container": "docker"}, "container", "warn", "runs in a container (docker)"),
+        ({"cpu_quota": 2.5}, "cpu_restricted", "warn",
+         "this process is granted the time of 2.5 processors"),
+        ({"usable_cpus": 4}, "cpu_restricted", "warn",
+         "this process may use 4 of 22 processors"),
+        ({"traced": True}, "debugger", "warn", "a debugger is attached"),
+        ({"power_source": UNKNOWN}, "unknown_power_source", "unknown",
+         "whether the machine runs on battery cannot be read here"),
+        ({"power_mode": UNKNOWN, "governor": UNKNOWN}, "unknown_power_mode", "unknown",
+         "the power mode cannot be read here"),
+        ({"throttle_count": UNKNOWN}, "unknown_throttle_count", "unknown", "thermal throttling"),
+        ({"memory_available_bytes": UNKNOWN}, "unknown_memory_available_bytes", "unknown",
+         "available memory"),
+        ({"swap_used_bytes": UNKNOWN}, "unknown_swap_used_bytes", "unknown", "swap"),
+        ({"load_1m": UNKNOWN}, "unknown_load_1m", "unknown", "what else is running"),
+    ],
+)  # fmt: skip
+def test_a_finding(changes: dict[str, Any], code: str, severity: str, detail: str) -> None:
+    (finding,) = preconditions(LAPTOP, GOOD | changes)
+    assert finding["code"] == code
+    assert finding["severity"] == severity
+    assert detail in finding["detail"]
+
+
+def test_a_battery_is_only_worth_a_warning_where_nothing_is_declared() -> None:
+    (finding,) = preconditions(ANY, GOOD | {"power_source": "battery"})
+    assert (finding["code"], finding["severity"]) == ("on_battery", "warn")
+    on_battery = replace(LAPTOP, power="battery")
+    assert preconditions(on_battery, GOOD | {"power_source": "battery"}) == []
+    (finding,) = preconditions(on_battery, GOOD)
+    assert "runs on mains power, 'gram' wants battery" in finding["detail"]
+
+
+def test_what_was_not_observed_contradicts_no_declaration() -> None:
+    facts = GOOD | dict.fromkeys(("cpu", "memory_bytes", "physical_cores", "container"), UNKNOWN)
+    assert preconditions(LAPTOP, facts) == []
+
+
+def test_a_governor_stands_in_for_a_missing_power_mode() -> None:
+    assert preconditions(LAPTOP, GOOD | {"power_mode": UNKNOWN}) == []
+
+
+def test_the_load_after_a_run_is_its_own() -> None:
+    assert preconditions(LAPTOP, GOOD | {"load_1m": 16.0}, after=True) == []
+
+
+def test_nothing_known_is_six_unknowns_and_never_fine() -> None:
+    findings = preconditions(ANY, dict.fromkeys(FACTS, UNKNOWN))
+    assert len(findings) == 6
+    assert {finding["severity"] for finding in findings} == {"unknown"}
+    assert preconditions(ANY, {}) == findings
+
+
+@pytest.mark.parametrize(
+    ("facts", "threads"),
+    [
+        ({"performance_cores": 6, "physical_cores": 16, "logical_cores": 22}, 6),
+        ({"performance_cores": UNKNOWN, "physical_cores": 8, "logical_cores": 16}, 8),
+        ({"logical_cores": 4}, 4),
+        ({}, 1),
+        ({"performance_cores": 6, "cpu_quota": 2.5}, 2),
+        ({"performance_cores": 6, "cpu_quota": 0.5}, 1),
+        ({"performance_cores": 6, "cpu_quota": "none"}, 6),
+    ],
+)
+def test_default_threads(facts: dict[str, object], threads: int) -> None:
+    assert environment.default_threads(facts) == threads
