@@ -9,8 +9,7 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from harness.report import view as views
-from harness.report import words
+from harness.report import reading, words
 from harness.report.view import Ranking, Row, View
 from harness.report.words import Lang, say
 
@@ -38,7 +37,7 @@ def render(
     Raises:
         RecordError: not a scorecard of a known schema.
     """
-    view = views.read(scorecard)
+    view = reading.read(scorecard)
     parts: list[RenderableType] = [_head(view, lang)]
     for ranking in view.rankings:
         parts += [Text(), _table(ranking, view, lang), *_unranked(ranking, lang)]
@@ -149,7 +148,8 @@ def _remarks(view: View, lang: Lang) -> list[RenderableType]:
         out += [Text(), Text(say(lang, "jobs"), style="bold")]
     for job in view.problems:
         cause = words.cause(job.reason, job.detail, lang)
-        out.append(Text(f"  {job.model} {job.suite}#{job.process}: {job.outcome}  {cause}"))
+        outcome = words.word(lang, "outcome", job.outcome)
+        out.append(Text(f"  {job.model} {job.suite}#{job.process}: {outcome}  {cause}".rstrip()))
     if view.skipped:
         out += [Text(), Text(say(lang, "skipped"), style="bold")]
     for skipped in view.skipped:

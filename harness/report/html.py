@@ -19,8 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from harness.metrics import METRICS
-from harness.report import tables, words, write_text
-from harness.report import view as views
+from harness.report import reading, tables, words, write_text
 from harness.report.view import Factor, Ranking, Row, View
 from harness.report.words import LANGS, Lang
 
@@ -71,7 +70,7 @@ def render(scorecard: Mapping[str, Any], *, lang: Lang = "ko") -> str:
     import jinja2
     from markupsafe import Markup
 
-    view = views.read(scorecard)
+    view = reading.read(scorecard)
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("harness.report"),
         autoescape=True,

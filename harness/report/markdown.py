@@ -10,8 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from harness.report import tables, words, write_text
-from harness.report import view as views
+from harness.report import reading, tables, words, write_text
 from harness.report.view import Ranking, Row, View
 from harness.report.words import DASH, Lang, say
 
@@ -34,7 +33,7 @@ def escape(text: object) -> str:
     Underscores inside a word stay, for they mean nothing there; `//` and `www.` are
     broken because GitHub links bare addresses, and `@` because it mentions people.
     """
-    inert = _SPECIAL.sub(lambda match: f"&#{ord(match.group())};", views.clean(text))
+    inert = _SPECIAL.sub(lambda match: f"&#{ord(match.group())};", reading.clean(text))
     return _LINKS.sub(lambda match: f"&#{ord(match.group())};", inert)
 
 
@@ -48,7 +47,7 @@ def render(scorecard: Mapping[str, Any], *, lang: Lang = "en") -> str:
     Raises:
         RecordError: not a scorecard of a known schema.
     """
-    view = views.read(scorecard)
+    view = reading.read(scorecard)
     main = words.main_ranking(view)
     lines = [
         f"# {say(lang, 'title')}",
@@ -228,9 +227,8 @@ def _validity(view: View, lang: Lang) -> list[str]:
     lines = [f"## {say(lang, 'verdict')}: {escape(state)}", ""]
     for finding in view.findings:
         severity = words.word(lang, "severity", finding.severity)
-        lines.append(
-            f"- {escape(f'{severity} {words.word(lang, "finding", finding.code)}: {finding.detail}')}"
-        )
+        title = words.word(lang, "finding", finding.code)
+        lines.append(f"- {escape(f'{severity} {title}: {finding.detail}')}")
     if not view.findings:
         lines.append(say(lang, "verdict.clean"))
     lines.append("")

@@ -66,7 +66,7 @@ def entry(model: str, *, rank: int | None, speed: float, skill: float) -> dict[s
         "score": None if rank is None else score,
         "interval": None if rank is None else [score * 0.97, score * 1.03],
         "tied_with": [],
-        "reason": "" if rank is not None else "accuracy_at_chance",
+        "reason": "" if rank is not None else "at_chance",
         "detail": "" if rank is not None else "the interval of accuracy includes 0",
         "gates": [
             {
