@@ -53,6 +53,9 @@ def init(folder: Path) -> Written:
         path = folder / name
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise _refused(path, f"its folder cannot be made ({error.strerror})") from error
+        try:
             # "x" neither overwrites nor follows a link, whoever else writes here.
             with path.open("x", encoding="utf-8", newline="\n") as file:
                 file.write(text)

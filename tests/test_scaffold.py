@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -66,10 +69,23 @@ def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
         scaffold.init(tmp_path / "file")
     error = caught.value
     assert error.exit_code == Exit.SPECIFICATION
-    assert error.message.startswith("cannot write models.yaml: ")
+    assert error.message.startswith("cannot write models.yaml: its folder cannot be made")
     assert error.where == str(tmp_path / "file" / "models.yaml")
     assert error.allowed == "a folder in which files can be made"
     assert error.hint == "harness init FOLDER"
+
+
+def test_a_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    really_open = Path.open
+
+    def full(path: Path, mode: str = "r", *args: Any, **kwargs: Any) -> Any:
+        if "x" in mode:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return really_open(path, mode, *args, **kwargs)
+
+    monkeypatch.setattr(Path, "open", full)
+    with pytest.raises(SpecError, match=r"cannot write models\.yaml: No space left on device"):
+        scaffold.init(tmp_path)
 
 
 def test_a_folder_in_place_of_a_file(tmp_path: Path) -> None:
