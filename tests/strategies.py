@@ -192,10 +192,10 @@ def _memory(candidate, used, process, time_unit):
     suite = used.suites.memory
     case = f"p{suite.prompt_tokens}-n{suite.output_tokens}"
     peak = round(candidate.memory_mib * MIB)
-    phases = {"runtime": 24 * MIB, "load": peak // 2, "prefill": peak - 1, "decode": peak}
+    phases = {"runtime": peak // 16, "load": peak // 2, "prefill": peak - 1, "decode": peak}
     for phase, size in phases.items():
         yield {"case": case, "kind": "memory", "phase": phase, "peak_resident_bytes": size}
-    split = {"anon_bytes": peak - 22 * MIB, "file_bytes": 22 * MIB, "shmem_bytes": 0}
+    split = {"anon_bytes": peak - peak // 20, "file_bytes": peak // 20, "shmem_bytes": 0}
     yield {"case": case, "kind": "memory_split", "method": "sampled"} | split
 
 

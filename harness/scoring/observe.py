@@ -228,9 +228,9 @@ class _Reader:
                 memory[key.case, key.process][key.phase] = peak
             case "memory_split":
                 for name, metric in _SPLIT.items():
-                    if name in sample:
-                        value = whole(sample, name, least=0)
-                        self._add(key.suite, key.case, metric, key.process, value)
+                    # Shown beside the peak, never scored: a part may be unknown.
+                    if isinstance(size := sample.get(name), int) and size >= 0:
+                        self._add(key.suite, key.case, metric, key.process, size)
             case "load":
                 self._add(key.suite, LOAD_CASE, "load_s", key.process, load_s(sample))
             case "kernel":

@@ -1,0 +1,156 @@
+"""Formulas on examples worked by hand, and samples that must be refused."""
+
+import math
+
+import numpy as np
+import pytest
+
+from harness.metrics import (
+    METRICS,
+    SampleRefusedError,
+    kernel_tok_per_s,
+    load_s,
+    percentile,
+    repeats_were_cached,
+    request_times,
+)
+
+
+def sample(**changes):
+    """256 prompt tokens; first token after 0.5 s, then 40, 60 and 50 ms."""
+    made = {
+        "submitted": 256,
+        "evaluated": 256,
+        "ids_ns": 100_000_000,
+        "token_ns": [500_000_000, 540_000_000, 600_000_000, 650_000_000],
+        "end_ns": 651_000_000,
+    }
+    return made | changes
+
+
+def test_request_by_hand():
+    times = request_times(sample(), submitted=256, outputs=4)
+    assert times.ttft_s == 0.5
+    assert times.tokenise_s == 0.1
+    assert times.prefill_tok_per_s == pytest.approx(256 / 0.4)
+    assert times.itl_s.tolist() == pytest.approx([0.04, 0.06, 0.05])
+    assert times.tpot_s == pytest.approx(0.05)
+    assert times.decode_tok_per_s == pytest.approx(20.0)
+    assert times.end_to_end_s == pytest.approx(0.651)
+
+
+def test_one_output_token_has_no_decode():
+    times = request_times(sample(token_ns=[500_000_000]))
+    assert times.tpot_s is None
+    assert times.decode_tok_per_s is None
+    assert times.itl_s.size == 0
+
+
+@pytest.mark.parametrize("evaluated", [1, 0, 255, 257])
+def test_prompt_not_evaluated_is_refused(evaluated):
+    with pytest.raises(SampleRefusedError, match=f"{evaluated} of 256 prompt tokens") as refused:
+        request_times(sample(evaluated=evaluated))
+    assert refused.value.reason == "prompt_not_evaluated"
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"token_ns": [500, 400, 600]},
+        {"token_ns": [500, 500, 600]},
+        {"token_ns": [math.nan, 1.0]},
+        {"token_ns": [1.5, 2.5]},
+        {"token_ns": []},
+        {"token_ns": None},
+        {"token_ns": [[1], [2]]},
+        {"token_ns": [[1], [2, 3]]},
+        {"token_ns": [1 << 70]},
+        {"token_ns": ["1"]},
+        {"token_ns": [True, True]},
+        {"token_ns": [0, 5]},
+        {"token_ns": [-5, 5]},
+        {"token_ns": [100_000_000, 540_000_000]},
+        {"ids_ns": -1},
+        {"ids_ns": 0.5},
+        {"end_ns": 600_000_000},
+        {"end_ns": 0},
+        {"end_ns": None},
+        {"submitted": 0, "evaluated": 0},
+        {"submitted": True, "evaluated": True},
+        {"submitted": math.nan},
+    ],
+)
+def test_impossible_times_are_refused(changes):
+    with pytest.raises(SampleRefusedError) as refused:
+        request_times(sample(**changes))
+    assert refused.value.reason == "bad_times"
+
+
+@pytest.mark.parametrize("asked", [{"submitted": 64}, {"outputs": 128}, {"outputs": 3}])
+def test_other_workload_is_refused(asked):
+    with pytest.raises(SampleRefusedError, match="the case asks for") as refused:
+        request_times(sample(), **asked)
+    assert refused.value.reason == "wrong_workload"
+
+
+def test_load():
+    assert load_s({"ready_ns": 1_250_000_000}) == 1.25
+    with pytest.raises(SampleRefusedError):
+        load_s({"ready_ns": 0})
+
+
+def test_kernel():
+    assert kernel_tok_per_s({"tokens": 512, "elapsed_ns": 2_000_000_000}) == 256
+    with pytest.raises(SampleRefusedError) as refused:
+        kernel_tok_per_s({"tokens": 512, "evaluated": 1, "elapsed_ns": 10})
+    assert refused.value.reason == "prompt_not_evaluated"
+    with pytest.raises(SampleRefusedError):
+        kernel_tok_per_s({"tokens": 512, "elapsed_ns": 0})
+
+
+def test_repeated_prompts():
+    assert repeats_were_cached({"new_ns": [100, 110, 95], "repeated_ns": [3, 2, 3]})
+    # Slower, equal, a little faster, and one honest outlier among the new ones.
+    for repeated in ([100, 101, 99], [110, 120, 100], [91, 90, 92], [3, 2, 99]):
+        assert not repeats_were_cached({"new_ns": [100, 110, 95], "repeated_ns": repeated})
+    for broken in ({}, {"new_ns": [], "repeated_ns": []}, {"new_ns": [0], "repeated_ns": [1]}):
+        with pytest.raises(SampleRefusedError):
+            repeats_were_cached(broken)
+
+
+def test_percentile_interpolates():
+    values = np.array([1.0, 2.0, 3.0, 4.0])
+    assert percentile(values, 50) == 2.5
+    assert percentile(values, 90) == pytest.approx(3.7)
+
+
+def test_registry_is_whole():
+    assert {"load_s", "ttft_s", "accuracy", "itl_s_p99", "peak_resident_bytes"} <= METRICS.keys()
+    for name, metric in METRICS.items():
+        assert metric.id == name
+        assert metric.direction in {"higher", "lower"}
+        assert metric.definition
+        suffix = {"s": "_s", "B": "_bytes", "tok/s": "_tok_per_s"}.get(metric.unit)
+        assert suffix is None or suffix in name, name
+
+
+@pytest.mark.parametrize(
+    ("metric", "value", "text"),
+    [
+        ("ttft_s", 1.2345, "1.23 s"),
+        ("ttft_s", 83.21, "83.2 s"),
+        ("ttft_s", 0.0456, "45.6 ms"),
+        ("itl_s", 0.0000456, "45.6 µs"),
+        ("tokenise_s", 0.0, "0 µs"),
+        ("peak_resident_bytes", 363 * 2**20, "363 MiB"),
+        ("peak_resident_bytes", 2.5 * 2**30, "2.50 GiB"),
+        ("peak_resident_bytes", 2048, "2.00 KiB"),
+        ("peak_resident_bytes", 12, "12 B"),
+        ("decode_tok_per_s", 1234.5, "1234 tok/s"),
+        ("decode_tok_per_s", 8.031, "8.03 tok/s"),
+        ("accuracy", 0.7119, "71.2 %"),
+        ("accuracy_ratio", 0.987, "0.987x"),
+    ],
+)
+def test_people_read(metric, value, text):
+    assert METRICS[metric].show(value) == text

@@ -1,0 +1,242 @@
+"""Statistics against published values, brute force and simulation."""
+
+import hashlib
+import itertools
+import math
+import random
+import statistics
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from harness import stats
+
+FINITE = st.floats(-1e12, 1e12, allow_nan=False)
+
+
+def test_splitmix64_published_vector():
+    # Seed 1234567, as in Rosetta Code's "Pseudo-random numbers/Splitmix64".
+    expected = [
+        6457827717110365317,
+        3203168211198807973,
+        9817491932198370423,
+        4593380528125082431,
+        16408922859458223821,
+    ]
+    assert stats.random_words(1234567, 5).tolist() == expected
+
+
+def test_random_words_match_plain_python():
+    def word(state):
+        mask = (1 << 64) - 1
+        z = (state ^ (state >> 30)) * 0xBF58476D1CE4E5B9 & mask
+        z = (z ^ (z >> 27)) * 0x94D049BB133111EB & mask
+        return z ^ (z >> 31)
+
+    for seed in (0, 1, 2**63, 2**64 - 1):
+        plain = [word((seed + (i + 1) * 0x9E3779B97F4A7C15) & (2**64 - 1)) for i in range(50)]
+        assert stats.random_words(seed, 50).tolist() == plain
+
+
+def test_streams_are_frozen():
+    """A change here changes every published interval."""
+    text = b"process\x1fm\x1flatency\x1f"
+    expected = int.from_bytes(hashlib.sha256(text).digest()[:8], "big")
+    assert stats.stream("process", "m", "latency", "") == expected == 0x6EB8853D6C60175C
+    drawn = [((word >> 32) * 10) >> 32 for word in stats.random_words(7, 6).tolist()]
+    assert stats.random_below(7, (2, 3), 10).tolist() == [drawn[:3], drawn[3:]]
+    assert drawn == [3, 0, 9, 5, 4, 2]
+
+
+@pytest.mark.parametrize("bound", [1, 2, 3, 7, 10, 1000])
+def test_random_below_is_uniform(bound):
+    n = 20_000
+    drawn = stats.random_below(stats.stream("uniform", bound), (n,), bound)
+    assert drawn.min() >= 0
+    assert drawn.max() < bound
+    counts = np.bincount(drawn, minlength=bound)
+    chi2 = float(((counts - n / bound) ** 2 / (n / bound)).sum())
+    # Wilson-Hilferty: five standard deviations of chi-squared with bound - 1 degrees.
+    df = max(1, bound - 1)
+    assert ((chi2 / df) ** (1 / 3) - (1 - 2 / (9 * df))) / math.sqrt(2 / (9 * df)) < 5
+
+
+@pytest.mark.parametrize("bound", [0, -1, 1 << 31])
+def test_random_below_refuses(bound):
+    with pytest.raises(ValueError, match="outside"):
+        stats.random_below(0, (3,), bound)
+
+
+@given(st.lists(FINITE, min_size=1, max_size=30))
+def test_median_and_mad_agree_with_the_standard_library(values):
+    assert stats.median(values) == pytest.approx(statistics.median(values), rel=1e-12)
+    centre = statistics.median(values)
+    expected = statistics.median([abs(value - centre) for value in values])
+    assert stats.mad(values) == pytest.approx(expected, rel=1e-9, abs=1e-3)
+
+
+def test_modified_z():
+    assert stats.modified_z([1, 2, 3, 4, 5]).tolist() == [-2, -1, 0, 1, 2]
+    assert stats.outliers([1.0, 2, 3, 4, 5, 100]) == 1
+    assert stats.outliers([1.0, 2, 3, 4, 5]) == 0
+    assert stats.modified_z([2, 2, 2, 5, 1]).tolist() == [0, 0, 0, math.inf, -math.inf]
+
+
+@given(FINITE)
+def test_rounding_keeps_six_digits_and_is_stable(value):
+    once = stats.round_significant(value)
+    assert stats.round_significant(once) == once
+    assert once == pytest.approx(value, rel=5.001e-6)
+    assert math.copysign(1, once) == 1 or once < 0
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_rounding_refuses_what_is_no_number(value):
+    with pytest.raises(ValueError, match="not a number"):
+        stats.round_significant(value)
+    with pytest.raises(ValueError, match="not a number"):
+        stats.round_all({"a": [1, {"b": value}]})
+
+
+def test_round_all_leaves_other_values():
+    data = {"a": [1.23456789, 7, None, True, "x"], "b": (0.1 + 0.2,)}
+    assert stats.round_all(data) == {"a": [1.23457, 7, None, True, "x"], "b": [0.3]}
+
+
+@pytest.mark.parametrize(
+    ("successes", "n", "lo", "hi"),
+    [
+        # Newcombe 1998, table I, method 3.
+        (81, 263, 0.2553, 0.3662),
+        (15, 148, 0.0624, 0.1605),
+        (0, 20, 0.0, 0.1611),
+        (1, 29, 0.0061, 0.1718),
+    ],
+)
+def test_wilson_published(successes, n, lo, hi):
+    assert stats.wilson(successes, n) == pytest.approx((lo, hi), abs=5e-5)
+
+
+@given(st.integers(1, 500).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n))))
+def test_wilson_holds_the_share_and_is_symmetric(pair):
+    successes, n = pair
+    lo, hi = stats.wilson(successes, n)
+    assert 0 <= lo <= successes / n <= hi <= 1
+    mirrored = stats.wilson(n - successes, n)
+    assert (1 - mirrored.hi, 1 - mirrored.lo) == pytest.approx((lo, hi), abs=1e-12)
+
+
+@pytest.mark.parametrize(("successes", "n"), [(1, 0), (-1, 5), (6, 5)])
+def test_wilson_refuses(successes, n):
+    with pytest.raises(ValueError, match="not a proportion"):
+        stats.wilson(successes, n)
+
+
+def test_normal():
+    assert stats.normal_quantile(0.975) == pytest.approx(1.959963985)
+    assert stats.normal_cdf(1.959963985) == pytest.approx(0.975)
+    assert stats.two_sided_p(1.959963985, 1.0) == pytest.approx(0.05)
+    assert stats.two_sided_p(-1.959963985, 1.0) == pytest.approx(0.05)
+    assert stats.two_sided_p(0.0, 0.0) == 1.0
+    assert stats.two_sided_p(0.1, 0.0) == 0.0
+
+
+def test_holm_by_hand():
+    assert stats.holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
+    assert stats.holm([]) == []
+    assert stats.holm([0.9, 0.8]) == [1.0, 1.0]
+
+
+@given(st.lists(st.floats(0, 1), max_size=12), st.randoms(use_true_random=False))
+def test_holm_does_not_depend_on_order(p_values, shuffler):
+    adjusted = stats.holm(p_values)
+    assert all(q >= p for p, q in zip(p_values, adjusted, strict=True))
+    order = list(range(len(p_values)))
+    shuffler.shuffle(order)
+    assert stats.holm([p_values[i] for i in order]) == [adjusted[i] for i in order]
+
+
+def test_mean_interval():
+    parts = [stats.Interval(0.3, 0.7), stats.Interval(0.1, 0.5)]
+    lo, hi = stats.mean_interval([0.5, 0.3], parts)
+    assert (lo, hi) == pytest.approx((0.4 - 0.1 * math.sqrt(2), 0.4 + 0.1 * math.sqrt(2)))
+
+
+def test_process_medians_match_numpy():
+    values = np.array([3.0, 1.0, 1.0, 7.0, 5.0, 2.0])
+    for m in (1, 2, 5, 6):
+        drawn = stats.random_below(m, (200, m), values.size)
+        expected = np.median(values[drawn], axis=1)
+        assert stats.process_medians(values, drawn).tolist() == expected.tolist()
+
+
+def test_process_bootstrap_matches_enumeration():
+    values = np.array([1.0, 2.0, 4.0])
+    every = [np.median(values[list(draw)]) for draw in itertools.product(range(3), repeat=3)]
+    drawn = stats.process_medians(values, stats.resample_units(1, 3, 50_000))
+    for value in values:
+        share = float(np.mean(np.array(every) == value))
+        assert float(np.mean(drawn == value)) == pytest.approx(share, abs=0.01)
+
+
+def test_two_units_give_an_unbiased_variance():
+    values = np.array([1.0, 3.0])
+    drawn = stats.process_medians(values, stats.resample_units(3, 2, 50_000))
+    # s^2 / k = 2 / 2
+    assert float(drawn.var()) == pytest.approx(1.0, rel=0.02)
+
+
+def test_template_counts_give_an_unbiased_variance():
+    shares = np.array([0.1, 0.5, 0.9, 0.3, 0.7])
+    counts = stats.resampled_counts(stats.stream("t"), 5, 50_000)
+    assert set(counts.sum(axis=1)) == {4.0}
+    means = (counts @ shares) / 4
+    assert float(means.var()) == pytest.approx(shares.var(ddof=1) / 5, rel=0.03)
+    assert stats.resampled_counts(0, 1, 4).tolist() == [[1.0]] * 4
+
+
+def test_hierarchical_covers_both_levels():
+    draw = random.Random(5)
+    processes = [np.array([draw.gauss(centre, 1) for _ in range(9)]) for centre in (10, 12, 14, 16)]
+    spread = stats.hierarchical_medians(processes, 1).std()
+    within = stats.hierarchical_medians([processes[0]], 1).std()
+    constant = [np.full(9, np.median(values)) for values in processes]
+    between = stats.hierarchical_medians(constant, 1).std()
+    assert within > 0
+    assert spread > within
+    assert spread == pytest.approx(math.hypot(between, within / 2), rel=0.35)
+    again = stats.hierarchical_medians(processes, 1)
+    assert again.tolist() == stats.hierarchical_medians(processes, 1).tolist()
+
+
+@settings(max_examples=30)
+@given(st.lists(st.floats(1e-3, 1e3), min_size=2, max_size=12), st.floats(1e-3, 1e3))
+def test_bootstrap_scales_with_its_unit(values, factor):
+    array = np.array(values)
+    drawn = stats.resample_units(9, array.size, 200)
+    one = stats.process_medians(array, drawn) * factor
+    other = stats.process_medians(array * factor, drawn)
+    assert other == pytest.approx(one, rel=1e-12)
+
+
+def test_interval_holds_the_estimate():
+    assert stats.percentile_interval(np.array([2.0, 3.0]), 1.0).lo == 1.0
+    assert stats.percentile_interval(np.array([2.0, 3.0]), 4.0).hi == 4.0
+
+
+def test_equal_machines_rarely_differ():
+    """A/A: process spread of 2 %, ten processes, both metrics of a score; level about 5 %."""
+    draw = np.random.default_rng(11)
+    alarms, trials = 0, 300
+    for trial in range(trials):
+        draws, centres = [], []
+        for model in range(2):
+            values = np.exp(draw.normal(0, 0.02, 10))
+            drawn = stats.resample_units(stats.stream(model, trial), 10, 400)
+            draws.append(np.log(stats.process_medians(values, drawn)))
+            centres.append(math.log(stats.median(values)))
+        error = float((draws[0] - draws[1]).std(ddof=1))
+        alarms += stats.two_sided_p(centres[0] - centres[1], error) < 0.05
+    assert alarms / trials < 0.09
