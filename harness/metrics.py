@@ -168,7 +168,7 @@ class RequestTimes(NamedTuple):
 def request_times(
     sample: Mapping[str, Any], *, submitted: int | None = None, outputs: int | None = None
 ) -> RequestTimes:
-    """Metrics of a latency sample (measurement.md, section 1).
+    """Metrics of a latency sample (definitions: docs/metrics.md).
 
     TTFT = t1 - t0; prefill = p / (t1 - tk); ITL = t_i - t_(i-1) for i = 2…n;
     TPOT = (t_n - t_1) / (n - 1); decode = 1 / TPOT.

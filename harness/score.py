@@ -2,7 +2,7 @@
 
 records ─ observe ─▶ summaries ─ judge ─▶ scores and reasons ─ rank ─▶ scorecard (JSON)
 
-The steps live in `harness.scoring`; measurement.md, section 6, is what they follow.
+The steps live in `harness.scoring`; docs/metrics.md says what they compute.
 A scorecard holds nothing that the records do not: scoring again gives the same bytes.
 """
 

@@ -394,7 +394,7 @@ def _environment_record(plan: Plan, when: str) -> Record:
         "type": "environment",
         "when": when,
         "facts": facts,
-        "findings": environment.preconditions(plan.device, facts),
+        "findings": environment.preconditions(plan.device, facts, after=when == "after"),
     }
 
 

@@ -124,6 +124,6 @@ def test_the_child_imports_nothing_but_numpy_before_its_engine() -> None:
         text=True,
         check=True,
     )
-    allowed = {"harness", "numpy", "__main__", "coverage", "_virtualenv", "a1_coverage"}
-    extra = {name for name in done.stdout.split() if not name.startswith("_")}
+    allowed = {"harness", "numpy", "coverage", "a1_coverage"}  # coverage only when it measures us
+    extra = {name for name in done.stdout.split() if not name.startswith(("_", "$"))}
     assert extra <= allowed

@@ -147,7 +147,7 @@ def judge(
 
 
 def _scored(entry: Judged, rules: Rules) -> Judged:
-    """S = 1000 exp(sum of w ln r), in log space (measurement.md, section 6)."""
+    """S = 1000 exp(sum of w ln r), in log space (docs/metrics.md)."""
     if not rules.weights:
         return replace(entry, reason=Reason("no_weights", "the profile weighs no metric"))
     log_score = math.fsum(
