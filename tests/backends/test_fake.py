@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import mmap
 import signal
 import subprocess
 import sys
@@ -143,7 +144,7 @@ def test_memory_is_taken_and_kept(fake_model: FakeModel, kind: str) -> None:
 
 def resident() -> int:
     pages = int(Path("/proc/self/statm").read_text("ascii").split()[1])
-    return pages * 4096
+    return pages * mmap.PAGESIZE
 
 
 @pytest.mark.parametrize(
