@@ -10,7 +10,9 @@ drawn: they cost half a second and 33 GB of address space.
 
 from __future__ import annotations
 
+import html
 import math
+import re
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -28,6 +30,8 @@ WIDTH = 500
 LABEL_PX = 6.8
 LONGEST_LABEL = 34
 MIB = 2**20
+_OPEN, _CLOSE = "\ue000", "\ue001"
+"""Private characters around the key of a title that `translate` fills in."""
 
 
 class Point(NamedTuple):
@@ -46,7 +50,7 @@ class Place(NamedTuple):
     far: bool
 
 
-def tradeoff(models: Sequence[Row], lang: Lang) -> str:
+def tradeoff(models: Sequence[Row]) -> str:
     """Accuracy over decode rate with intervals and labels; empty without any model."""
     rows = [row for row in models if _plane(row) is not None]
     if not rows:
@@ -92,7 +96,7 @@ def tradeoff(models: Sequence[Row], lang: Lang) -> str:
                 "far": place.far,
             }
         )
-    return _tradeoff_svg(data, xs=xs, ys=ys, log=log, height=height, lang=lang)
+    return _tradeoff_svg(data, xs=xs, ys=ys, log=log, height=height)
 
 
 def _tradeoff_svg(
@@ -102,13 +106,12 @@ def _tradeoff_svg(
     ys: tuple[float, float],
     log: bool,
     height: int,
-    lang: Lang,
 ) -> str:
     import altair as alt
 
     x_scale = alt.Scale(type="log" if log else "linear", domain=list(xs), nice=False, zero=False)
     y_scale = alt.Scale(domain=list(ys), nice=False, zero=False)
-    x_title, y_title = say(lang, "axis.speed"), say(lang, "axis.accuracy")
+    x_title, y_title = _title("axis.speed"), _title("axis.accuracy")
 
     def x(field: str) -> alt.X:
         return alt.X(f"{field}:Q", scale=x_scale, title=x_title, axis=alt.Axis(tickCount=6))
@@ -137,7 +140,7 @@ def _tradeoff_svg(
     return _svg(alt.layer(*layers).properties(width=WIDTH, height=height))
 
 
-def scores(rows: Sequence[Row], lang: Lang) -> str:
+def scores(rows: Sequence[Row]) -> str:
     """Scores with intervals beside the reference's 1000; empty where nobody is ranked."""
     data: list[dict[str, Any]] = [
         {
@@ -156,7 +159,7 @@ def scores(rows: Sequence[Row], lang: Lang) -> str:
 
     low, high = _domain([1000.0, *(d[k] for d in data for k in ("lo", "hi"))], log=False)
     scale = alt.Scale(domain=[max(0.0, low), high], nice=False, zero=False)
-    x = alt.X("score:Q", scale=scale, title=say(lang, "axis.score"), axis=alt.Axis(tickCount=6))
+    x = alt.X("score:Q", scale=scale, title=_title("axis.score"), axis=alt.Axis(tickCount=6))
     y = alt.Y("model:N", sort=None, title=None, axis=_names_axis([d["model"] for d in data]))
     colour = alt.condition("datum.first", alt.value(ACCENT), alt.value(MUTED))
     base = alt.Chart(alt.InlineData(values=data))
@@ -171,7 +174,7 @@ def scores(rows: Sequence[Row], lang: Lang) -> str:
     return _svg(chart.properties(width=_bar_width(data), height=alt.Step(30)))
 
 
-def memory(rows: Sequence[Row], lang: Lang) -> str:
+def memory(rows: Sequence[Row]) -> str:
     """Peak memory as bars with the file's size as a tick; empty without a reading."""
     data: list[dict[str, Any]] = []
     for row in rows:
@@ -191,7 +194,7 @@ def memory(rows: Sequence[Row], lang: Lang) -> str:
     import altair as alt
 
     data.sort(key=lambda d: d["peak"])
-    title = say(lang, "axis.memory")
+    title = _title("axis.memory")
     y = alt.Y("model:N", sort=None, title=None, axis=_names_axis([d["model"] for d in data]))
     base = alt.Chart(alt.InlineData(values=data))
     colour = alt.condition("datum.first", alt.value(ACCENT), alt.value(FAINT))
@@ -205,6 +208,21 @@ def memory(rows: Sequence[Row], lang: Lang) -> str:
         ),
     )
     return _svg(chart.properties(width=_bar_width(data), height=alt.Step(28)))
+
+
+def translate(svg: str, lang: Lang) -> str:
+    """A chart with its axis titles in one language.
+
+    Drawing costs far more than this, so a chart is drawn once for both languages. No
+    label can hold the marks around a key: reading a scorecard removes such characters.
+    """
+    return re.sub(
+        f"{_OPEN}(.+?){_CLOSE}", lambda found: html.escape(say(lang, found.group(1))), svg
+    )
+
+
+def _title(key: str) -> str:
+    return f"{_OPEN}{key}{_CLOSE}"
 
 
 def place_labels(points: Sequence[Point], height: float) -> list[Place]:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from functools import partial
 from importlib import resources
 from pathlib import Path
@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from harness.metrics import METRICS
 from harness.report import reading, tables, words, write_text
-from harness.report.view import Factor, Ranking, Row, View
+from harness.report.view import Factor, Ranking, View
 from harness.report.words import LANGS, Lang
 
 if TYPE_CHECKING:
@@ -160,17 +160,19 @@ def charts(ranking: Ranking) -> Charts:
     from harness.report import charts as draw
 
     return Charts(
-        tradeoff=_svgs(draw.tradeoff, ranking.rows),
-        scores=_svgs(draw.scores, ranking.ranked),
-        memory=_svgs(draw.memory, ranking.rows),
+        tradeoff=_svgs(draw.tradeoff(ranking.rows)),
+        scores=_svgs(draw.scores(ranking.ranked)),
+        memory=_svgs(draw.memory(ranking.rows)),
     )
 
 
-def _svgs(draw: Any, rows: Sequence[Row]) -> dict[Lang, Markup]:
+def _svgs(svg: str) -> dict[Lang, Markup]:
     from markupsafe import Markup
 
+    from harness.report.charts import translate
+
     # The SVG is vl-convert's own output: it escapes the labels it was given.
-    return {lang: Markup(draw(rows, lang)) for lang in LANGS}  # noqa: S704
+    return {lang: Markup(translate(svg, lang)) for lang in LANGS}  # noqa: S704
 
 
 def heat(share: float | None) -> str:

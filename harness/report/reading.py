@@ -66,7 +66,7 @@ def read(scorecard: Mapping[str, Any]) -> View:
         raise RecordError(
             f"kind {clean(kind)!r}, schema {clean(schema)!r} cannot be reported",
             allowed=f"kind 'scorecard', schema {SCHEMA}",
-            hint="rebuild it with this version: harness score RUN",
+            hint="harness score RUN",
             reason="scorecard_unreadable",
         )
     environment = _map(scorecard.get("environment"))

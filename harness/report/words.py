@@ -43,7 +43,7 @@ def word(lang: Lang, group: str, code: str) -> str:
 
 
 def number(value: float | None, digits: int = 3) -> str:
-    """Significant digits without an exponent: `1410`, `0.0512`, `12.0`."""
+    """Significant digits: `1410`, `0.0512`, `12.0`; an exponent only for tiny values."""
     if value is None:
         return DASH
     if value == 0:
@@ -52,7 +52,7 @@ def number(value: float | None, digits: int = 3) -> str:
     if abs(rounded) >= 10 ** (digits - 1):
         return f"{rounded:.0f}"
     text = f"{rounded:#.{digits}g}"
-    return f"{rounded:.6f}".rstrip("0") if "e" in text else text.rstrip(".")
+    return text.rstrip(".")
 
 
 def value(metric: str, amount: float | None) -> str:

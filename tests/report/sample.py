@@ -181,10 +181,10 @@ def card(entries: list[dict[str, Any]], **changes: Any) -> dict[str, Any]:
         "entries": entries,
         "skipped": [
             {
-                "model": "exaone-3.5-2.4b.q4_k_m.gguf",
+                "model": "byeol-2.4b.q4_k_m.gguf",
                 "reason": "not_pulled",
                 "detail": "file is not on this machine",
-                "hint": "harness models pull exaone-3.5-2.4b.q4_k_m.gguf",
+                "hint": "harness models pull byeol-2.4b.q4_k_m.gguf",
             }
         ],
         "pareto": {
@@ -209,11 +209,11 @@ def card(entries: list[dict[str, Any]], **changes: Any) -> dict[str, Any]:
 def laptop() -> dict[str, Any]:
     """Five plausible models: two share the first rank and one has no score."""
     entries = [
-        entry("qwen2.5-1.5b.q4_k_m.gguf", rank=2, speed=1.0, skill=1.0),
-        entry("kanana-1.5-2.1b.q4_k_m.gguf", rank=1, speed=0.82, skill=1.52),
-        entry("midm-2.0-mini.q4_k_m.gguf", rank=1, speed=0.8, skill=1.50),
-        entry("gemma-3-1b.q8_0.gguf", rank=4, speed=1.1, skill=0.71),
-        entry("smollm2-360m.q8_0.gguf", rank=None, speed=2.4, skill=0.05),
+        entry("ref-1.5b.q4_k_m.gguf", rank=2, speed=1.0, skill=1.0),
+        entry("hanul-2.1b.q4_k_m.gguf", rank=1, speed=0.82, skill=1.52),
+        entry("mirae-2.0b.q4_k_m.gguf", rank=1, speed=0.8, skill=1.50),
+        entry("narae-1b.q8_0.gguf", rank=4, speed=1.1, skill=0.71),
+        entry("sol-360m.q8_0.gguf", rank=None, speed=2.4, skill=0.05),
     ]
     entries[1]["tied_with"] = [entries[2]["model"]]
     entries[2]["tied_with"] = [entries[1]["model"]]

@@ -1,0 +1,59 @@
+"""What the reports of `tests/golden/scorecard.json` look like, kept beside this file.
+
+`python -m tests.report.snapshots` writes them again after a deliberate change.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from harness.report import console, markdown
+from harness.report.words import Lang
+
+HERE = Path(__file__).parent / "snapshots"
+GOLDEN = HERE.parents[1] / "golden" / "scorecard.json"
+FILES = ("results/20261123T081500Z-a1b2c3/report.html",)
+
+
+def golden() -> dict[str, Any]:
+    loaded: dict[str, Any] = json.loads(GOLDEN.read_text("utf-8"))
+    return loaded
+
+
+def printed(
+    card: Mapping[str, Any],
+    *,
+    lang: Lang = "en",
+    terminal: bool = False,
+    environ: Mapping[str, str] | None = None,
+) -> str:
+    """What a 100-column console shows."""
+    stream = io.StringIO()
+    made = Console(
+        file=stream, width=100, force_terminal=terminal, _environ=environ or {"TERM": "xterm"}
+    )
+    console.show(card, made, files=FILES, lang=lang)
+    return stream.getvalue()
+
+
+def _trimmed(text: str) -> str:
+    return "\n".join(line.rstrip() for line in text.splitlines()) + "\n"
+
+
+SNAPSHOTS: dict[str, Callable[[], str]] = {
+    "console.en.txt": lambda: _trimmed(printed(golden())),
+    "console.ko.txt": lambda: _trimmed(printed(golden(), lang="ko")),
+    "scorecard.en.md": lambda: markdown.render(golden()),
+    "scorecard.ko.md": lambda: markdown.render(golden(), lang="ko"),
+}
+
+if __name__ == "__main__":
+    HERE.mkdir(exist_ok=True)
+    for name, make in SNAPSHOTS.items():
+        (HERE / name).write_text(make(), "utf-8")
