@@ -480,6 +480,22 @@ def test_profile_is_named_by_its_hash():
     assert scorecard(records([REF], SMALL))["profile"]["sha256"] == digest(SMALL)
 
 
+def test_one_template_is_resampled_by_item():
+    rows = changed(records([REF, replace(REF, id="x")], SMALL), {"template": "only"}, kind="item")
+    found = entries(scorecard(rows))["x"]
+    assert found["rank"] == 1
+    josa = found["tasks"]["ko-josa"]
+    assert josa["hi"] - josa["lo"] > 0.1
+
+
+def test_a_weighted_zero_or_absent_metric_gives_no_score():
+    used = replace(SMALL, weights={"tokenise_s": 0.5, "ttft_s": 0.5})
+    assert scored([REF], used)["ref"]["reason"] == "not_positive"
+    used = replace(SMALL, weights={"kernel_pp_tok_per_s": 1.0})
+    assert scored([REF], used)["ref"]["reason"] == "not_measured"
+    assert scored([REF], replace(SMALL, weights={}))["ref"]["reason"] == "no_weights"
+
+
 def test_nothing_measured():
     rows = [r for r in records([REF], SMALL) if r["type"] == "run"]
     card = scorecard(rows)
