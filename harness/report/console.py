@@ -147,7 +147,7 @@ def _remarks(view: View, lang: Lang) -> list[RenderableType]:
     if view.problems:
         out += [Text(), Text(say(lang, "jobs"), style="bold")]
     for job in view.problems:
-        cause = words.cause(job.reason, job.detail, lang)
+        cause = words.cause(job.cause, job.detail, lang)
         outcome = words.word(lang, "outcome", job.outcome)
         out.append(Text(f"  {job.model} {job.suite}#{job.process}: {outcome}  {cause}".rstrip()))
     if view.skipped:

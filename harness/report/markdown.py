@@ -87,7 +87,7 @@ def _summary(view: View, main: Ranking | None, lang: Lang) -> list[str]:
         first, case = main.leaders[0], words.why(main, view)
         lines.append(f"- {say(lang, 'who')}: {_score(first, lang)}")
         parts = [f"{words.phrase(f, lang)} ({words.percent(f.effect)})" for f in case.factors]
-        versus = say(lang, "why.versus", model=case.against) if parts else ""
+        versus = words.versus(case, view, lang) if parts else ""
         why = f"{versus}: {', '.join(parts)}" if parts else say(lang, "why.reference")
         lines.append(f"- {say(lang, 'why')}: {escape(why)}")
     lines.append(f"- {say(lang, 'sure')}: {escape(words.significance(main, lang))}")

@@ -72,7 +72,7 @@ def validity(view: View) -> tuple[Plain, ...]:
                     Cell(job.suite, "suite"),
                     Cell(job.process),
                     Cell(job.outcome, "outcome"),
-                    Cell(job.reason, "reason"),
+                    Cell(job.cause, "reason"),
                     Cell(job.detail),
                 )
                 for job in view.problems

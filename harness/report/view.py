@@ -74,6 +74,11 @@ class JobOutcome:
     reason: str
     detail: str
 
+    @property
+    def cause(self) -> str:
+        """The reason where it says more than the outcome."""
+        return "" if self.reason == self.outcome else self.reason
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:

@@ -157,6 +157,12 @@ def why(ranking: Ranking, view: View) -> Case:
     return Case(view.reference, _by_influence(first.factors))
 
 
+def versus(case: Case, view: View, lang: Lang) -> str:
+    """Which model the leader is compared with."""
+    key = "why.versus_reference" if case.against == view.reference else "why.versus"
+    return say(lang, key, model=case.against)
+
+
 def _against(mine: Factor, theirs: Factor) -> Factor:
     ratio = mine.ratio / theirs.ratio
     return replace(

@@ -122,7 +122,13 @@ def test_both_languages_and_the_one_asked_for_first(texts: dict[str, str]) -> No
 def test_first_screen_answers_who_why_whether_and_where(texts: dict[str, str]) -> None:
     head = texts["golden"].split("<main>")[0]
     shown = Page(head[head.index("<header>") :] if "<header>" in head else head).shown
-    for words in ("공동 1위", "ref-4m.f16.gguf 대비", "유의하지 않거나", "A laptop", "미검증"):
+    for words in (
+        "공동 1위",
+        "기준 모델 ref-4m.f16.gguf(1000점) 대비",
+        "유의하지 않거나",
+        "A laptop",
+        "미검증",
+    ):
         assert words in shown
 
 
