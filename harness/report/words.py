@@ -299,3 +299,8 @@ def span(metric: str, estimate: Estimate) -> str:
     if unit and high.endswith(f" {unit}"):
         low = number_part
     return f"{low} – {high}"
+
+
+def dominated(row: Row, lang: Lang) -> str:
+    """Who is better than a model in all four metrics."""
+    return say(lang, "pareto.by", models=", ".join(row.dominated_by[:3]))
