@@ -24,6 +24,8 @@ from typing import Any, NamedTuple
 from harness.errors import RecordError
 
 SCHEMA = 1
+# Without it Windows would write two bytes for a line feed, and no checksum would hold.
+_BINARY = getattr(os, "O_BINARY", 0)
 Record = dict[str, Any]
 """JSON object with a `type`: run, environment, engine, job, sample, telemetry or event."""
 
@@ -73,7 +75,7 @@ class PartWriter:
     """
 
     def __init__(self, path: Path) -> None:
-        self._descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+        self._descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | _BINARY, 0o644)
 
     def write(self, record: Mapping[str, Any]) -> None:
         """Append one record."""
@@ -100,7 +102,7 @@ class JournalWriter:
             if path.exists():
                 journal = read(path)
                 self._seq, self._prev, size = len(journal.records), journal.tip, journal.size
-            self._descriptor = os.open(path, os.O_WRONLY | os.O_CREAT, 0o644)
+            self._descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | _BINARY, 0o644)
             os.ftruncate(self._descriptor, size)
             os.lseek(self._descriptor, size, os.SEEK_SET)
         except OSError as error:
@@ -196,7 +198,7 @@ def write_whole(path: Path, data: bytes) -> None:
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | _BINARY, 0o644)
         try:
             _write_all(descriptor, data)
             os.fsync(descriptor)

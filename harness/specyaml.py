@@ -48,12 +48,13 @@ class _GrammarError(yaml.MarkedYAMLError):
 class _Loader(yaml.SafeLoader):
     """PyYAML's safe loader with the smaller grammar."""
 
-    yaml_implicit_resolvers: ClassVar[dict[str, Any]] = {}
+    # The base class shares one table among all loaders; this one has its own.
+    yaml_implicit_resolvers: ClassVar[dict[str, Any]] = {}  # type: ignore[misc]  # PyYAML's stubs
     depth = 0
 
     def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
         """Compose one node; the base class follows aliases and nests without end."""
-        event = self.peek_event()
+        event = self.peek_event()  # type: ignore[no-untyped-call]
         if isinstance(event, yaml.AliasEvent):
             self._refuse(f"alias '*{event.anchor}' is not allowed; write the value out")
         if getattr(event, "tag", None) is not None:
@@ -65,8 +66,13 @@ class _Loader(yaml.SafeLoader):
         self.depth -= 1
         return node
 
+    def mark(self) -> yaml.Mark:
+        """Where the next event stands."""
+        found: yaml.Mark = self.peek_event().start_mark  # type: ignore[no-untyped-call]
+        return found
+
     def _refuse(self, problem: str) -> NoReturn:
-        raise _GrammarError(problem=problem, problem_mark=self.peek_event().start_mark)
+        raise _GrammarError(problem=problem, problem_mark=self.mark())
 
 
 for _tag, _pattern, _first in (
@@ -239,7 +245,8 @@ class Document:
         # pydantic takes a configuration beside a container of plain dataclasses only,
         # and accepts lists as tuples without lax conversions only when it reads JSON.
         adapter: TypeAdapter[list[_T]] = TypeAdapter(
-            types.GenericAlias(list, (kind,)), config=ConfigDict(extra="forbid", strict=True)
+            list[kind],  # type: ignore[valid-type]  # known at run time only
+            config=ConfigDict(extra="forbid", strict=True),
         )
         try:
             return adapter.validate_json(json.dumps([self.data]))[0]

@@ -163,7 +163,11 @@ BAD_INPUT = [
     (["run", "--model", "nope"], 2, ["unknown model 'nope'", "harness models list"]),
     (["run", "--model", "reff.f.fake"], 2, ["did you mean 'ref.f.fake'?"]),
     (["run", "--model", "absent/file.gguf"], 3, ["absent/file.gguf", "no such file"]),
-    (["run", "--profile", "fast.yaml", "--model", "gone.f.fake"], 3, ["gone.fake.json", "missing", "--model PATH"]),
+    (
+        ["run", "--profile", "fast.yaml", "--model", "gone.f.fake"],
+        3,
+        ["gone.fake.json", "missing", "--model PATH"],
+    ),
     (["run", "--set", "defualt"], 2, ["unknown set 'defualt'", "did you mean 'default'?"]),
     (["run", "--profile", "quik"], 2, ["quik", "did you mean 'quick'?"]),
     (["run", "--device", "lg-gramm"], 2, ["lg-gramm"]),
