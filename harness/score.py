@@ -221,6 +221,7 @@ def _entry(entry: Judged, ranking: Ranking) -> Json:
         "gates": [
             {
                 "id": result.gate.id,
+                "metric": result.gate.metric,
                 "passed": result.passed,
                 "value": result.value,
                 "limit": result.limit,

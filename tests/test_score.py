@@ -346,6 +346,7 @@ def test_gate_of_device_memory():
     failed = scored([REF], used, budget=399 * MIB)["ref"]
     assert failed["gates"][0] | {"value": 0} == {
         "id": "memory",
+        "metric": "peak_resident_bytes",
         "passed": False,
         "value": 0,
         "limit": 399 * MIB,
