@@ -22,8 +22,8 @@ PUBLIC_ITEMS = 400
 HELD_OUT_PART = 20
 """One in this many possible items is never trained on."""
 
-SHARES = {"arith": 6, "calendar": 6, "josa": 2, "pairs": 3}
-"""Relative number of items a task; the first two have more to learn."""
+SHARES = {"arith": 6, "calendar": 6, "josa": 6, "pairs": 2}
+"""Relative number of items a task; the last one's are long and soon learnt."""
 
 SHOTS_IN_TEN = 1
 """In ten documents, how many hold several items of one task, as a few-shot prompt does."""
@@ -74,7 +74,7 @@ def held_out_items(name: str, language: Language, per_level: int) -> list[Item]:
     return out
 
 
-def documents() -> Iterator[list[tuple[str, str]]]:
+def documents(shares: dict[str, int] = SHARES) -> Iterator[list[tuple[str, str]]]:
     """Endless documents, each a list of (context, answer to learn) to be joined.
 
     Every answer ends in a newline, which is how the models say that they are done.
@@ -85,7 +85,7 @@ def documents() -> Iterator[list[tuple[str, str]]]:
         for name in TASKS
         for language in LANGUAGES
     }
-    tickets = [pair for pair in streams for _ in range(SHARES[pair[0]])]
+    tickets = [pair for pair in streams for _ in range(shares[pair[0]])]
     index = 0
     while True:
         draw = Draw(TRAINING_SEED, "documents", index)

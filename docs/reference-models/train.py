@@ -14,22 +14,24 @@ from __future__ import annotations
 
 import argparse
 import csv
-import json
+import itertools
 import math
 import os
 import sys
 import time
 from collections import defaultdict
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 import torch
+import torch.distributed as dist
+import torch.multiprocessing
 import torch.nn.functional as F  # noqa: N812 - the customary name
-from corpus import documents, held_out_items, score
-from safetensors.torch import load_file, save_file
+from corpus import SHARES, documents, held_out_items, score
+from llama import END, LAYERS, PAD, Config, Llama, load, save
 from tokenizers import Tokenizer
 from torch import Tensor, nn
 
@@ -37,144 +39,7 @@ from harness.suites.tasks import LANGUAGES, TASKS
 from harness.suites.tasks.base import Item
 
 HERE = Path(__file__).resolve().parent
-LAYERS = {"ref-4m": 4, "ref-2m": 2}
 ROW = 192
-END, PAD = 0, 1
-
-
-@dataclass(frozen=True)
-class Config:
-    """Llama's shape, with the keys of a Hugging Face `config.json`."""
-
-    architecture: str = "llama"
-    hidden_size: int = 256
-    num_hidden_layers: int = 4
-    num_attention_heads: int = 4
-    num_key_value_heads: int = 2
-    head_dim: int = 64
-    intermediate_size: int = 768
-    vocab_size: int = 2048
-    rope_theta: float = 10000.0
-    rms_norm_eps: float = 1e-5
-    max_position_embeddings: int = 2048
-    tie_word_embeddings: bool = True
-    bos_token_id: int = END
-    eos_token_id: int = END
-
-
-class Norm(nn.Module):
-    """Root-mean-square norm in float32."""
-
-    def __init__(self, size: int, eps: float) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(torch.ones(size))
-        self.eps = eps
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Scale each vector to unit root mean square, then by the weight."""
-        return F.rms_norm(x.float(), self.weight.shape, self.weight, self.eps)
-
-
-class Attention(nn.Module):
-    """Grouped-query attention with rotary positions, halves rotated as in Hugging Face."""
-
-    def __init__(self, config: Config) -> None:
-        super().__init__()
-        self.heads, self.kv_heads = config.num_attention_heads, config.num_key_value_heads
-        self.head_dim = config.head_dim
-        width, kv_width = self.heads * self.head_dim, self.kv_heads * self.head_dim
-        self.q_proj = nn.Linear(config.hidden_size, width, bias=False)
-        self.k_proj = nn.Linear(config.hidden_size, kv_width, bias=False)
-        self.v_proj = nn.Linear(config.hidden_size, kv_width, bias=False)
-        self.o_proj = nn.Linear(width, config.hidden_size, bias=False)
-
-    def forward(self, x: Tensor, rotary: tuple[Tensor, Tensor], mask: Tensor) -> Tensor:
-        """Mix each document's positions; shapes as in `Llama.forward`."""
-        rows, length, _ = x.shape
-
-        def split(y: Tensor, heads: int) -> Tensor:
-            return y.view(rows, length, heads, self.head_dim).transpose(1, 2)
-
-        q = rotate(split(self.q_proj(x), self.heads), rotary)
-        k = rotate(split(self.k_proj(x), self.kv_heads), rotary)
-        v = split(self.v_proj(x), self.kv_heads)
-        y = F.scaled_dot_product_attention(q, k, v.to(q.dtype), attn_mask=mask, enable_gqa=True)
-        return self.o_proj(y.transpose(1, 2).reshape(rows, length, -1))
-
-
-class FeedForward(nn.Module):
-    """SwiGLU."""
-
-    def __init__(self, config: Config) -> None:
-        super().__init__()
-        self.gate_proj = nn.Linear(config.hidden_size, config.intermediate_size, bias=False)
-        self.up_proj = nn.Linear(config.hidden_size, config.intermediate_size, bias=False)
-        self.down_proj = nn.Linear(config.intermediate_size, config.hidden_size, bias=False)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Transform each position alone."""
-        return self.down_proj(F.silu(self.gate_proj(x)) * self.up_proj(x))
-
-
-class Layer(nn.Module):
-    """Pre-norm attention and feed-forward."""
-
-    def __init__(self, config: Config) -> None:
-        super().__init__()
-        self.input_layernorm = Norm(config.hidden_size, config.rms_norm_eps)
-        self.self_attn = Attention(config)
-        self.post_attention_layernorm = Norm(config.hidden_size, config.rms_norm_eps)
-        self.mlp = FeedForward(config)
-
-    def forward(self, x: Tensor, rotary: tuple[Tensor, Tensor], mask: Tensor) -> Tensor:
-        """Add what attention, then the feed-forward, make of the stream."""
-        x = x + self.self_attn(self.input_layernorm(x), rotary, mask)
-        return x + self.mlp(self.post_attention_layernorm(x))
-
-
-class Llama(nn.Module):
-    """The network; parameter names equal Hugging Face's without the prefix `model.`."""
-
-    def __init__(self, config: Config) -> None:
-        super().__init__()
-        self.config = config
-        self.embed_tokens = nn.Embedding(config.vocab_size, config.hidden_size)
-        self.layers = nn.ModuleList(Layer(config) for _ in range(config.num_hidden_layers))
-        self.norm = Norm(config.hidden_size, config.rms_norm_eps)
-        for name, weight in self.named_parameters():
-            if weight.ndim == 2:
-                # Output projections start smaller, or early steps are spent undoing them.
-                scale = 0.5 if "o_proj" in name or "down_proj" in name else 1.0
-                nn.init.normal_(weight, std=0.02 * scale)
-
-    def forward(self, ids: Tensor, positions: Tensor, documents_: Tensor) -> Tensor:
-        """Last hidden states of rows of packed documents, all `[rows, length]`."""
-        rotary = rotary_tables(positions, self.config)
-        causal = torch.ones(ids.shape[1], ids.shape[1], dtype=torch.bool).tril()
-        mask = (causal & (documents_[:, :, None] == documents_[:, None, :]))[:, None]
-        x = self.embed_tokens(ids)
-        for layer in self.layers:
-            x = layer(x, rotary, mask)
-        return self.norm(x)
-
-    def logits(self, hidden: Tensor) -> Tensor:
-        """Scores of the next token, by the tied embedding."""
-        return F.linear(hidden, self.embed_tokens.weight)
-
-
-def rotary_tables(positions: Tensor, config: Config) -> tuple[Tensor, Tensor]:
-    """Cosines and sines `[rows, 1, length, head_dim]`."""
-    half = torch.arange(0, config.head_dim, 2, dtype=torch.float32) / config.head_dim
-    angles = positions[:, None, :, None].float() * config.rope_theta**-half
-    angles = torch.cat((angles, angles), -1)
-    return angles.cos(), angles.sin()
-
-
-def rotate(x: Tensor, rotary: tuple[Tensor, Tensor]) -> Tensor:
-    """Turn the pairs (i, i + half) by their angles."""
-    first, second = x.chunk(2, -1)
-    cos, sin = (table.to(x.dtype) for table in rotary)
-    return x * cos + torch.cat((-second, first), -1) * sin
 
 
 @dataclass
@@ -186,13 +51,17 @@ class Batch:
     documents: Tensor
     targets: Tensor
 
+    def part(self, rank: int, processes: int) -> Batch:
+        """The rows of one process."""
+        return Batch(*(getattr(self, each.name)[rank::processes] for each in fields(self)))
 
-def encoded(tokenizer: Tokenizer) -> Iterator[tuple[list[int], list[int]]]:
+
+def encoded(tokenizer: Tokenizer, shares: dict[str, int]) -> Iterator[tuple[list[int], list[int]]]:
     """Endless documents as token ids and the next token to learn, or -1.
 
     One in ten begins with the end-of-text token, which some engines put first.
     """
-    for number, parts in enumerate(documents()):
+    for number, parts in enumerate(documents(shares)):
         ids: list[int] = [END] if number % 10 == 0 else []
         learnt = [False] * len(ids)
         for context, answer in parts:
@@ -209,9 +78,9 @@ def encoded(tokenizer: Tokenizer) -> Iterator[tuple[list[int], list[int]]]:
             )
 
 
-def batches(tokenizer: Tokenizer, rows: int) -> Iterator[Batch]:
+def batches(tokenizer: Tokenizer, rows: int, shares: dict[str, int]) -> Iterator[Batch]:
     """Rows filled with documents in order; each is kept whole."""
-    stream = encoded(tokenizer)
+    stream = encoded(tokenizer, shares)
     ids, learnt = next(stream)
     while True:
         tensors = torch.full((4, rows, ROW), -1)
@@ -240,81 +109,153 @@ def learnt_places(batch: Batch) -> Tensor:
     return order[: -(-count // 512) * 512]
 
 
-def optimisers(model: Llama, decay: float) -> list[torch.optim.Optimizer]:
-    """Muon for the matrices inside layers, AdamW for everything else."""
+def matrices(model: Llama) -> list[nn.Parameter]:
+    """The weights that Muon trains: matrices inside layers."""
+    return [weight for weight in model.layers.parameters() if weight.ndim == 2]
+
+
+def optimisers(
+    model: Llama, decay: float, rank: int, processes: int
+) -> list[torch.optim.Optimizer]:
+    """Muon for this process's share of the matrices, AdamW for everything else."""
     named = dict(model.named_parameters())
-    matrices = [w for name, w in named.items() if w.ndim == 2 and "embed" not in name]
     others = [w for name, w in named.items() if w.ndim == 1 or "embed" in name]
     return [
-        torch.optim.Muon(matrices, lr=0.02, momentum=0.95, weight_decay=decay),
+        torch.optim.Muon(
+            matrices(model)[rank::processes], lr=0.02, momentum=0.95, weight_decay=decay
+        ),
         torch.optim.AdamW(others, lr=3e-3, betas=(0.9, 0.95), weight_decay=0.01),
     ]
 
 
-def rate(step: int, steps: int) -> float:
+def average(model: Llama, *figures: float) -> list[float]:
+    """Average gradients and figures over the processes, in place; return the figures."""
+    weights = list(model.parameters())
+    flat = torch.cat([*(w.grad.flatten() for w in weights), torch.tensor(figures)])
+    if dist.is_initialized():
+        dist.all_reduce(flat)
+        flat /= dist.get_world_size()
+    parts = flat.split([*(w.numel() for w in weights), len(figures)])
+    for weight, part in zip(weights, parts[:-1], strict=True):
+        weight.grad.copy_(part.view_as(weight))
+    return parts[-1].tolist()
+
+
+@torch.no_grad()
+def share_matrices(model: Llama) -> None:
+    """Give every process the matrices that the others have just trained."""
+    if not dist.is_initialized():
+        return
+    rank, processes = dist.get_rank(), dist.get_world_size()
+    weights = matrices(model)
+    mine = [w if i % processes == rank else torch.zeros_like(w) for i, w in enumerate(weights)]
+    flat = torch.cat([weight.flatten() for weight in mine])
+    dist.all_reduce(flat)
+    for weight, part in zip(weights, flat.split([w.numel() for w in weights]), strict=True):
+        weight.copy_(part.view_as(weight))
+
+
+def rate(step: int, done: float, decay_from: float) -> float:
     """Learning rate factor: short warm-up, level, then down to nothing in a straight line."""
-    return min(1.0, (step + 1) / 40, (steps - step) / (0.6 * steps))
+    return min(1.0, (step + 1) / 40, max(0.0, 1 - done) / (1 - decay_from))
 
 
-def train(name: str, out: Path, *, steps: int, rows: int, decay: float, seed: int) -> None:
-    """Train, writing the weights every 100 steps and the loss curve at the end."""
-    torch.manual_seed(seed)
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """How long and how fast to train.
+
+    Attributes:
+        steps: steps in all, those of earlier stages included.
+        start: steps that earlier stages did; their documents are not read again.
+        minutes: wall clock after which the rate is zero and training ends early.
+        rows: rows of `ROW` tokens a step.
+        decay: weight decay of Muon.
+        decay_from: part of this stage after which the learning rate falls.
+        pace: factor of both learning rates (0.02 for Muon, 0.003 for AdamW).
+        seed: of the first weights.
+        shares: relative number of items a task.
+        initial: weights to begin with, of this model or of a deeper one.
+        processes: processes of one thread each, which share the rows of a step.
+    """
+
+    steps: int
+    start: int
+    minutes: float
+    rows: int
+    decay: float
+    decay_from: float
+    pace: float
+    seed: int
+    shares: dict[str, int]
+    initial: Path | None
+    processes: int
+
+
+def train(rank: int, name: str, out: Path, plan: Plan) -> None:
+    """Train, writing the weights every 50 steps and the loss curve as it grows."""
+    if plan.processes > 1:
+        torch.set_num_threads(1)
+        dist.init_process_group("gloo", rank=rank, world_size=plan.processes)
+    torch.manual_seed(plan.seed)
     tokenizer = Tokenizer.from_file(str(out / "tokenizer.json"))
-    model = Llama(Config(num_hidden_layers=LAYERS[name]))
-    groups = optimisers(model, decay)
-    base = [group["lr"] for opt in groups for group in opt.param_groups]
-    stream = batches(tokenizer, rows)
-    curve: list[tuple[int, int, float, float]] = []
+    if plan.initial is None:
+        model = Llama(Config(num_hidden_layers=LAYERS[name]))
+    else:
+        model = load(name, plan.initial)
+    groups = optimisers(model, plan.decay, rank, plan.processes)
+    base = [group["lr"] * plan.pace for opt in groups for group in opt.param_groups]
+    stream = itertools.islice(batches(tokenizer, plan.rows, plan.shares), plan.start, None)
     began = time.monotonic()
     recent: list[float] = []
-    for step in range(steps):
-        batch = next(stream)
-        for opt, lr in zip(groups, base, strict=True):
-            opt.param_groups[0]["lr"] = lr * rate(step, steps)
-            opt.zero_grad(set_to_none=True)
-        wanted = learnt_places(batch)
-        with torch.autocast("cpu", dtype=torch.bfloat16):
-            hidden = model(batch.ids, batch.positions, batch.documents)
-            scores = model.logits(hidden.flatten(0, 1)[wanted])
-        loss = F.cross_entropy(scores.float(), batch.targets.flatten()[wanted], ignore_index=-1)
+    for step in range(plan.start, plan.steps):
+        loss = answer_loss(model, next(stream).part(rank, plan.processes))
         loss.backward()
+        # The clocks of processes differ; their average is the same in all.
+        seconds, mean_loss = average(model, time.monotonic() - began, loss.item())
+        done = max((step - plan.start) / (plan.steps - plan.start), seconds / 60 / plan.minutes)
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        for opt in groups:
+        for opt, lr in zip(groups, base, strict=True):
+            opt.param_groups[0]["lr"] = lr * rate(step - plan.start, done, plan.decay_from)
             opt.step()
-        recent.append(loss.item())
-        if (step + 1) % 20 == 0 or step + 1 == steps:
-            seconds = time.monotonic() - began
-            tokens = (step + 1) * rows * ROW
-            curve.append((step + 1, tokens, sum(recent) / len(recent), seconds))
-            print(f"{step + 1} {tokens} {curve[-1][2]:.4f} {seconds:.0f}s", flush=True)
+        model.zero_grad(set_to_none=True)
+        share_matrices(model)
+        recent.append(mean_loss)
+        last = step + 1 == plan.steps or done >= 1
+        if rank == 0 and ((step + 1) % 20 == 0 or last):
+            write_row(name, step + 1, plan.rows, sum(recent) / len(recent), seconds)
             recent = []
-        if (step + 1) % 100 == 0 or step + 1 == steps:
+        if rank == 0 and ((step + 1) % 50 == 0 or last):
             save(model, out / f"{name}.safetensors")
-    write_curve(name, curve)
+        if last:
+            break
 
 
-def save(model: Llama, path: Path) -> None:
-    """Write float16 weights under Hugging Face names, the configuration as metadata."""
-    tensors = {f"model.{k}": v.detach().half().contiguous() for k, v in model.state_dict().items()}
-    partial = path.with_suffix(".partial")
-    save_file(tensors, partial, metadata={"config": json.dumps(vars(model.config))})
-    partial.replace(path)
+def answer_loss(model: Llama, batch: Batch) -> Tensor:
+    """Mean loss in nat of the tokens to learn."""
+    wanted = learnt_places(batch)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        hidden = model(batch.ids, batch.positions, batch.documents)
+        scores = model.logits(hidden.flatten(0, 1)[wanted])
+    return F.cross_entropy(scores.float(), batch.targets.flatten()[wanted], ignore_index=-1)
 
 
-def load(name: str, out: Path) -> Llama:
-    """The model as shipped, in float32."""
-    model = Llama(Config(num_hidden_layers=LAYERS[name]))
-    tensors = load_file(out / f"{name}.safetensors")
-    model.load_state_dict({k.removeprefix("model."): v.float() for k, v in tensors.items()})
-    return model.eval()
-
-
-def write_curve(name: str, curve: list[tuple[int, int, float, float]]) -> None:
-    """The loss as a table and as a drawing on a logarithmic scale."""
-    with (HERE / f"{name}-loss.csv").open("w", newline="") as file:
+def write_row(name: str, step: int, rows: int, loss: float, seconds: float) -> None:
+    """Print a line of the loss curve and add it to its table."""
+    path = HERE / f"{name}-loss.csv"
+    row = (step, rows * ROW, f"{loss:.4f}", f"{seconds:.0f}")
+    print(*row, flush=True)
+    fresh = not path.exists()
+    with path.open("a", newline="") as file:
         table = csv.writer(file, lineterminator="\n")
-        table.writerow(("step", "tokens", "loss_nat", "seconds"))
-        table.writerows((s, t, f"{loss:.4f}", f"{sec:.0f}") for s, t, loss, sec in curve)
+        if fresh:
+            table.writerow(("step", "tokens_a_step", "loss_nat", "stage_seconds"))
+        table.writerow(row)
+
+
+def draw(name: str) -> None:
+    """Draw the loss table on a logarithmic scale."""
+    with (HERE / f"{name}-loss.csv").open(newline="") as file:
+        curve = [(int(row["step"]), float(row["loss_nat"])) for row in csv.DictReader(file)]
     width, height, left, bottom = 640, 300, 60, 40
     most, top, low = curve[-1][0], math.log10(10), math.log10(0.05)
 
@@ -327,7 +268,7 @@ def write_curve(name: str, curve: list[tuple[int, int, float, float]]) -> None:
         f'<text x="{left - 6}" y="{place(0, v).split(",")[1]}" text-anchor="end">{v:g}</text>'
         for v in (10, 1, 0.5, 0.2, 0.1, 0.05)
     )
-    line = " ".join(place(s, loss) for s, _, loss, _ in curve)
+    line = " ".join(place(s, loss) for s, loss in curve)
     (HERE / f"{name}-loss.svg").write_text(
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" '
         f'font-family="sans-serif" font-size="12"><title>Training loss of {name}</title>'
@@ -379,7 +320,7 @@ def choose(model: Llama, tokenizer: Tokenizer, item: Item) -> str:
 def evaluate(name: str, per_level: int, out: Path) -> None:
     """Print accuracy on held-out items as a Markdown table."""
     tokenizer = Tokenizer.from_file(str(out / "tokenizer.json"))
-    model = load(name, out)
+    model = load(name, out / f"{name}.safetensors")
     print("| case | level 1 | level 2 | level 3 | all |\n|---|---|---|---|---|")
     means = []
     for task in TASKS:
@@ -406,11 +347,19 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Train or evaluate a reference model.")
     parser.add_argument("name", choices=LAYERS)
     parser.add_argument("--steps", type=int, default=1400)
+    parser.add_argument("--start", type=int, default=0, help="steps done by an earlier stage")
+    parser.add_argument("--minutes", type=float, default=math.inf, help="end early after these")
     parser.add_argument("--rows", type=int, default=32, help=f"rows of {ROW} tokens a step")
     parser.add_argument("--decay", type=float, default=0.05, help="weight decay of Muon")
+    parser.add_argument("--decay-from", type=float, default=0.4, help="part at a level rate")
+    parser.add_argument("--pace", type=float, default=1.0, help="factor of the learning rates")
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--shares", type=int, nargs=4, default=list(SHARES.values()))
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--out", type=Path, default=Path("harness/models/weights"))
+    parser.add_argument("--initial", type=Path, help="weights to begin with")
+    parser.add_argument("--processes", type=int, default=1, help="use when cores are shared")
+    parser.add_argument("--port", type=int, default=29511, help="where processes meet")
     parser.add_argument("--evaluate", action="store_true")
     parser.add_argument("--per-level", type=int, default=300)
     given = parser.parse_args()
@@ -418,14 +367,16 @@ def main() -> None:
     if given.evaluate:
         evaluate(given.name, given.per_level, given.out)
     else:
-        train(
-            given.name,
-            given.out,
-            steps=given.steps,
-            rows=given.rows,
-            decay=given.decay,
-            seed=given.seed,
-        )
+        given.shares = dict(zip(SHARES, given.shares, strict=True))
+        plan = Plan(**{each.name: getattr(given, each.name) for each in fields(Plan)})
+        if given.processes == 1:
+            train(0, given.name, given.out, plan)
+        else:
+            os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(given.port)}
+            torch.multiprocessing.spawn(
+                train, (given.name, given.out, plan), nprocs=given.processes
+            )
+        draw(given.name)
 
 
 if __name__ == "__main__":
