@@ -54,8 +54,8 @@ def validity(view: View) -> tuple[Plain, ...]:
                     Cell(row.model),
                     Cell(gate.id),
                     Cell(words.outcome(gate), "gate"),
-                    Cell(words.value(gate.metric or gate.id, gate.value)),
-                    Cell(words.value(gate.metric or gate.id, gate.limit)),
+                    Cell(words.value(gate.metric, gate.value)),
+                    Cell(words.value(gate.metric, gate.limit)),
                     Cell(gate.reason, "reason"),
                 )
                 for row in view.rows

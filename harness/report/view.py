@@ -40,10 +40,7 @@ class Factor:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Check:
-    """A gate with its outcome; `passed` is None where it is inconclusive.
-
-    `metric` is empty where the scorecard does not say what the gate reads.
-    """
+    """A gate with its outcome; `passed` is None where it is inconclusive."""
 
     id: str
     metric: str
@@ -59,7 +56,7 @@ class Task:
 
     id: str
     adjusted: Estimate
-    unanswered: float | None
+    unanswered: float
     at_chance: bool
 
 

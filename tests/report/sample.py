@@ -71,6 +71,7 @@ def entry(model: str, *, rank: int | None, speed: float, skill: float) -> dict[s
         "gates": [
             {
                 "id": "memory",
+                "metric": "peak_resident_bytes",
                 "passed": memory < 4 * 2**30,
                 "value": memory,
                 "limit": 4 * 2**30,

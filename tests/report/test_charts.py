@@ -50,7 +50,7 @@ def test_svg_holds_nothing_active() -> None:
 def test_zero_and_equal_values_still_draw() -> None:
     made = sample.entry("a", rank=1, speed=1, skill=1)
     made["metrics"]["accuracy"] = {"value": 0.0, "lo": 0.0, "hi": 0.0, "n": 1, "unit": "1"}
-    made["metrics"]["decode_tok_per_s"] = {"value": 0.5, "lo": None, "hi": None}
+    made["metrics"]["decode_tok_per_s"] = {"value": 0.5, "lo": None, "hi": None, "n": 1}
     assert charts.tradeoff(read(sample.card([made])).rows).startswith("<svg")
 
 

@@ -78,21 +78,6 @@ def test_facts_that_should_stay_are_marked_when_they_change() -> None:
     assert not facts["cpu"].changed
 
 
-def test_missing_parts_are_no_error() -> None:
-    view = read({"schema": 1, "kind": "scorecard", "entries": [{"model": "a"}, "x", None]})
-    assert [row.model for row in view.rows] == ["a"]
-    assert view.rows[0].metric("ttft_s").value is None
-
-
-def test_not_a_number_is_no_value() -> None:
-    made = sample.entry("a", rank=1, speed=1, skill=1)
-    made["score"] = float("nan")
-    made["metrics"]["ttft_s"]["value"] = float("inf")
-    row = read(sample.card([made])).rows[0]
-    assert row.score.value is None
-    assert row.metric("ttft_s").value is None
-
-
 def test_flatten() -> None:
     nested = {"a": {"b": 1, "c": None}, "d": [1, "x"], "e": [{"f": True}], "g": False}
     assert flatten(nested) == [("a.b", "1"), ("d", "1, x"), ("e.0.f", "yes"), ("g", "no")]
