@@ -12,6 +12,7 @@ Schema history
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import hashlib
 import json
@@ -206,7 +207,8 @@ def write_whole(path: Path, data: bytes) -> None:
             os.close(descriptor)
         temporary.replace(path)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            temporary.unlink()
         raise unwritable(path, error) from error
 
 

@@ -19,7 +19,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from harness.metrics import METRICS
-from harness.report import reading, tables, words, write_text
+from harness.records import write_whole
+from harness.report import reading, tables, words
 from harness.report.view import Factor, Ranking, View
 from harness.report.words import LANGS, Lang
 
@@ -106,10 +107,10 @@ def write(scorecard: Mapping[str, Any], path: Path, *, lang: Lang = "ko") -> Pat
     """Render to a file, which is replaced whole.
 
     Raises:
-        RecordError: not a scorecard of a known schema.
-        HarnessError: the path cannot be written.
+        RecordError: not a scorecard of a known schema, or the path cannot be written.
     """
-    return write_text(path, render(scorecard, lang=lang))
+    write_whole(path, render(scorecard, lang=lang).encode())
+    return path
 
 
 def policy(style: str, script: str) -> str:

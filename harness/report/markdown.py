@@ -10,7 +10,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from harness.report import reading, tables, words, write_text
+from harness.records import write_whole
+from harness.report import reading, tables, words
 from harness.report.view import Ranking, Row, View
 from harness.report.words import DASH, Lang, say
 
@@ -70,10 +71,10 @@ def write(scorecard: Mapping[str, Any], path: Path, *, lang: Lang = "en") -> Pat
     """Render to a file, which is replaced whole.
 
     Raises:
-        RecordError: not a scorecard of a known schema.
-        HarnessError: the path cannot be written.
+        RecordError: not a scorecard of a known schema, or the path cannot be written.
     """
-    return write_text(path, render(scorecard, lang=lang))
+    write_whole(path, render(scorecard, lang=lang).encode())
+    return path
 
 
 def _about_tier(view: View, lang: Lang) -> str:

@@ -47,7 +47,7 @@ def test_holds_what_the_console_holds(lang, words) -> None:
 
 
 def test_write_replaces_the_file_whole(tmp_path: Path) -> None:
-    path = tmp_path / "new" / "scorecard.md"
+    path = tmp_path / "scorecard.md"
     assert markdown.write(sample.laptop(), path) == path
     markdown.write(sample.card([]), path)
     assert path.read_text("utf-8") == markdown.render(sample.card([]))
@@ -60,12 +60,12 @@ def test_unwritable_path_is_named(tmp_path: Path) -> None:
     with pytest.raises(HarnessError) as caught:
         markdown.write(sample.laptop(), path)
     assert caught.value.where == str(path)
-    assert caught.value.reason == "report_unwritable"
+    assert caught.value.reason == "unwritable"
 
 
 def test_a_failed_replace_leaves_nothing_behind(tmp_path: Path) -> None:
     path = tmp_path / "scorecard.md"
     path.mkdir()
-    with pytest.raises(HarnessError, match="cannot write the report"):
+    with pytest.raises(HarnessError, match="cannot write"):
         markdown.write(sample.laptop(), path)
     assert list(tmp_path.iterdir()) == [path]
