@@ -253,6 +253,13 @@ def repeats_were_cached(sample: Mapping[str, Any]) -> bool:
     return max(repeated) < _REPEAT_TOLERANCE * min(new)
 
 
+def suite_of(metric: str) -> str:
+    """The suite that measures a metric."""
+    if metric.startswith(("accuracy", "kernel")):
+        return metric.partition("_")[0]
+    return "memory" if metric.endswith("_bytes") else "latency"
+
+
 def percentile(values: Floats, q: float) -> float:
     """Percentile with linear interpolation (Hyndman and Fan 1996, definition 7)."""
     return float(np.percentile(values, q))

@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from harness.spec import AccuracySuite, Artefact, BackendOptions, Device, Profile, digest
+from harness.spec import Artefact, BackendOptions, Device, Profile, digest
 
 SUITE_VERSIONS: Mapping[str, int] = {"latency": 1, "memory": 1, "accuracy": 1, "kernel": 1}
 """Raised whenever the same case would measure something else."""
@@ -117,11 +117,11 @@ def build(
     kept: list[Artefact] = []
     too_short: list[Skip] = []
     jobs: list[Job] = []
+    cases = {
+        name: found for name, found in cases_of(profile).items() if not suites or name in suites
+    }
+    longest = max((case.tokens for group in cases.values() for case in group), default=0)
     for artefact in artefacts:
-        cases = {
-            name: found for name, found in _cases(profile).items() if not suites or name in suites
-        }
-        longest = max((case.tokens for group in cases.values() for case in group), default=0)
         if artefact.model.context and longest > artefact.model.context:
             too_short.append(
                 Skip(
@@ -180,7 +180,7 @@ def job_from_json(data: Mapping[str, Any]) -> Job:
     return Job(**fields)
 
 
-def _cases(profile: Profile) -> dict[str, tuple[Case, ...]]:
+def cases_of(profile: Profile) -> dict[str, tuple[Case, ...]]:
     """Cases of each suite, in the profile's order."""
     out: dict[str, tuple[Case, ...]] = {}
     if latency := profile.suites.latency:
@@ -193,16 +193,12 @@ def _cases(profile: Profile) -> dict[str, tuple[Case, ...]]:
         p, n = memory.prompt_tokens, memory.output_tokens
         out["memory"] = (Case(id=f"p{p}-n{n}", prompt_tokens=p, output_tokens=n),)
     if accuracy := profile.suites.accuracy:
-        out["accuracy"] = _accuracy_cases(accuracy)
+        out["accuracy"] = tuple(
+            Case(id=f"{language}-{task}", task=task, language=language, items=accuracy.items)
+            for language in accuracy.languages
+            for task in accuracy.tasks
+        )
     return out
-
-
-def _accuracy_cases(suite: AccuracySuite) -> tuple[Case, ...]:
-    return tuple(
-        Case(id=f"{language}-{task}", task=task, language=language, items=suite.items)
-        for language in suite.languages
-        for task in suite.tasks
-    )
 
 
 def _jobs(

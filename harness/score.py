@@ -66,10 +66,12 @@ def scorecard(records: Sequence[Mapping[str, Any]]) -> Json:
         "schema": SCHEMA,
         "kind": "scorecard",
         "run": run["run"],
-        "profile": {name: run["profile"].get(name, "") for name in ("id", "version", "title")}
-        | {"sha256": rules.sha256, "note": run["profile"].get("note", "")},
+        "profile": {
+            **{name: getattr(rules.profile, name) for name in ("id", "version", "title", "note")},
+            "sha256": rules.sha256,
+        },
         "tier": _tier(rules, verdict),
-        "reference": rules.reference,
+        "reference": rules.profile.reference,
         "harness": run.get("harness", ""),
         "started_utc": run.get("started_utc", ""),
         "device": run["device"],
@@ -147,9 +149,9 @@ def _verdict(environment: Mapping[str, Json], rules: Rules, observed: Sequence[O
         for finding in (*record["findings"], *_own_findings(rules, observed))
     }
     severities = {finding.get("severity") for finding in findings.values()}
-    if not rules.tolerates_unknown and severities & {"invalid", "unknown"}:
+    if not rules.profile.tolerates_unknown and severities & {"invalid", "unknown"}:
         state = "invalid"
-    elif rules.tier != "verified":
+    elif rules.profile.tier != "verified":
         state = "unverified"
     else:
         state = "warn" if severities else "valid"
@@ -159,8 +161,9 @@ def _verdict(environment: Mapping[str, Json], rules: Rules, observed: Sequence[O
 def _own_findings(rules: Rules, observed: Sequence[Observed]) -> list[Json]:
     """What the samples themselves say about the run."""
     out = []
-    processes, requests = rules.processes.get("latency", 1), rules.requests
-    if rules.latency and (processes < FULL_PROCESSES or requests < FULL_REQUESTS):
+    protocol = rules.profile.protocol
+    processes, requests = protocol.processes.get("latency", 1), protocol.requests
+    if rules.cases["latency"] and (processes < FULL_PROCESSES or requests < FULL_REQUESTS):
         out.append(
             {
                 "code": "few_repetitions",
@@ -191,7 +194,7 @@ def _why_invalid(verdict: Mapping[str, Any]) -> str:
 def _tier(rules: Rules, verdict: Mapping[str, Any]) -> str:
     """A virtual machine is never ranked beside laptops."""
     virtual = any(finding["code"] == "virtual_machine" for finding in verdict["findings"])
-    return "ci" if virtual and rules.tier != "synthetic" else rules.tier
+    return "ci" if virtual and rules.profile.tier != "synthetic" else rules.profile.tier
 
 
 def _sorted_entries(entries: Iterable[Json]) -> list[Json]:

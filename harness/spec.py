@@ -17,7 +17,6 @@ from typing import Any, Literal
 Format = Literal["gguf", "onnx", "fake"]
 SourceKind = Literal["embedded", "file", "folder", "hub"]
 Grouping = Literal["suite", "case"]
-SuiteName = Literal["latency", "memory", "accuracy"]
 Power = Literal["ac", "battery", "any"]
 Tier = Literal["verified", "unverified", "ci", "synthetic"]
 
@@ -164,6 +163,13 @@ class AccuracySuite:
     seed: str = "0" * 64
 
 
+_SUITES: Mapping[str, type[Any]] = {
+    "latency": LatencySuite,
+    "memory": MemorySuite,
+    "accuracy": AccuracySuite,
+}
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Suites:
     """What a profile runs; an absent suite is not run."""
@@ -244,6 +250,29 @@ def to_json(value: Any) -> Any:
     if isinstance(value, tuple | list):
         return [to_json(item) for item in value]
     return value
+
+
+def profile_from_json(data: Mapping[str, Any]) -> Profile:
+    """The profile that `to_json` wrote.
+
+    Raises:
+        KeyError, TypeError, AttributeError: it is none.
+    """
+    fields = dict(data)
+    fields["protocol"] = Protocol(**fields["protocol"])
+    fields["suites"] = Suites(
+        **{
+            name: _SUITES[name](**{key: _frozen(item) for key, item in found.items()})
+            for name, found in fields["suites"].items()
+            if found
+        }
+    )
+    fields["gates"] = tuple(Gate(**gate) for gate in fields["gates"])
+    return Profile(**fields)
+
+
+def _frozen(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value
 
 
 def canonical(value: Any) -> bytes:

@@ -17,6 +17,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from harness.errors import SpecError, did_you_mean
+from harness.metrics import METRICS, suite_of
 from harness.spec import Catalogue, Device, Gate, Model, Profile, Source
 from harness.specyaml import Document, Keys
 
@@ -420,8 +421,8 @@ def _check_weights(document: Document, profile: Profile) -> None:
                 f"weight {weight:g} of '{metric}' is not positive",
                 allowed="a number above 0; leave a metric out to ignore it",
             )
-        suite = _suite_of(metric)
-        if getattr(profile.suites, suite) is None:
+        suite = suite_of(metric)
+        if getattr(profile.suites, suite, None) is None:
             document.fail(
                 where,
                 f"'{metric}' has a weight, but the profile does not run the suite '{suite}'",
@@ -433,21 +434,12 @@ def _check_weights(document: Document, profile: Profile) -> None:
 
 
 def _check_metric(document: Document, where: Keys, metric: str) -> None:
-    from harness.metrics import METRICS
-
     if metric not in METRICS:
         document.fail(
             where,
             f"unknown metric '{metric}'{did_you_mean(metric, METRICS)}",
             allowed=_listed(METRICS, most=len(METRICS)),
         )
-
-
-def _suite_of(metric: str) -> str:
-    """The suite that measures a metric."""
-    if metric.startswith("accuracy"):
-        return "accuracy"
-    return "memory" if metric.endswith("_bytes") else "latency"
 
 
 def _check_gate(document: Document, where: Keys, gate: Gate) -> None:

@@ -13,9 +13,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from harness.metrics import METRICS, Floats
+from harness.metrics import METRICS, Floats, suite_of
 from harness.scoring.observe import Item, Observed, Problem
-from harness.scoring.rules import ACCURACY_METRICS, LOAD_CASE, Rules, suite_of
+from harness.scoring.rules import LOAD_CASE, Rules
 from harness.scoring.summary import Summaries, Summary
 from harness.spec import Gate
 from harness.stats import RESAMPLES, Interval, percentile_interval, round_significant
@@ -85,11 +85,10 @@ class Judged:
     def list_name(self) -> str:
         """Real, embedded and synthetic models never share a ranked list."""
         model = self.observed.model
-        kind = model.get("source", {}).get("kind", "")
         # What the fake engine makes up must never stand beside a real model.
-        if model.get("format") == "fake" or kind == "synthetic" or model.get("synthetic"):
+        if model["format"] == "fake":
             return "synthetic"
-        return "embedded" if kind == "embedded" else "real"
+        return "embedded" if model["source"]["kind"] == "embedded" else "real"
 
     @property
     def resolved(self) -> bool:
@@ -123,7 +122,7 @@ def judge(
         (
             (seen, summary)
             for seen, summary in zip(observed, measured, strict=True)
-            if seen.id == rules.reference
+            if seen.id == rules.profile.reference
         ),
         None,
     )
@@ -133,7 +132,7 @@ def judge(
         ratios: dict[str, Ratio] = {}
         if reference and against is None:
             ratios = _ratios(summary, reference[1], rules)
-        gates = tuple(_gate(gate, summary, ratios, memory_budget) for gate in rules.gates)
+        gates = tuple(_gate(gate, summary, ratios, memory_budget) for gate in rules.profile.gates)
         reason = (
             (Reason("run_invalid", run_invalid) if run_invalid else None)
             or _own_reason(seen, summary, rules)
@@ -215,17 +214,19 @@ def _divided(better: Floats, worse: Floats) -> Floats:
 def _reference_reason(reference: tuple[Observed, Summaries] | None, rules: Rules) -> Reason | None:
     """Why nothing can be scored against the reference."""
     if reference is None:
-        return Reason("no_reference", f"the reference {rules.reference} was not measured")
+        return Reason("no_reference", f"the reference {rules.profile.reference} was not measured")
     own = _own_reason(*reference, rules)
     if own is None:
         return None
     if own.code == "at_chance":
         return Reason(
             "reference_at_chance",
-            f"the reference {rules.reference} is not better than guessing, so nothing can be "
-            "divided by its accuracy",
+            f"the reference {rules.profile.reference} is not better than guessing, "
+            "so nothing can be divided by its accuracy",
         )
-    return Reason("no_reference", f"the reference {rules.reference} has no score: {own.detail}")
+    return Reason(
+        "no_reference", f"the reference {rules.profile.reference} has no score: {own.detail}"
+    )
 
 
 def _own_reason(seen: Observed, summary: Summaries, rules: Rules) -> Reason | None:
@@ -237,10 +238,10 @@ def _own_reason(seen: Observed, summary: Summaries, rules: Rules) -> Reason | No
         found = summary.metrics.get(metric)
         if found is None:
             return Reason("not_measured", f"{metric} was not measured")
-        if found.value <= 0 and metric not in ACCURACY_METRICS:
+        if found.value <= 0 and suite_of(metric) != "accuracy":
             return Reason("not_positive", f"{metric} is {found.value:g}")
     accuracy = summary.accuracy
-    if ACCURACY_METRICS & set(rules.weights) and accuracy and accuracy.at_chance:
+    if rules.weighs_accuracy and accuracy and accuracy.at_chance:
         return Reason(
             "at_chance",
             f"not better than guessing: the 95 % interval of accuracy {accuracy.value:.3f} "
@@ -251,17 +252,15 @@ def _own_reason(seen: Observed, summary: Summaries, rules: Rules) -> Reason | No
 
 def _broken(seen: Observed, rules: Rules, suites: list[str]) -> Iterator[Reason]:
     """Refused, missing and incomplete cases of the weighted suites, worst first."""
-    demanded = {
-        "latency": {*rules.latency, *([LOAD_CASE] if "load_s" in rules.weights else [])},
-        "memory": set(rules.memory),
-        "accuracy": set(rules.tasks),
-    }
-    wanted = set().union(*(demanded.get(suite, set()) for suite in suites))
+    demanded = {suite: sorted(rules.cases[suite]) for suite in suites}
+    if "load_s" in rules.weights:
+        demanded["latency"] = sorted([*demanded["latency"], LOAD_CASE])
+    wanted = {case for cases in demanded.values() for case in cases}
     refused = [problem for problem in seen.problems if problem.case in wanted]
     for problem in sorted(refused, key=_severity):
         yield Reason(problem.reason, f"{problem.case}: {problem.detail}")
-    for suite in suites:
-        for case in sorted(demanded.get(suite, set())):
+    for suite, cases in demanded.items():
+        for case in cases:
             have, want = _volume(seen, rules, suite, case)
             if have < want:
                 yield _missing(seen, suite, case, have, want)
@@ -273,17 +272,18 @@ def _severity(problem: Problem) -> tuple[bool, Problem]:
 
 def _volume(seen: Observed, rules: Rules, suite: str, case: str) -> tuple[int, int]:
     """Observations of a case that are there and that the profile demands."""
-    processes = rules.processes.get(suite, 1)
+    protocol = rules.profile.protocol
+    processes = protocol.processes.get(suite, 1)
     if suite == "accuracy":
-        return len(seen.items.get(case, ())), rules.items
+        return len(seen.items.get(case, ())), rules.cases[suite][case].items
     if suite == "memory" or case == LOAD_CASE:
         metric = "peak_resident_bytes" if suite == "memory" else "load_s"
         series = seen.series.get((case, metric))
         return (len(series.processes) if series else 0), processes
     series = seen.series.get((case, "ttft_s"))
-    counts = [min(values.size, rules.requests) for values in series.processes] if series else []
+    counts = [min(values.size, protocol.requests) for values in series.processes] if series else []
     # A process with more requests than asked does not stand in for a missing process.
-    return sum(sorted(counts)[-processes:]), processes * rules.requests
+    return sum(sorted(counts)[-processes:]), processes * protocol.requests
 
 
 def _missing(seen: Observed, suite: str, case: str, have: int, want: int) -> Reason:
@@ -300,9 +300,9 @@ def _missing(seen: Observed, suite: str, case: str, have: int, want: int) -> Rea
 
 def _different_items(seen: Observed, reference: Observed, rules: Rules) -> Reason | None:
     """Shares are comparable only over the very same items."""
-    if not ACCURACY_METRICS & set(rules.weights):
+    if not rules.weighs_accuracy:
         return None
-    for task in rules.tasks:
+    for task in rules.cases["accuracy"]:
         if _identity(seen.items[task]) != _identity(reference.items[task]):
             return Reason("different_items", f"{task}: not the items that the reference answered")
     return None

@@ -244,11 +244,11 @@ class _Reader:
                 pass
 
     def _request(self, key: _Key, sample: Sample) -> None:
-        shape = self._rules.latency.get(key.case)
+        case = self._rules.cases["latency"].get(key.case)
         times = request_times(
             sample,
-            submitted=shape.prompt if shape else None,
-            outputs=shape.output if shape else None,
+            submitted=case.prompt_tokens if case else None,
+            outputs=case.output_tokens if case else None,
         )
         for metric, value in times._asdict().items():
             if value is not None and not (isinstance(value, np.ndarray) and not value.size):

@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
 from harness.metrics import METRICS, Floats
 from harness.scoring.judge import Judged
@@ -18,8 +17,6 @@ SIGNIFICANCE = 0.05
 MEMORY_TIE_BYTES = 8 * 2**20
 WEIGHT_SHIFT = 0.10
 _MEMORY = "peak_resident_bytes"
-
-Matrix = npt.NDArray[np.bool_]
 
 
 class Pair(NamedTuple):
@@ -113,7 +110,10 @@ def _pairs(field: _Field) -> list[Pair]:
             sign = 1 if first == i else -1
             gap, flat_gap = sign * float(gaps[k]), sign * float(flat_gaps[k])
             p = _p(gap, float(errors[k]))
-            if field.memory is not None and _memory_ties(field.memory, i)[j]:
+            if (
+                field.memory is not None
+                and abs(field.memory[i] - field.memory[j]) <= MEMORY_TIE_BYTES
+            ):
                 # Both with and without the memory difference, the winner has to win.
                 p = max(p, _p(flat_gap, float(flat_errors[k])) if flat_gap > 0 else 1.0)
                 gap = min(gap, max(0.0, flat_gap))
@@ -141,12 +141,6 @@ def _without_memory(field: _Field, i: int, gaps: Floats, draws: Floats) -> tuple
     return gaps - (logs[i] - logs[i + 1 :]), _errors(flat)
 
 
-def _memory_ties(memory: Floats, i: int) -> Matrix:
-    """Which entries' peak memory is the same as entry i's within 8 MiB."""
-    same: Matrix = np.abs(memory - memory[i]) <= MEMORY_TIE_BYTES
-    return same
-
-
 def _errors(differences: Floats) -> Floats:
     """Standard errors of score differences from their draws, `[n, B]` → `[n]`."""
     errors: Floats = differences.std(axis=1, ddof=1)
@@ -154,7 +148,7 @@ def _errors(differences: Floats) -> Floats:
 
 
 def _p(gap: float, error: float) -> float:
-    """Two-sided p of a gap in ln S; both round_significant, so that noise of 1e-17 is no gap."""
+    """Two-sided p of a gap in ln S; both rounded, so that noise of 1e-17 is no gap."""
     quiet = 1e-12
     return two_sided_p(
         round_significant(gap) if abs(gap) > quiet else 0.0,
@@ -199,9 +193,8 @@ def pareto(entries: Sequence[Judged], metrics: Sequence[str]) -> Pareto:
     over A): members of a ring stay on the front.
     """
     count = len(entries)
-    over: Matrix = np.zeros((count, count), dtype=np.bool_)
-    for i, a in enumerate(entries):
-        over[i] = [_dominates(a, b, metrics) for b in entries]
+    over = np.array([[_dominates(a, b, metrics) for b in entries] for a in entries], np.bool_)
+    over = over.reshape(count, count)
     reach = over.copy()
     for middle in range(count):
         reach |= np.outer(reach[:, middle], reach[middle])

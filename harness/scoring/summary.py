@@ -14,10 +14,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from harness.metrics import ITL_PERCENTILES, METRICS, TAIL_SAMPLES, Floats, percentile
+from harness.metrics import ITL_PERCENTILES, METRICS, TAIL_SAMPLES, Floats, percentile, suite_of
 from harness.scoring.accuracy import Accuracy, Draws, Task, summarise, summarise_task
 from harness.scoring.observe import Observed, Series
-from harness.scoring.rules import LATENCY_METRICS, Rules
+from harness.scoring.rules import Rules
 from harness.stats import (
     RESAMPLES,
     Indices,
@@ -62,7 +62,7 @@ class Summaries:
 
 def summaries(observed: Observed, rules: Rules, draws: Draws) -> Summaries:
     """All metrics of one model."""
-    resampler = _Resampler(observed.id, by_case=rules.by_case)
+    resampler = _Resampler(observed.id, by_case=rules.profile.protocol.grouping == "case")
     cases: dict[str, dict[str, Summary]] = {}
     for (case, metric), series in observed.series.items():
         cases.setdefault(case, {})[metric] = resampler.summarise(case, metric, series)
@@ -103,7 +103,7 @@ class _Resampler:
             value=value,
             interval=percentile_interval(draws, value),
             n=n,
-            outliers=outliers(np.hstack(series.processes)) if metric in LATENCY_METRICS else 0,
+            outliers=outliers(np.hstack(series.processes)) if suite_of(metric) == "latency" else 0,
             processes=medians.size,
             draws=draws,
         )
