@@ -12,6 +12,7 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal
 
 Format = Literal["gguf", "onnx", "fake"]
@@ -285,3 +286,9 @@ def canonical(value: Any) -> bytes:
 def digest(value: Any) -> str:
     """sha256 of the canonical form, in hex."""
     return hashlib.sha256(canonical(value)).hexdigest()
+
+
+def file_sha256(path: Path) -> str:
+    """sha256 of a file's bytes, in hex."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

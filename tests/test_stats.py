@@ -70,18 +70,14 @@ def test_random_below_refuses(bound):
 
 
 @given(st.lists(FINITE, min_size=1, max_size=30))
-def test_median_and_mad_agree_with_the_standard_library(values):
+def test_median_agrees_with_the_standard_library(values):
     assert stats.median(values) == pytest.approx(statistics.median(values), rel=1e-12)
-    centre = statistics.median(values)
-    expected = statistics.median([abs(value - centre) for value in values])
-    assert stats.mad(values) == pytest.approx(expected, rel=1e-9, abs=1e-3)
 
 
-def test_modified_z():
-    assert stats.modified_z([1, 2, 3, 4, 5]).tolist() == [-2, -1, 0, 1, 2]
+def test_outliers():
     assert stats.outliers([1.0, 2, 3, 4, 5, 100]) == 1
     assert stats.outliers([1.0, 2, 3, 4, 5]) == 0
-    assert stats.modified_z([2, 2, 2, 5, 1]).tolist() == [0, 0, 0, math.inf, -math.inf]
+    assert stats.outliers([2, 2, 2, 5, 1]) == 2
 
 
 @given(FINITE)
@@ -134,9 +130,7 @@ def test_wilson_refuses(successes, n):
         stats.wilson(successes, n)
 
 
-def test_normal():
-    assert stats.normal_quantile(0.975) == pytest.approx(1.959963985)
-    assert stats.normal_cdf(1.959963985) == pytest.approx(0.975)
+def test_two_sided_p():
     assert stats.two_sided_p(1.959963985, 1.0) == pytest.approx(0.05)
     assert stats.two_sided_p(-1.959963985, 1.0) == pytest.approx(0.05)
     assert stats.two_sided_p(0.0, 0.0) == 1.0

@@ -11,6 +11,7 @@ depth-first walk of a token trie shares every prefix and copies nothing.
 
 from __future__ import annotations
 
+import math
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -47,12 +48,10 @@ class Capabilities:
     Attributes:
         logits: rows of logits can be read (accuracy by log-likelihood needs them).
         counts_evaluated: `Step.evaluated` is the engine's own counter.
-        exact_rewind: evaluating again after a rewind gives the same logits.
     """
 
     logits: bool = True
     counts_evaluated: bool = True
-    exact_rewind: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,12 +83,15 @@ class Node:
 
 
 class Backend(ABC):
-    """Base of all adapters. Subclasses set `name` and implement the abstract methods."""
+    """Base of all adapters. Subclasses set `name` and implement the abstract methods;
+    `load` sets `_loaded` and `close` clears it.
+    """
 
     name: ClassVar[str]
     capabilities: ClassVar[Capabilities] = Capabilities()
 
     def __init__(self) -> None:
+        self._loaded = False
         self._position = 0
         self._tip: Node | None = None
 
@@ -157,6 +159,7 @@ class Backend(ABC):
 
     def reset(self) -> None:
         """Empty the cache: the next prefill evaluates every token again."""
+        self._require_model()
         self._rewind(0)
         self._forget()
 
@@ -225,8 +228,19 @@ class Backend(ABC):
         self._position = 0
         self._tip = None
 
+    def _require_model(self) -> None:
+        if not self._loaded:
+            raise BackendError("no model is loaded", reason="not_loaded")
+
+    def _require_none(self, path: Path) -> None:
+        if self._loaded:
+            raise BackendError(
+                "a model is already loaded", where=str(path), reason="already_loaded"
+            )
+
     def _check(self, ids: Sequence[int]) -> None:
         """Refuse what would end an engine: no tokens, ids outside the vocabulary, overflow."""
+        self._require_model()
         if not ids:
             raise BackendError("no tokens to evaluate", reason="empty_prompt")
         self._check_range(ids)
@@ -258,3 +272,27 @@ def require_pinned(path: Path, options: BackendOptions) -> None:
             allowed="1 or more",
             reason="options_not_pinned",
         )
+
+
+def require_context(path: Path, options: BackendOptions, longest: int) -> None:
+    """Refuse a cache that is longer than the network was made for; 0 = not declared.
+
+    Raises:
+        BackendError: engines would go on, and what they measure would mean nothing.
+    """
+    if options.context > longest > 0:
+        raise BackendError(
+            f"context {options.context} is longer than the network's {longest}",
+            where=str(path),
+            reason="context_exceeded",
+        )
+
+
+def require_finite(logit: float) -> None:
+    """Refuse a greedy pick among logits that overflowed.
+
+    Raises:
+        BackendError: NaN or infinite.
+    """
+    if not math.isfinite(logit):
+        raise BackendError("the engine returned logits that are not finite", reason="not_finite")

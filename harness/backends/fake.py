@@ -42,6 +42,7 @@ import numpy as np
 from harness.backends.base import Backend, LoadReport, Logits, Step
 from harness.errors import BackendError, did_you_mean
 from harness.spec import BackendOptions
+from harness.stats import random_words
 
 EOS = 256
 _MASK = (1 << 64) - 1
@@ -146,15 +147,13 @@ class FakeBackend(Backend):
 
     def load(self, path: Path, options: BackendOptions) -> LoadReport:
         """Read the file, then fail, crash, hang or take memory as it says."""
-        if self._path is not None:
-            raise BackendError(
-                "a model is already loaded", where=str(path), reason="already_loaded"
-            )
+        self._require_none(path)
         model = FakeModel.read(path)
         if model.fail_on_load:
             raise BackendError(model.fail_on_load, where=str(path), reason="load_failed")
         self._model = model
         self._path = path
+        self._loaded = True
         self._context = min(options.context or model.context, model.context)
         self._states, self._tokens, self._kept = [_mix(model.seed & _MASK)], [], []
         self._steps = 0
@@ -181,6 +180,7 @@ class FakeBackend(Backend):
             lines = "".join(json.dumps(call._asdict()) + "\n" for call in self.calls)
             (self._path.parent / self._model.truth).write_text(lines, "utf-8", newline="\n")
         self._path = None
+        self._loaded = False
         self._ballast = None
 
     def now_ns(self) -> int:
@@ -252,20 +252,11 @@ class FakeBackend(Backend):
         return logits
 
     def _rewind(self, length: int) -> None:
-        self._require_model()
         if length == 0:
             self._kept = self._tokens
             self._steps = 0
         self._tokens = self._tokens[:length]
         self._states = self._states[: length + 1]
-
-    def _check(self, ids: Sequence[int]) -> None:
-        self._require_model()
-        super()._check(ids)
-
-    def _require_model(self) -> None:
-        if self._path is None:
-            raise BackendError("no model is loaded", reason="not_loaded")
 
     def _append(self, ids: Sequence[int]) -> None:
         self._tokens.extend(ids)
@@ -285,11 +276,8 @@ class FakeBackend(Backend):
 
     def _logits(self, state: int) -> Logits:
         """Uniform in [-4, 4): splitmix64 of the state and the token id."""
-        word = np.arange(1, EOS + 2, dtype=np.uint64) * np.uint64(_GOLDEN) + np.uint64(state)
-        word = (word ^ (word >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-        word = (word ^ (word >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-        word ^= word >> np.uint64(31)
-        logits = (word >> np.uint64(40)).astype(np.float32) * np.float32(2**-21) - np.float32(4)
+        words = random_words(state, EOS + 1)
+        logits = (words >> np.uint64(40)).astype(np.float32) * np.float32(2**-21) - np.float32(4)
         logits[EOS] += np.float32(self._model.eos_bias)
         return logits
 

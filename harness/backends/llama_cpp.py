@@ -12,7 +12,6 @@ why every job runs in a process of its own.
 from __future__ import annotations
 
 import ctypes
-import math
 import os
 import time
 from collections.abc import Sequence
@@ -23,7 +22,15 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from harness.backends.base import Backend, LoadReport, Logits, Step, require_pinned
+from harness.backends.base import (
+    Backend,
+    LoadReport,
+    Logits,
+    Step,
+    require_context,
+    require_finite,
+    require_pinned,
+)
 from harness.backends.llama_library import LOG, identity, library, pointer_function
 from harness.errors import BackendError, CapabilityError
 from harness.spec import BackendOptions
@@ -74,10 +81,7 @@ class LlamaCppBackend(Backend):
 
     def load(self, path: Path, options: BackendOptions) -> LoadReport:
         """Open a GGUF file and allocate its cache."""
-        if self._handle is not None:
-            raise BackendError(
-                "a model is already loaded", where=str(path), reason="already_loaded"
-            )
+        self._require_none(path)
         _check_file(path)
         require_pinned(path, options)
         started = time.perf_counter()
@@ -102,13 +106,7 @@ class LlamaCppBackend(Backend):
         self._model = engine.llama_model_load_from_file(os.fsencode(path), self._model_params())
         if not self._model:
             raise _refusal("llama.cpp cannot load this file", path)
-        trained = engine.llama_model_n_ctx_train(self._model)
-        if self._options.context > trained > 0:
-            raise BackendError(
-                f"context {self._options.context} is longer than the network's {trained}",
-                where=str(path),
-                reason="context_exceeded",
-            )
+        require_context(path, self._options, engine.llama_model_n_ctx_train(self._model))
         if engine.llama_model_has_encoder(self._model):
             raise CapabilityError("not a decoder-only network", where=str(path))
         self._handle = engine.llama_init_from_model(self._model, self._context_params())
@@ -130,6 +128,7 @@ class LlamaCppBackend(Backend):
         self._row = np.empty(0, np.float32)
         engine.llama_perf_context_reset(self._handle)
         self._counted = 0
+        self._loaded = True
         self._forget()
 
     def _model_params(self) -> Any:
@@ -189,6 +188,7 @@ class LlamaCppBackend(Backend):
         if self._model:
             self._engine.llama_model_free(self._model)
         self._handle = self._model = None
+        self._loaded = False
         self.__dict__.pop("end_ids", None)
 
     # --- text -----------------------------------------------------------------------
@@ -293,10 +293,7 @@ class LlamaCppBackend(Backend):
     def _greedy(self) -> int:
         row = self._logits_row(-1)
         index = int(row.argmax())
-        if not math.isfinite(row[index]):
-            raise BackendError(
-                "the engine returned logits that are not finite", reason="not_finite"
-            )
+        require_finite(row[index])
         return index
 
     def _logits_row(self, index: int) -> Logits:
@@ -327,7 +324,6 @@ class LlamaCppBackend(Backend):
         return evaluated
 
     def _rewind(self, length: int) -> None:
-        self._require_model()
         engine = self._engine
         if length == 0:
             engine.llama_memory_clear(self._memory, True)  # noqa: FBT003  (C has no keywords) data too
@@ -343,14 +339,6 @@ class LlamaCppBackend(Backend):
         raise BackendError(
             f"llama_decode returned {status} ({why}) {LOG.take()}".rstrip(), reason="decode_failed"
         )
-
-    def _check(self, ids: Sequence[int]) -> None:
-        self._require_model()
-        super()._check(ids)
-
-    def _require_model(self) -> None:
-        if self._handle is None:
-            raise BackendError("no model is loaded", reason="not_loaded")
 
     def _kv_bytes_per_token(self) -> int:
         """Keys and values of every layer; 0 where layers differ (recurrent, hybrid)."""

@@ -22,6 +22,7 @@ from typing import Any
 
 from harness.backends import INSTALL
 from harness.errors import PrerequisiteError
+from harness.spec import file_sha256
 
 _PACKAGE = "llama_cpp"
 _BINDINGS = "llama_cpp.llama_cpp"
@@ -117,7 +118,9 @@ def identity() -> dict[str, str]:
     bindings = library()
     home = Path(bindings.__file__).parent
     folder = Path(os.environ.get("LLAMA_CPP_LIB_PATH", home / "lib"))
-    hashes = {path.name: _sha256(path) for path in sorted(folder.iterdir()) if _is_library(path)}
+    hashes = {
+        path.name: file_sha256(path) for path in sorted(folder.iterdir()) if _is_library(path)
+    }
     main = next((name for name in hashes if name.split(".")[0] in {"libllama", "llama"}), "")
     every = "".join(f"{name} {value}\n" for name, value in hashes.items())
     return {
@@ -140,8 +143,3 @@ def _distribution(site: Path) -> str:
     for path in site.glob("llama_cpp_python-*.dist-info"):
         return "llama-cpp-python " + path.name.removesuffix(".dist-info").split("-")[1]
     return "llama-cpp-python"
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

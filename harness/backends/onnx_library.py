@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from pathlib import Path
 from typing import Any
 
 from harness.backends import INSTALL
 from harness.errors import BackendError, PrerequisiteError
+from harness.spec import file_sha256
 
 PROVIDER = "CPUExecutionProvider"
 
@@ -89,15 +89,13 @@ def open_tokenizer(tokenizers: Any, path: Path) -> Any:
 def identity(ort: Any, session: Any) -> dict[str, str]:
     """Version, build, library, provider and threads, as the engine reports them."""
     library = Path(ort.capi.onnxruntime_pybind11_state.__file__)
-    with library.open("rb") as file:
-        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
     used = session.get_session_options()
     return {
         "engine": "onnxruntime",
         "engine_version": ort.__version__,
         "build": ort.get_build_info(),
         "library": str(library),
-        "library_sha256": sha256,
+        "library_sha256": file_sha256(library),
         "provider": ", ".join(session.get_providers()),
         "device": "CPU",
         "threads": str(used.intra_op_num_threads),

@@ -9,7 +9,6 @@ number of rows fed. Runs are synchronous; only the CPU is used.
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,7 +17,16 @@ from typing import Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 
-from harness.backends.base import Backend, Capabilities, LoadReport, Logits, Step, require_pinned
+from harness.backends.base import (
+    Backend,
+    Capabilities,
+    LoadReport,
+    Logits,
+    Step,
+    require_context,
+    require_finite,
+    require_pinned,
+)
 from harness.backends.onnx_cache import GrowingCache, SharedCache, Slot
 from harness.backends.onnx_folder import Names, OnnxFolder, open_folder
 from harness.backends.onnx_library import identity, import_engine, open_session, open_tokenizer
@@ -52,27 +60,20 @@ class OnnxRuntimeBackend(Backend):
 
     def load(self, path: Path, options: BackendOptions) -> LoadReport:
         """Open a folder (or one `.onnx` file in it) and allocate its cache."""
-        if self._session is not None:
-            raise BackendError(
-                "a model is already loaded", where=str(path), reason="already_loaded"
-            )
+        self._require_none(path)
         require_pinned(path, options)
         started = time.perf_counter()
         self._ort, tokenizers = import_engine()
         imported = time.perf_counter()
         folder = open_folder(path)
-        if options.context > folder.context > 0:
-            raise BackendError(
-                f"context {options.context} is longer than the network's {folder.context}",
-                where=str(path),
-                reason="context_exceeded",
-            )
+        require_context(path, options, folder.context)
         self._options = options
         self._tokenizer = open_tokenizer(tokenizers, folder.tokenizer)
         session = open_session(self._ort, folder.graph, options.threads)
         slots = self._probe(session, folder)
         self._allocate(session, slots, shared=SHARING in folder.operators)
         self._folder, self._session = folder, session
+        self._loaded = True
         self._forget()
         return LoadReport(
             import_s=imported - started,
@@ -163,6 +164,7 @@ class OnnxRuntimeBackend(Backend):
         """Drop the session and its buffers."""
         if self._session is not None:
             self._session = self._folder = None
+            self._loaded = False
             del self._run, self._many, self._single, self._cache, self._tokenizer
 
     # --- text -----------------------------------------------------------------------
@@ -272,10 +274,7 @@ class OnnxRuntimeBackend(Backend):
     def _greedy(self) -> int:
         row = self._row
         index = int(row.argmax()) if row.dtype == np.float32 else self._half_argmax(row)
-        if not math.isfinite(row[index]):
-            raise BackendError(
-                "the engine returned logits that are not finite", reason="not_finite"
-            )
+        require_finite(row[index])
         return index
 
     def _half_argmax(self, row: npt.NDArray[Any]) -> int:
@@ -291,16 +290,7 @@ class OnnxRuntimeBackend(Backend):
         return int(order.argmax())
 
     def _rewind(self, length: int) -> None:
-        self._require_model()
         self._cache.rewind(length, self._position)
-
-    def _check(self, ids: Sequence[int]) -> None:
-        self._require_model()
-        super()._check(ids)
-
-    def _require_model(self) -> None:
-        if self._session is None:
-            raise BackendError("no model is loaded", reason="not_loaded")
 
 
 def _dtype(item: Any, folder: OnnxFolder) -> npt.DTypeLike:

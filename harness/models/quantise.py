@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Final
 
 from harness.errors import HarnessError, PrerequisiteError, SpecError, did_you_mean
+from harness.spec import file_sha256
 
 FORMATS: Final = {"q4_k_m": 15, "q5_k_m": 17, "q6_k": 18}
 """Names and llama.cpp's numbers for them (`enum llama_ftype`)."""
@@ -88,7 +89,7 @@ def library_hash() -> str:
     for path in sorted(library_folder().iterdir()):
         if path.is_file():
             digest.update(path.name.encode())
-            digest.update(hashlib.sha256(path.read_bytes()).digest())
+            digest.update(bytes.fromhex(file_sha256(path)))
     return digest.hexdigest()
 
 

@@ -10,7 +10,6 @@ build: their hash is recorded in the cache with the build that made them.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import sys
@@ -24,6 +23,7 @@ from harness.models import quantise
 from harness.models.export_gguf import export_gguf
 from harness.models.export_onnx import export_onnx
 from harness.models.network import Network
+from harness.spec import file_sha256
 
 NETWORKS: Final = ("ref-4m", "ref-2m")
 VARIANTS: Final = (
@@ -200,24 +200,19 @@ def _adopt(made: Path, target: Path, digest: str) -> None:
     try:
         made.replace(target)
     except PermissionError:
-        if not target.is_file() or _sha256(target) != digest:
+        if not target.is_file() or file_sha256(target) != digest:
             raise
 
 
 def _intact(folder: Path, expected: Hashes) -> bool:
     try:
-        return all(_sha256(folder / name) == digest for name, digest in expected.items())
+        return all(file_sha256(folder / name) == digest for name, digest in expected.items())
     except (FileNotFoundError, NotADirectoryError):
         return False
 
 
 def _hashes(folder: Path) -> dict[str, str]:
-    return {path.name: _sha256(path) for path in sorted(folder.iterdir())}
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return {path.name: file_sha256(path) for path in sorted(folder.iterdir())}
 
 
 if __name__ == "__main__":

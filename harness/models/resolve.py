@@ -6,14 +6,12 @@ engine sees it, with the path and the next command.
 
 from __future__ import annotations
 
-import hashlib
 import re
-from collections.abc import Iterable
 from pathlib import Path
 
 from harness.errors import PrerequisiteError, SpecError
 from harness.models import reference
-from harness.spec import MODEL_ID, Artefact, Format, Model, Source
+from harness.spec import MODEL_ID, Artefact, Format, Model, Source, file_sha256
 
 _GGUF_MAGIC = b"GGUF"
 _GGUF_HEADER_BYTES = 24
@@ -46,7 +44,7 @@ def resolve(model: Model, base: Path) -> Artefact:
     else:
         path = (base / source.path).expanduser()
     files = check_files(path, model.format)
-    hashes = {name: sha256(file) for name, file in files.items()}
+    hashes = {name: file_sha256(file) for name, file in files.items()}
     for name, expected in source.sha256.items():
         if hashes.get(name) != expected.lower():
             raise SpecError(
@@ -135,10 +133,9 @@ def check_files(path: Path, kind: Format) -> dict[str, Path]:
 
 def _onnx_files(path: Path) -> dict[str, Path]:
     folder = path if path.is_dir() else path.parent
-    candidates: Iterable[Path] = sorted(folder.rglob("*"))
     files = {
         file.relative_to(folder).as_posix(): file
-        for file in candidates
+        for file in sorted(folder.rglob("*"))
         if file.is_file() and (file.suffix in _HASHED_SUFFIXES or ".onnx" in file.name)
     }
     if not any(name.endswith(".onnx") for name in files):
@@ -178,9 +175,3 @@ def _fetch(model: Model) -> str:
         f"hf download {source.repo}{f' {files}' if files else ''}{revision} "
         f"--local-dir {folder}, then harness run --model {target}"
     )
-
-
-def sha256(path: Path) -> str:
-    """Hash of a file's bytes, in hex."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
