@@ -27,7 +27,7 @@ TAIL_SAMPLES = 100
 _REPEAT_TOLERANCE = 0.9
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Metric:
     """One metric.
 
@@ -86,28 +86,22 @@ def _three(value: float) -> str:
     return f"{value:.{decimals}f}"
 
 
-def _metric(
-    name: str, unit: str, direction: Direction, show: Callable[[float], str], definition: str
-) -> Metric:
-    return Metric(id=name, unit=unit, direction=direction, show=show, definition=definition)
-
-
 _ALL = (
-    _metric("load_s", "s", "lower", show_seconds, "start of the process to ready for a request"),
-    _metric("tokenise_s", "s", "lower", show_seconds, "prompt text in memory to token ids ready"),
-    _metric("ttft_s", "s", "lower", show_seconds, "prompt in memory to first output token"),
-    _metric(
+    Metric("load_s", "s", "lower", show_seconds, "start of the process to ready for a request"),
+    Metric("tokenise_s", "s", "lower", show_seconds, "prompt text in memory to token ids ready"),
+    Metric("ttft_s", "s", "lower", show_seconds, "prompt in memory to first output token"),
+    Metric(
         "prefill_tok_per_s",
         "tok/s",
         "higher",
         show_rate,
         "prompt tokens evaluated over the time from token ids to first output token",
     ),
-    _metric(
+    Metric(
         "itl_s", "s", "lower", show_seconds, "time between output tokens: median, requests pooled"
     ),
     *(
-        _metric(
+        Metric(
             f"itl_s_p{q}",
             "s",
             "lower",
@@ -116,29 +110,27 @@ _ALL = (
         )
         for q in ITL_PERCENTILES
     ),
-    _metric(
+    Metric(
         "tpot_s", "s", "lower", show_seconds, "time per output token after the first, a request"
     ),
-    _metric("decode_tok_per_s", "tok/s", "higher", show_rate, "1 / tpot_s of each request"),
-    _metric("end_to_end_s", "s", "lower", show_seconds, "prompt in memory to final text"),
-    _metric("kernel_pp_tok_per_s", "tok/s", "higher", show_rate, "prompt processing, kernel mode"),
-    _metric("kernel_tg_tok_per_s", "tok/s", "higher", show_rate, "token generation, kernel mode"),
-    _metric("peak_resident_bytes", "B", "lower", show_bytes, "peak resident memory of the worker"),
-    _metric(
+    Metric("decode_tok_per_s", "tok/s", "higher", show_rate, "1 / tpot_s of each request"),
+    Metric("end_to_end_s", "s", "lower", show_seconds, "prompt in memory to final text"),
+    Metric("kernel_pp_tok_per_s", "tok/s", "higher", show_rate, "prompt processing, kernel mode"),
+    Metric("kernel_tg_tok_per_s", "tok/s", "higher", show_rate, "token generation, kernel mode"),
+    Metric("peak_resident_bytes", "B", "lower", show_bytes, "peak resident memory of the worker"),
+    Metric(
         "runtime_resident_bytes",
         "B",
         "lower",
         show_bytes,
         "peak of the same process before its engine is loaded; included in the peak",
     ),
-    _metric("peak_anon_bytes", "B", "lower", show_bytes, "largest sample of private memory"),
-    _metric("peak_file_bytes", "B", "lower", show_bytes, "largest sample of file-backed memory"),
-    _metric("peak_shmem_bytes", "B", "lower", show_bytes, "largest sample of shared memory"),
-    _metric(
-        "accuracy", "1", "higher", show_share, "mean over tasks of (share right - c) / (1 - c)"
-    ),
-    _metric("accuracy_raw", "1", "higher", show_share, "mean over tasks of the share right"),
-    _metric("accuracy_ratio", "1", "higher", show_ratio, "accuracy over the reference's"),
+    Metric("peak_anon_bytes", "B", "lower", show_bytes, "largest sample of private memory"),
+    Metric("peak_file_bytes", "B", "lower", show_bytes, "largest sample of file-backed memory"),
+    Metric("peak_shmem_bytes", "B", "lower", show_bytes, "largest sample of shared memory"),
+    Metric("accuracy", "1", "higher", show_share, "mean over tasks of (share right - c) / (1 - c)"),
+    Metric("accuracy_raw", "1", "higher", show_share, "mean over tasks of the share right"),
+    Metric("accuracy_ratio", "1", "higher", show_ratio, "accuracy over the reference's"),
 )
 METRICS: Mapping[str, Metric] = {metric.id: metric for metric in _ALL}
 

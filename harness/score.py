@@ -26,7 +26,7 @@ __all__ = ["LISTS", "SCHEMA", "dump", "scorecard"]
 
 SCHEMA = 1
 LISTS = ("real", "embedded", "synthetic")
-"""Ranked apart; see `Reference and lists` in the architecture."""
+"""Ranked apart: a network of this project says nothing about a real one."""
 FULL_PROCESSES = 10
 FULL_REQUESTS = 5
 

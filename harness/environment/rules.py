@@ -1,4 +1,4 @@
-"""What speaks against measuring here and now (the design's rules of validity). Pure.
+"""What speaks against measuring here and now. Pure.
 
 `invalid`: the figures would not be those of the declared device. `warn`: they can be
 used with care. `unknown`: a sensor is missing, so nobody can say that all was well.

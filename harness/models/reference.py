@@ -23,7 +23,8 @@ from harness.models import quantise
 from harness.models.export_gguf import export_gguf
 from harness.models.export_onnx import export_onnx
 from harness.models.network import Network
-from harness.spec import file_sha256
+from harness.records import write_whole
+from harness.spec import canonical, file_sha256
 
 NETWORKS: Final = ("ref-4m", "ref-2m")
 VARIANTS: Final = (
@@ -152,10 +153,7 @@ def _ensure_k_quant(model_id: str, cache: Path) -> None:
     except (FileNotFoundError, ValueError, KeyError, TypeError, AttributeError):
         pass  # no record, or a damaged one: both mean making it
     made = _make(model_id, cache, None)
-    with tempfile.TemporaryDirectory(prefix=".making-", dir=cache) as temporary:
-        draft = Path(temporary) / record.name
-        draft.write_text(json.dumps({"origin": origin, "files": made}, indent=2), "utf-8")
-        draft.replace(record)
+    write_whole(record, canonical({"origin": origin, "files": made}))
 
 
 def _make(model_id: str, cache: Path, expected: Hashes | None) -> Hashes:

@@ -32,7 +32,7 @@ class Split(NamedTuple):
 
 
 def peak_resident_bytes(pid: int | None = None) -> int | None:
-    """Largest resident size of a process since its start or since `reset_peak`.
+    """Largest resident size of a process since its start.
 
     Args:
         pid: None = this process.
@@ -48,22 +48,6 @@ def peak_resident_bytes(pid: int | None = None) -> int | None:
     if _PLATFORM == "darwin":
         return _macos_peak(pid, _library(None))
     return None
-
-
-def reset_peak(pid: int | None = None) -> bool:
-    """Let the high-water mark of a process start again at its current resident size.
-
-    Returns:
-        False where that is not possible: other platforms, another user's process.
-    """
-    pid = os.getpid() if pid is None else pid
-    try:
-        # 5 means "reset the peak" (Documentation/filesystems/proc.rst, clear_refs).
-        with open(f"/proc/{pid}/clear_refs", "wb", buffering=0) as file:  # noqa: PTH123 - a path object costs memory in the child
-            file.write(b"5")
-    except OSError:
-        return False
-    return True
 
 
 def resident_split(pid: int) -> Split | None:
@@ -166,7 +150,7 @@ def parse_status(text: bytes) -> dict[str, int]:
 
 def _read(path: str) -> bytes:
     try:
-        with open(path, "rb", buffering=0) as file:  # noqa: PTH123 - see reset_peak
+        with open(path, "rb", buffering=0) as file:  # noqa: PTH123 - a path object costs memory in the child
             return file.read()
     except OSError:
         return b""
@@ -174,7 +158,7 @@ def _read(path: str) -> bytes:
 
 def _listed(path: str) -> list[str]:
     try:
-        return os.listdir(path)  # noqa: PTH208 - see reset_peak
+        return os.listdir(path)  # noqa: PTH208 - as above
     except OSError:
         return []
 

@@ -152,10 +152,9 @@ def _parts(view: View, lang: Lang) -> list[str]:
     ]
     body = []
     for row in rows:
-        by_metric = {factor.metric: factor for factor in row.factors}
         cells = [escape(row.model)]
         for metric in metrics:
-            factor = by_metric.get(metric)
+            factor = row.factor(metric)
             if factor is None:
                 cells.append(DASH)
                 continue
@@ -179,10 +178,9 @@ def _tasks(view: View, lang: Lang) -> list[str]:
         return []
     body = []
     for row in rows:
-        by_task = {task.id: task for task in row.tasks}
         cells = [escape(row.model), words.value("accuracy", row.metric("accuracy").value)]
         for name in names:
-            task = by_task.get(name)
+            task = row.task(name)
             mark = f" ({say(lang, 'at_chance')})" if task and task.at_chance else ""
             cells.append(words.value("accuracy", task.adjusted.value if task else None) + mark)
         body.append(cells)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from functools import cache
@@ -21,6 +21,8 @@ from harness.report.view import Check, Estimate, Factor, Ranking, Row, View
 Lang = Literal["ko", "en"]
 LANGS: tuple[Lang, Lang] = ("ko", "en")
 DASH = "–"
+NAMED = 3
+"""Models named in a sentence before the rest is only counted."""
 KST = timezone(timedelta(hours=9), "KST")
 
 
@@ -68,11 +70,11 @@ def size(amount: float | None) -> str:
     return DASH if amount is None else show_bytes(amount)
 
 
-def interval(estimate: Estimate, text: Callable[[float | None], str] = number) -> str:
+def interval(estimate: Estimate) -> str:
     """`[1360, 1470]`, or nothing where no interval is known."""
     if estimate.lo is None or estimate.hi is None:
         return ""
-    return f"[{text(estimate.lo)}, {text(estimate.hi)}]"
+    return f"[{number(estimate.lo)}, {number(estimate.hi)}]"
 
 
 def percent(effect: float) -> str:
@@ -90,10 +92,10 @@ def moment(started: str) -> str:
     return f"{utc:%Y-%m-%d %H:%M} UTC ({utc.astimezone(KST):%m-%d %H:%M} KST)"
 
 
-def names(rows: Sequence[Row], lang: Lang, most: int = 3) -> str:
+def names(rows: Sequence[Row], lang: Lang) -> str:
     """Model ids in a sentence, the first few of them."""
-    shown = ", ".join(row.model for row in rows[:most])
-    rest = len(rows) - most
+    shown = ", ".join(row.model for row in rows[:NAMED])
+    rest = len(rows) - NAMED
     return say(lang, "lead.more", models=shown, count=rest) if rest > 0 else shown
 
 
@@ -128,7 +130,7 @@ def significance(ranking: Ranking | None, lang: Lang) -> str:
         return say(lang, "sure.no", count=len(ranking.leaders))
     tied = ranking.leaders[0].tied_with
     if tied:
-        return say(lang, "sure.partly", models=", ".join(tied[:3]))
+        return say(lang, "sure.partly", models=", ".join(tied[:NAMED]))
     return say(lang, "sure.yes")
 
 
@@ -303,4 +305,4 @@ def span(metric: str, estimate: Estimate) -> str:
 
 def dominated(row: Row, lang: Lang) -> str:
     """Who is better than a model in all four metrics."""
-    return say(lang, "pareto.by", models=", ".join(row.dominated_by[:3]))
+    return say(lang, "pareto.by", models=", ".join(row.dominated_by[:NAMED]))

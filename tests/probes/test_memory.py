@@ -89,17 +89,6 @@ def test_a_fat_parent_is_not_inherited(bare: int) -> None:
 
 
 @linux
-def test_the_peak_can_be_reset() -> None:
-    with child(WAYS["transient"], 64) as pid:
-        before = memory.peak_resident_bytes(pid)
-        assert memory.reset_peak(pid)
-        after = memory.peak_resident_bytes(pid)
-    assert before is not None
-    assert after is not None
-    assert before - after >= 56 * MIB
-
-
-@linux
 def test_this_process_is_the_default() -> None:
     own = memory.peak_resident_bytes()
     assert own is not None
@@ -155,7 +144,6 @@ def test_a_process_that_is_gone_gives_nothing() -> None:
         process.wait()
     assert memory.peak_resident_bytes(process.pid) is None
     assert memory.resident_split(process.pid) is None
-    assert not memory.reset_peak(process.pid)
     sampler = memory.SplitSampler()
     sampler.start(process.pid)
     assert sampler.stop() is None
