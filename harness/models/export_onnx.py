@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import json
 import shutil
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -24,45 +23,33 @@ from harness.models.onnx_graph import BLOCK, Weights, build
 FORMATS: Final = {"fp32": 32, "int8": 8, "int4": 4}
 """Formats and their bits a weight."""
 
-LAYOUTS: Final = ("model_builder", "transformers_js")
-
 EXTERNAL_BYTES: Final = 512 << 20
 """Above this the weights go to a second file: protobuf ends at 2 GiB and holds
 two copies while it writes."""
 
-_TRANSFORMERS_JS_SUFFIX: Final = {"fp32": "", "int8": "_int8", "int4": "_q4"}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OnnxOptions:
-    """Which of the variants met in the wild to write."""
-
-    layout: str = "model_builder"
-    """`model_builder` or `transformers_js`."""
-    logits_rows: bool = True
-    """Whether the caller chooses rows; the field's files return every row."""
-    position_ids: bool = False
-    """Whether positions are an input instead of following from the mask."""
-
-    def __post_init__(self) -> None:
-        """Refuse an unknown layout with a `SpecError`."""
-        if self.layout not in LAYOUTS:
-            raise SpecError(
-                f"no ONNX layout {self.layout!r}{did_you_mean(self.layout, LAYOUTS)}",
-                allowed=", ".join(LAYOUTS),
-            )
-
 
 def export_onnx(
-    network: Network, folder: Path, quant: str, options: OnnxOptions | None = None
+    network: Network,
+    folder: Path,
+    quant: str,
+    *,
+    logits_rows: bool = True,
+    position_ids: bool = False,
 ) -> Path:
-    """Write `network` into `folder` as `quant` (one of `FORMATS`); returns the graph's path.
+    """Write `network` into `folder` as `quant`, in the layout of ONNX Runtime's Model Builder.
+
+    Args:
+        quant: one of `FORMATS`.
+        logits_rows: whether the caller chooses rows; the field's files return every row.
+        position_ids: whether positions are an input instead of following from the mask.
+
+    Returns:
+        The graph's path.
 
     Raises:
         PrerequisiteError: the `onnx` package is missing.
         SpecError: unknown `quant`, or rows that blocks of 32 do not divide.
     """
-    options = options or OnnxOptions()
     if quant not in FORMATS:
         raise SpecError(
             f"no ONNX format {quant!r}{did_you_mean(quant, FORMATS)}", allowed=", ".join(FORMATS)
@@ -74,24 +61,17 @@ def export_onnx(
             "writing ONNX needs the 'onnx' package", hint='pip install "sllm-harness[onnx]"'
         ) from error
 
-    plain = options.layout == "model_builder"
-    name = "model.onnx" if plain else f"onnx/model{_TRANSFORMERS_JS_SUFFIX[quant]}.onnx"
-    path = folder / name
-    path.parent.mkdir(parents=True, exist_ok=True)
+    path = folder / "model.onnx"
+    folder.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(network.tokenizer, folder / "tokenizer.json")
-    document = _genai_config if plain else _hugging_face_config
-    target = folder / ("genai_config.json" if plain else "config.json")
-    text = json.dumps(document(network.config, options), indent=2) + "\n"
-    target.write_text(text, "utf-8", newline="\n")
+    config = _genai_config(network.config, position_ids=position_ids)
+    text = json.dumps(config, indent=2) + "\n"
+    (folder / "genai_config.json").write_text(text, "utf-8", newline="\n")
 
     large = weight_bytes(network.config, quant) > EXTERNAL_BYTES
-    with Weights(path.with_name(path.name + ".data") if large else None) as weights:
+    with Weights(folder / "model.onnx.data" if large else None) as weights:
         model = build(
-            network,
-            FORMATS[quant],
-            weights,
-            logits_rows=options.logits_rows,
-            position_ids=options.position_ids,
+            network, FORMATS[quant], weights, logits_rows=logits_rows, position_ids=position_ids
         )
     path.write_bytes(model.SerializeToString(deterministic=True))
     return path
@@ -109,7 +89,7 @@ def weight_bytes(config: NetworkConfig, quant: str) -> int:
     return int(total + np.prod(table) * (4 if bits == 32 else 2))
 
 
-def _genai_config(config: NetworkConfig, options: OnnxOptions) -> dict[str, Any]:
+def _genai_config(config: NetworkConfig, *, position_ids: bool) -> dict[str, Any]:
     """Return the part of Model Builder's `genai_config.json` that describes the network."""
     inputs = {
         "input_ids": "input_ids",
@@ -117,11 +97,11 @@ def _genai_config(config: NetworkConfig, options: OnnxOptions) -> dict[str, Any]
         "past_key_names": "past_key_values.%d.key",
         "past_value_names": "past_key_values.%d.value",
     }
-    if options.position_ids:
+    if position_ids:
         inputs["position_ids"] = "position_ids"
     return {
         "model": {
-            "type": "llama" if config.architecture == "llama" else "qwen2",
+            "type": config.architecture,
             "bos_token_id": config.bos_token_id,
             "eos_token_id": config.eos_token_id,
             "pad_token_id": config.eos_token_id,
@@ -150,11 +130,3 @@ def _genai_config(config: NetworkConfig, options: OnnxOptions) -> dict[str, Any]
             "past_present_share_buffer": True,
         },
     }
-
-
-def _hugging_face_config(config: NetworkConfig, _: OnnxOptions) -> dict[str, Any]:
-    """Hugging Face's `config.json`, which Transformers.js folders carry."""
-    values: dict[str, Any] = json.loads(config.to_json())
-    kind = values.pop("architecture")
-    names = {"llama": "LlamaForCausalLM", "qwen2": "Qwen2ForCausalLM"}
-    return {"architectures": [names[kind]], "model_type": kind, "hidden_act": "silu", **values}

@@ -13,7 +13,7 @@ import pytest
 from harness.backends import BACKENDS
 from harness.backends.base import Backend
 from harness.models.export_gguf import export_gguf
-from harness.models.export_onnx import OnnxOptions, export_onnx
+from harness.models.export_onnx import export_onnx
 from harness.models.network import Network
 from harness.spec import BackendOptions
 from tests.backends.plain_graph import write_plain_folder
@@ -48,21 +48,31 @@ def models(toy: Network, tmp_path_factory: pytest.TempPathFactory) -> dict[str, 
         made[f"{quant}.gguf"] = folder / f"toy.{quant}.gguf"
         export_gguf(toy, made[f"{quant}.gguf"], quant)
     variants = {
-        "onnx": OnnxOptions(),
-        "onnx-all-rows": OnnxOptions(logits_rows=False),
-        "onnx-positions": OnnxOptions(position_ids=True),
-        "onnx-js": OnnxOptions(layout="transformers_js"),
-        "onnx-js-all": OnnxOptions(layout="transformers_js", logits_rows=False, position_ids=True),
+        "onnx": {},
+        "onnx-all-rows": {"logits_rows": False},
+        "onnx-positions": {"position_ids": True},
+        "onnx-js": {},
+        "onnx-js-all": {"logits_rows": False, "position_ids": True},
     }
     for name, options in variants.items():
         made[name] = folder / name
-        export_onnx(toy, made[name], "fp32", options)
+        export_onnx(toy, made[name], "fp32", **options)
+        if "-js" in name:
+            _as_transformers_js(made[name], toy)
     for half in (False, True):
         name = "onnx-plain-half" if half else "onnx-plain"
         made[name] = write_plain_folder(folder / name, toy.tokenizer, CONTEXT, half=half)
     made["fake"] = folder / "toy.fake.json"
     made["fake"].write_text(json.dumps({"context": CONTEXT}), "utf-8")
     return made
+
+
+def _as_transformers_js(folder: Path, network: Network) -> None:
+    """The other layout in use: the graph in a folder of its own, Hugging Face's config."""
+    (folder / "genai_config.json").unlink()
+    (folder / "onnx").mkdir()
+    (folder / "model.onnx").rename(folder / "onnx" / "model.onnx")
+    (folder / "config.json").write_text(network.config.to_json(), "utf-8")
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ import pytest
 
 from harness.errors import PrerequisiteError, SpecError
 from harness.models import export_onnx as exporter
-from harness.models.export_onnx import FORMATS, OnnxOptions, export_onnx, weight_bytes
+from harness.models.export_onnx import FORMATS, export_onnx, weight_bytes
 from harness.models.onnx_graph import quantise_blocks, rotary_caches
 from tests.models.numpy_llama import forward
 from tests.models.toys import TOY
@@ -66,8 +66,7 @@ def test_fp32_computes_what_numpy_computes(
     position_ids: bool,
 ) -> None:
     network = make_toy(architecture=architecture, tie_word_embeddings=tied)
-    options = OnnxOptions(position_ids=position_ids)
-    path = export_onnx(network, tmp_path, "fp32", options)
+    path = export_onnx(network, tmp_path, "fp32", position_ids=position_ids)
     expected = forward(network.config, network.tensors, IDS.tolist())
     np.testing.assert_allclose(Engine(path).run(IDS), expected, atol=1e-4)
     chunked = Engine(path)
@@ -84,7 +83,7 @@ def test_chosen_rows_equal_all_rows_bit_for_bit(toy: Network, tmp_path: Path, qu
 
 
 def test_without_logits_rows_every_row_is_returned(toy: Network, tmp_path: Path) -> None:
-    path = export_onnx(toy, tmp_path, "fp32", OnnxOptions(logits_rows=False))
+    path = export_onnx(toy, tmp_path, "fp32", logits_rows=False)
     engine = Engine(path)
     assert "logits_rows" not in engine.inputs
     assert engine.run(IDS).shape == (40, 320)
@@ -158,25 +157,9 @@ def test_model_builder_layout(toy: Network, tmp_path: Path) -> None:
     assert decoder["outputs"]["present_value_names"] % 0 == "present.0.value"
 
 
-@pytest.mark.parametrize(
-    ("quant", "name"),
-    [("fp32", "model.onnx"), ("int8", "model_int8.onnx"), ("int4", "model_q4.onnx")],
-)
-def test_transformers_js_layout(toy: Network, tmp_path: Path, quant: str, name: str) -> None:
-    options = OnnxOptions(layout="transformers_js", logits_rows=False, position_ids=True)
-    path = export_onnx(toy, tmp_path, quant, options)
-    assert path == tmp_path / "onnx" / name
-    config = json.loads((tmp_path / "config.json").read_text())
-    assert (config["model_type"], config["num_key_value_heads"]) == ("llama", 2)
-    assert (tmp_path / "tokenizer.json").read_bytes() == toy.tokenizer.read_bytes()
-    assert {"position_ids", "attention_mask"} <= Engine(path).inputs
-
-
 def test_unknown_names_are_refused(toy: Network, tmp_path: Path) -> None:
     with pytest.raises(SpecError, match=r"'int5'; did you mean 'int"):
         export_onnx(toy, tmp_path / "out", "int5")
-    with pytest.raises(SpecError, match=r"'model_bilder'; did you mean 'model_builder'"):
-        OnnxOptions(layout="model_bilder")
     assert not (tmp_path / "out").exists()
 
 

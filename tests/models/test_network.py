@@ -18,21 +18,13 @@ def test_config_survives_json() -> None:
     assert NetworkConfig.from_json(TOY.to_json()) == TOY
 
 
-def test_both_spellings_of_the_rotary_base() -> None:
-    values = json.loads(TOY.to_json())
-    values["rope_parameters"] = {"rope_type": "default", "rope_theta": values.pop("rope_theta")}
-    assert NetworkConfig.from_json(json.dumps(values)) == TOY
-
-
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
         ({"architecture": "gemma3"}, ["'gemma3'", "llama, qwen2"]),
         ({"num_key_value_heads": 3}, ["4 attention heads", "3 key-value heads"]),
         ({"head_dim": 63}, ["head_dim is 63", "even"]),
-        ({"hidden_size": "wide"}, ["hidden_size is 'wide'", "int"]),
-        ({"tie_word_embeddings": 1}, ["tie_word_embeddings is 1", "bool"]),
-        ({"sliding_window": 4}, ["unknown keys: sliding_window"]),
+        ({"sliding_window": 4}, ["config cannot be read", "sliding_window"]),
     ],
 )
 def test_impossible_configs_are_refused(changes: dict[str, object], words: list[str]) -> None:
@@ -43,7 +35,7 @@ def test_impossible_configs_are_refused(changes: dict[str, object], words: list[
 
 
 def test_a_config_that_is_no_json_is_refused() -> None:
-    with pytest.raises(SpecError, match=r"m\.safetensors: config is no JSON"):
+    with pytest.raises(SpecError, match=r"m\.safetensors: config cannot be read"):
         NetworkConfig.from_json("{", where="m.safetensors")
 
 
