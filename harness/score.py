@@ -13,7 +13,7 @@ from typing import Any
 
 from harness.errors import RecordError
 from harness.metrics import METRICS
-from harness.scoring.accuracy import Draws, Task
+from harness.scoring.accuracy import Task
 from harness.scoring.judge import Judged, Ratio, judge
 from harness.scoring.observe import Observed, observe
 from harness.scoring.rank import Ranking, pareto, rank
@@ -50,10 +50,9 @@ def scorecard(records: Sequence[Mapping[str, Any]]) -> Json:
     observed = observe(records, run["models"], rules)
     environment = _environment(records)
     verdict = _verdict(environment, rules, observed)
-    draws = Draws()
     judged = judge(
         observed,
-        [summaries(seen, rules, draws) for seen in observed],
+        [summaries(seen, rules) for seen in observed],
         rules,
         memory_budget=run["device"].get("memory_budget_bytes"),
         run_invalid=_why_invalid(verdict),

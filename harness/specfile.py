@@ -48,13 +48,7 @@ def find_model(catalogue: Catalogue, model_id: str) -> Model:
     """
     if model_id in catalogue.models:
         return catalogue.models[model_id]
-    raise SpecError(
-        f"unknown model '{model_id}'{did_you_mean(model_id, catalogue.models)}",
-        where=catalogue.path,
-        allowed=_listed(catalogue.models),
-        hint="harness models list",
-        reason="unknown_model",
-    )
+    raise _unknown("model", model_id, catalogue.models, catalogue.path)
 
 
 def find_set(catalogue: Catalogue, name: str) -> tuple[Model, ...]:
@@ -65,12 +59,16 @@ def find_set(catalogue: Catalogue, name: str) -> tuple[Model, ...]:
     """
     if name in catalogue.sets:
         return tuple(catalogue.models[model_id] for model_id in catalogue.sets[name])
-    raise SpecError(
-        f"unknown set '{name}'{did_you_mean(name, catalogue.sets)}",
-        where=catalogue.path,
-        allowed=_listed(catalogue.sets),
+    raise _unknown("set", name, catalogue.sets, catalogue.path)
+
+
+def _unknown(what: str, given: str, known: Iterable[str], where: str) -> SpecError:
+    return SpecError(
+        f"unknown {what} '{given}'{did_you_mean(given, known)}",
+        where=where,
+        allowed=_listed(known),
         hint="harness models list",
-        reason="unknown_set",
+        reason=f"unknown_{what}",
     )
 
 

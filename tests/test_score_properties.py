@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from harness.score import dump, scorecard
-from harness.scoring.accuracy import Draws, summarise, summarise_task
+from harness.scoring.accuracy import summarise, summarise_task
 from harness.scoring.observe import Item
 from harness.spec import AccuracySuite, LatencySuite, MemorySuite, Protocol, Suites
 from tests.strategies import Candidate, candidates, fields, profile, records
@@ -104,7 +104,7 @@ def test_a_guesser_never_ranks(speed, memory_mib):
 
 def test_guessers_are_seldom_lucky():
     """At most the 2.5 % that lie beyond one end of an exact 95 % interval."""
-    draw, shared = random.Random(3), Draws()
+    draw = random.Random(3)
     lucky, guessers = 0, 400
     for _ in range(guessers):
         tasks = {}
@@ -114,7 +114,7 @@ def test_guessers_are_seldom_lucky():
                 Item(i, f"t{i % 12}", 1, chance, right, answered=True)
                 for i, right in enumerate(answers)
             ]
-            tasks[name] = summarise_task(name, items, shared)
+            tasks[name] = summarise_task(name, items)
         lucky += not summarise(tasks).at_chance
     assert lucky / guessers <= 0.035
 

@@ -9,7 +9,7 @@ import ctypes
 import importlib
 import os
 import platform
-from typing import Any, Protocol
+from typing import Any
 
 from harness.environment.base import NONE, UNKNOWN, Facts, attempt, from_psutil
 
@@ -24,22 +24,10 @@ _FEATURES = {
 }
 
 
-class Sysctl(Protocol):
-    """Values by name; a recorded one stands in for it in tests."""
-
-    def text(self, name: str) -> str:
-        """Text value; empty where there is none of this name."""
-        ...
-
-    def number(self, name: str) -> int | None:
-        """Whole number; None where there is none of this name."""
-        ...
-
-
 def read(psutil: Any = None, sysctl: Sysctl | None = None) -> Facts:
     """All facts that this machine reveals; what it hides is `unknown`."""
     psutil = psutil or importlib.import_module("psutil")
-    sysctl = sysctl or Live()
+    sysctl = sysctl or Sysctl()
     virtual = sysctl.number("kern.hv_vmm_present")
     physical = sysctl.number("hw.physicalcpu")
     logical = sysctl.number("hw.logicalcpu")
@@ -63,8 +51,8 @@ def read(psutil: Any = None, sysctl: Sysctl | None = None) -> Facts:
     return facts
 
 
-class Live:
-    """The machine itself."""
+class Sysctl:
+    """Values by name; a recorded one stands in for it in tests."""
 
     def text(self, name: str) -> str:
         """Text value; empty where there is none of this name."""

@@ -10,7 +10,7 @@ import importlib
 import platform
 import struct
 import uuid
-from typing import Any, Protocol
+from typing import Any
 
 from harness.environment.base import NONE, UNKNOWN, Facts, attempt, from_psutil, looks_virtual
 
@@ -27,30 +27,10 @@ _OVERLAYS = {
 _RELATION_PROCESSOR_CORE = 0
 
 
-class System(Protocol):
-    """The calls of Windows that are used; a recorded one stands in for it in tests."""
-
-    def registry(self, key: str, name: str) -> str:
-        """Text value below HKEY_LOCAL_MACHINE; empty where absent."""
-        ...
-
-    def has_feature(self, number: int) -> bool:
-        """IsProcessorFeaturePresent."""
-        ...
-
-    def core_information(self) -> bytes:
-        """Buffer of GetLogicalProcessorInformationEx for processor cores."""
-        ...
-
-    def overlay(self) -> str:
-        """Effective power overlay scheme, as text of a GUID."""
-        ...
-
-
 def read(psutil: Any = None, system: System | None = None) -> Facts:
     """All facts that this machine reveals; what it hides is `unknown`."""
     psutil = psutil or importlib.import_module("psutil")
-    system = system or Live()
+    system = system or System()
     affinity = attempt(lambda: psutil.Process().cpu_affinity())
     usable = sum(1 << cpu for cpu in affinity) if affinity else -1
     maker = system.registry(_BIOS_KEY, "SystemManufacturer")
@@ -98,8 +78,8 @@ def performance_cores(buffer: bytes, usable: int = -1) -> int:
     return classes.count(max(classes, default=0))
 
 
-class Live:
-    """The machine itself."""
+class System:
+    """The calls of Windows that are used; a recorded one stands in for it in tests."""
 
     def registry(self, key: str, name: str) -> str:
         """Text value below HKEY_LOCAL_MACHINE; empty where absent."""
@@ -111,7 +91,7 @@ class Live:
             return ""
 
     def has_feature(self, number: int) -> bool:
-        """IsProcessorFeaturePresent."""
+        """Whether IsProcessorFeaturePresent says so."""
         return bool(ctypes.CDLL("kernel32").IsProcessorFeaturePresent(number))
 
     def core_information(self) -> bytes:

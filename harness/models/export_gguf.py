@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from harness.errors import PrerequisiteError, SpecError, did_you_mean
+from harness.errors import PrerequisiteError, SpecError
 from harness.models.network import (
     EMBEDDING,
     FINAL_NORM,
@@ -63,12 +63,8 @@ def export_gguf(network: Network, path: Path, quant: str) -> None:
 
     Raises:
         PrerequisiteError: the `gguf` package is missing.
-        SpecError: unknown `quant`, or a tokenizer llama.cpp has no name for.
+        SpecError: a tokenizer that llama.cpp has no name for.
     """
-    if quant not in FORMATS:
-        raise SpecError(
-            f"no GGUF format {quant!r}{did_you_mean(quant, FORMATS)}", allowed=", ".join(FORMATS)
-        )
     try:
         import gguf
     except ImportError as error:

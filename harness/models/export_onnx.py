@@ -16,7 +16,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from harness.errors import PrerequisiteError, SpecError, did_you_mean
+from harness.errors import PrerequisiteError
 from harness.models.network import EMBEDDING, HEAD, Network, NetworkConfig, tensor_shapes
 from harness.models.onnx_graph import BLOCK, Weights, build
 
@@ -48,12 +48,8 @@ def export_onnx(
 
     Raises:
         PrerequisiteError: the `onnx` package is missing.
-        SpecError: unknown `quant`, or rows that blocks of 32 do not divide.
+        SpecError: rows that blocks of 32 do not divide.
     """
-    if quant not in FORMATS:
-        raise SpecError(
-            f"no ONNX format {quant!r}{did_you_mean(quant, FORMATS)}", allowed=", ".join(FORMATS)
-        )
     try:
         import onnx  # noqa: F401  (asked for before anything is written)
     except ImportError as error:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import NamedTuple
 
 import numpy as np
@@ -84,28 +85,20 @@ class Accuracy:
         return round_significant(self.interval.lo) <= 0
 
 
-class Draws:
-    """Template counts of each resample, made once a task and template count."""
-
-    def __init__(self) -> None:
-        self._counts: dict[tuple[str, int], Floats] = {}
-
-    def counts(self, task: str, clusters: int) -> Floats:
-        """`[B, clusters]`, the same for every model."""
-        key = (task, clusters)
-        if key not in self._counts:
-            self._counts[key] = resampled_counts(stream("template", task), clusters)
-        return self._counts[key]
+@cache
+def _template_counts(task: str, clusters: int) -> Floats:
+    """How often each template is drawn in each resample, `[B, clusters]`, for every model."""
+    return resampled_counts(stream("template", task), clusters)
 
 
-def summarise_task(task: str, items: Sequence[Item], draws: Draws) -> Task:
+def summarise_task(task: str, items: Sequence[Item]) -> Task:
     """Shares, intervals and draws of one task with at least one item.
 
     The interval is the wider of the template-clustered bootstrap and, at each end, the
     Wilson interval: resampling alone would be sure of itself at 0 and at 100 %.
     """
     right, chance, n = _by_cluster(items)
-    counts = draws.counts(task, n.size)
+    counts = _template_counts(task, n.size)
     drawn_n = counts @ n
     raw_draws: Floats = (counts @ right) / drawn_n
     drawn_chance = (counts @ chance) / drawn_n

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from harness.metrics import ITL_PERCENTILES, METRICS, TAIL_SAMPLES, Floats, percentile, suite_of
-from harness.scoring.accuracy import Accuracy, Draws, Task, summarise, summarise_task
+from harness.scoring.accuracy import Accuracy, Task, summarise, summarise_task
 from harness.scoring.observe import Observed, Series
 from harness.scoring.rules import Rules
 from harness.stats import (
@@ -60,7 +60,7 @@ class Summaries:
     accuracy: Accuracy | None
 
 
-def summaries(observed: Observed, rules: Rules, draws: Draws) -> Summaries:
+def summaries(observed: Observed, rules: Rules) -> Summaries:
     """All metrics of one model."""
     resampler = _Resampler(observed.id, by_case=rules.profile.protocol.grouping == "case")
     cases: dict[str, dict[str, Summary]] = {}
@@ -68,9 +68,7 @@ def summaries(observed: Observed, rules: Rules, draws: Draws) -> Summaries:
         cases.setdefault(case, {})[metric] = resampler.summarise(case, metric, series)
         if metric == "itl_s":
             cases[case] |= resampler.percentiles(case, series)
-    tasks = {
-        task: summarise_task(task, items, draws) for task, items in sorted(observed.items.items())
-    }
+    tasks = {task: summarise_task(task, items) for task, items in sorted(observed.items.items())}
     accuracy = summarise(tasks) if tasks else None
     metrics = _over_cases(cases)
     if accuracy:

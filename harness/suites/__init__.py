@@ -6,4 +6,5 @@ SUITES = {
     "accuracy": "harness.suites.accuracy",
     "kernel": "harness.suites.kernel",
 }
-"""Name → module with a `measure(case, backend, job)` (`harness.suites.base.Suite`)."""
+"""Name → module with `measure(case, backend, job)`, which runs one case and yields samples
+without the fields of the job; a `CapabilityError` becomes a skipped case."""

@@ -1,4 +1,4 @@
-"""What a suite is, and the prompts that fixed workloads share.
+"""What suites share.
 
 A suite drives a loaded backend and yields raw observations. It computes nothing that
 can be computed later: aggregates come from `score`, again and again, from the records.
@@ -9,24 +9,9 @@ from __future__ import annotations
 import gc
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Protocol
 
 from harness.backends.base import Backend
-from harness.plan import Case, Job
-from harness.records import Record
 from harness.suites.tasks.draw import Draw
-
-
-class Suite(Protocol):
-    """A module of this folder."""
-
-    def measure(self, case: Case, backend: Backend, job: Job) -> Iterator[Record]:
-        """Run one case and yield sample records (without job, model and suite fields).
-
-        Raises:
-            CapabilityError: the backend cannot run this case; it is recorded as skipped.
-        """
-        ...
 
 
 def fixed_prompt(backend: Backend, length: int, salt: str) -> list[int]:

@@ -99,13 +99,6 @@ def test_same_bytes_twice(toy: Network, tmp_path: Path, quant: str) -> None:
     assert len(hashes) == 1
 
 
-def test_an_unknown_format_names_the_known_ones(toy: Network, tmp_path: Path) -> None:
-    with pytest.raises(SpecError, match=r"'q4_O'; did you mean 'q4_0'") as caught:
-        export_gguf(toy, tmp_path / "m.gguf", "q4_O")
-    assert "f32, f16, q8_0, q4_0" in str(caught.value)
-    assert not (tmp_path / "m.gguf").exists()
-
-
 def test_a_missing_package_names_the_command(
     toy: Network, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
