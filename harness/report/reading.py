@@ -138,7 +138,6 @@ def _row(entry: Json, card: Json, *, joint: bool) -> Row:
     return Row(
         model=model,
         list_name=entry["list"],
-        family=entry["family"],
         format=entry["format"],
         quantisation=entry["quantisation"],
         backend=entry["backend"],
@@ -189,8 +188,6 @@ def _factors(ratios: Json, weights: Mapping[str, float]) -> tuple[Factor, ...]:
             metric=metric,
             weight=weight,
             ratio=ratios[metric]["value"],
-            lo=ratios[metric]["lo"],
-            hi=ratios[metric]["hi"],
             capped=ratios[metric]["capped"],
             effect=ratios[metric]["value"] ** weight,
         )

@@ -32,8 +32,6 @@ class Factor:
     metric: str
     weight: float
     ratio: float
-    lo: float | None
-    hi: float | None
     capped: bool
     effect: float
 
@@ -89,7 +87,6 @@ class Row:
 
     model: str
     list_name: str
-    family: str
     format: str
     quantisation: str
     backend: str

@@ -170,8 +170,6 @@ def _against(mine: Factor, theirs: Factor) -> Factor:
     return replace(
         mine,
         ratio=ratio,
-        lo=None,
-        hi=None,
         capped=mine.capped or theirs.capped,
         effect=ratio**mine.weight,
     )
