@@ -18,7 +18,7 @@ import hashlib
 import json
 import os
 import zlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -87,6 +87,14 @@ class PartWriter:
         os.close(self._descriptor)
 
 
+class _End(NamedTuple):
+    """Where a journal ends: number of the next line, hash of the last one, bytes."""
+
+    seq: int
+    tip: str
+    size: int
+
+
 class JournalWriter:
     """The parent's end: hash-chained, synced appends to `records.jsonl`.
 
@@ -98,14 +106,13 @@ class JournalWriter:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self._end = _End(0, "", 0)
         try:
-            self._seq, self._prev, size = 0, "", 0
             if path.exists():
                 journal = read(path)
-                self._seq, self._prev, size = len(journal.records), journal.tip, journal.size
+                self._end = _End(len(journal.records), journal.tip, journal.size)
             self._descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | _BINARY, 0o644)
-            os.ftruncate(self._descriptor, size)
-            os.lseek(self._descriptor, size, os.SEEK_SET)
+            self._cut()
         except OSError as error:
             raise unwritable(path, error) from error
 
@@ -115,23 +122,29 @@ class JournalWriter:
         Raises:
             RecordError: the disk is full or the file cannot be written.
         """
-        line = encode_line({**record, "seq": self._seq, "prev": self._prev})
+        seq, prev, size = self._end
+        line = encode_line({**record, "seq": seq, "prev": prev})
+        done = _End(seq + 1, hashlib.sha256(line).hexdigest(), size + len(line))
         try:
             _write_all(self._descriptor, line)
             os.fsync(self._descriptor)
-        except OSError as error:
-            raise unwritable(self.path, error) from error
-        self._seq += 1
-        self._prev = hashlib.sha256(line).hexdigest()
-
-    def extend(self, records: Iterable[Mapping[str, Any]]) -> None:
-        """Add several records."""
-        for record in records:
-            self.append(record)
+            self._end = done
+        except BaseException as error:
+            # Ctrl-C too: a line that was not acknowledged would break the next one's chain.
+            with contextlib.suppress(OSError):
+                self._cut()
+            if isinstance(error, OSError):
+                raise unwritable(self.path, error) from error
+            raise
 
     def close(self) -> None:
         """Close the file."""
         os.close(self._descriptor)
+
+    def _cut(self) -> None:
+        """Drop what stands behind the last acknowledged line."""
+        os.ftruncate(self._descriptor, self._end.size)
+        os.lseek(self._descriptor, self._end.size, os.SEEK_SET)
 
 
 def read(path: Path) -> Journal:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 
@@ -28,7 +29,8 @@ RECORDS = [
 
 def write(path: Path, records: list[dict[str, object]]) -> bytes:
     journal = JournalWriter(path)
-    journal.extend(records)
+    for record in records:
+        journal.append(record)
     journal.close()
     return path.read_bytes()
 
@@ -60,6 +62,22 @@ def test_a_journal_continues_behind_a_torn_line(tmp_path: Path) -> None:
     assert [record["type"] for record in journal.records] == ["run", "sample", "job"]
     assert journal.records[-1]["outcome"] == "again"
     assert not journal.torn
+
+
+@pytest.mark.parametrize("stopped", [KeyboardInterrupt, OSError(errno.ENOSPC, "No space left")])
+def test_a_line_that_was_stopped_leaves_the_chain_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stopped: BaseException
+) -> None:
+    path = tmp_path / "records.jsonl"
+    journal = JournalWriter(path)
+    journal.append(RECORDS[0])
+    with monkeypatch.context() as patch:
+        patch.setattr("harness.records.os.fsync", Mock(side_effect=stopped))
+        with pytest.raises((KeyboardInterrupt, RecordError)):
+            journal.append(RECORDS[1])
+    journal.append(RECORDS[2])
+    journal.close()
+    assert read(path).records == [RECORDS[0], RECORDS[2]]
 
 
 def test_every_flipped_bit_is_an_error(tmp_path: Path) -> None:
