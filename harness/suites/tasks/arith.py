@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from typing import Final, NamedTuple
 
-from harness.suites.tasks.base import Item, Language
+from harness.suites.tasks.base import Item, Language, data
 from harness.suites.tasks.draw import Draw
 from harness.suites.tasks.hangul import with_particle
 
@@ -33,72 +33,7 @@ class Template(NamedTuple):
     text: str
 
 
-KO_TEMPLATES: Final = (
-    Template("sum-bare", "+", "{a} 더하기 {b_topic} 얼마입니까?"),
-    Template("sum-sign", "+", "{a}+{b_topic} 얼마입니까?"),
-    Template(
-        "sum-more", "+", "{thing_subject} {a}{unit} 있습니다. {b}{unit} 더 생기면 몇 {unit}입니까?"
-    ),
-    Template(
-        "sum-two",
-        "+",
-        "{who_topic} {thing_object} 어제 {a}{unit}, 오늘 {b}{unit} 샀습니다. 모두 몇 {unit}입니까?",
-    ),
-    Template("sum-points", "+", "{who_topic} {a}점에서 {b}점을 더 얻었습니다. 모두 몇 점입니까?"),
-    Template("difference-bare", "-", "{a} 빼기 {b_topic} 얼마입니까?"),
-    Template("difference-sign", "-", "{a}-{b_topic} 얼마입니까?"),
-    Template(
-        "difference-left",
-        "-",
-        "{thing_subject} {a}{unit} 있었는데 {b}{unit} 없어졌습니다. 몇 {unit} 남았습니까?",
-    ),
-    Template(
-        "difference-pages",
-        "-",
-        "{who_topic} {a}쪽짜리 책을 {b}쪽까지 읽었습니다. 몇 쪽 남았습니까?",
-    ),
-    Template("difference-score", "-", "청팀은 {a}점, 백팀은 {b}점입니다. 몇 점 차이입니까?"),
-    Template("product-bare", "*", "{a} 곱하기 {b_topic} 얼마입니까?"),
-    Template(
-        "product-boxes",
-        "*",
-        "{thing_subject} 한 상자에 {a}{unit}씩 있습니다. {b}상자에는 몇 {unit} 있습니까?",
-    ),
-    Template(
-        "product-days",
-        "*",
-        "{who_topic} 하루에 {a}쪽씩 책을 읽습니다. {b}일 동안 몇 쪽을 읽습니까?",
-    ),
-)
-EN_TEMPLATES: Final = (
-    Template("sum-bare", "+", "What is {a} plus {b}?"),
-    Template("sum-sign", "+", "What is {a}+{b}?"),
-    Template("sum-more", "+", "There are {a} {thing}. {b} more are added. How many now?"),
-    Template("sum-two", "+", "{who} bought {a} {thing} yesterday and {b} today. How many in all?"),
-    Template("sum-points", "+", "{who} had {a} points and won {b} more. How many points now?"),
-    Template("difference-bare", "-", "What is {a} minus {b}?"),
-    Template("difference-sign", "-", "What is {a}-{b}?"),
-    Template("difference-left", "-", "There were {a} {thing}. {b} are gone. How many are left?"),
-    Template("difference-pages", "-", "{who} read {b} of the {a} pages. How many are left?"),
-    Template("difference-score", "-", "Red has {a} points and Blue {b}. What is the difference?"),
-    Template("product-bare", "*", "What is {a} times {b}?"),
-    Template("product-boxes", "*", "There are {a} {thing} in a box. How many in {b} boxes?"),
-    Template("product-days", "*", "{who} reads {a} pages a day. How many pages in {b} days?"),
-)
-
-_KO_WHO: Final = ("민수", "지수", "하준", "서연", "유나", "도윤", "은별", "현우")
-_EN_WHO: Final = ("Tom", "Anna", "Ben", "Mia", "Sam", "Lucy", "Max", "Emma")
-_KO_THINGS: Final = (
-    *(("사과", "개"), ("달걀", "개"), ("연필", "자루"), ("볼펜", "자루"), ("책", "권")),
-    *(("공책", "권"), ("토끼", "마리"), ("오리", "마리"), ("장미", "송이"), ("종이", "장")),
-    *(("사진", "장"), ("자전거", "대"), ("양말", "켤레"), ("나무", "그루"), ("우유", "병")),
-)
-_EN_THINGS: Final = (
-    *("apples", "eggs", "pencils", "pens", "books", "coins", "rabbits", "ducks", "roses"),
-    *("photos", "stamps", "socks", "trees", "bottles", "cards"),
-)
-# Animals are not sold by the box.
-_NOT_BOXED: Final = ("토끼", "오리", "나무", "자전거", "rabbits", "ducks", "trees")
+_DATA: Final = data("arith")
 
 
 def _operands(draw: Draw, operator: str, level: int) -> tuple[int, int]:
@@ -145,15 +80,14 @@ def _result(a: int, operator: str, b: int) -> int:
 
 
 def _fill(draw: Draw, language: Language, template: Template, a: int, b: int) -> str:
+    who = draw.pick(_DATA[language]["who"])
+    # Animals are not sold by the box.
+    left_out = _DATA["not_boxed"] if template.name == "product-boxes" else ()
+    things = _DATA[language]["things"]
     if language == "en":
-        who = draw.pick(_EN_WHO)
-        boxed = template.name == "product-boxes"
-        things = [each for each in _EN_THINGS if not boxed or each not in _NOT_BOXED]
-        return template.text.format(a=a, b=b, who=who, thing=draw.pick(things))
-    who = draw.pick(_KO_WHO)
-    boxed = template.name == "product-boxes"
-    pairs = [each for each in _KO_THINGS if not boxed or each[0] not in _NOT_BOXED]
-    thing, unit = draw.pick(pairs)
+        thing = draw.pick([each for each in things if each not in left_out])
+        return template.text.format(a=a, b=b, who=who, thing=thing)
+    thing, unit = draw.pick([each for each in things if each[0] not in left_out])
     return template.text.format(
         a=a,
         b=b,
@@ -169,7 +103,7 @@ def generate(language: Language, draw: Draw) -> Item:
     """Build one item; see the module."""
     level = draw.between(1, 3)
     operator = draw.pick("++--*")
-    templates = KO_TEMPLATES if language == "ko" else EN_TEMPLATES
+    templates = (Template(*fields) for fields in _DATA[language]["templates"])
     template = draw.pick([each for each in templates if each.operator == operator])
     a, b = _operands(draw, operator, level)
     if template.operator != "-" and operator != "*" and draw.below(2):

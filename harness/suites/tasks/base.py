@@ -6,8 +6,10 @@ nothing of engines, files or scores. `harness.suites.tasks.TASKS` lists them.
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from pathlib import Path
+from typing import Any, Literal, Protocol
 
 from harness.suites.tasks.draw import Draw
 
@@ -38,6 +40,11 @@ class Item:
     choices: tuple[str, ...] = ()
     solution: str = ""
     max_tokens: int = 0
+
+
+def data(name: str) -> Any:
+    """Templates or words: `<name>.json` of this folder. Their order is part of each item."""
+    return json.loads(Path(__file__).with_name(f"{name}.json").read_text("utf-8"))
 
 
 class Task(Protocol):

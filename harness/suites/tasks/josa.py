@@ -13,7 +13,7 @@ from __future__ import annotations
 from typing import Final, NamedTuple
 
 from harness.suites.tasks import words
-from harness.suites.tasks.base import Item, Language
+from harness.suites.tasks.base import Item, Language, data
 from harness.suites.tasks.draw import Draw
 from harness.suites.tasks.hangul import PARTICLES, syllable, takes_first
 
@@ -33,32 +33,9 @@ class Template(NamedTuple):
     after: str
 
 
-KO_TEMPLATES: Final = (
-    Template("thing-topic", 1, "thing", "은/는", "이 ", " 아주 좋습니다."),
-    Template("thing-subject", 1, "thing", "이/가", "탁자 위에 ", " 있습니다."),
-    Template("thing-object", 1, "thing", "을/를", "어제 시장에서 ", " 샀습니다."),
-    Template("thing-with", 1, "thing", "과/와", "사진 속에 ", " 꽃병이 보입니다."),
-    Template("thing-object-find", 1, "thing", "을/를", "동생이 방에서 ", " 찾았습니다."),
-    Template("thing-subject-need", 1, "thing", "이/가", "지금 저에게는 ", " 필요합니다."),
-    Template("person-topic", 1, "person", "은/는", "그 ", " 노래를 잘합니다."),
-    Template("person-object", 1, "person", "을/를", "어제 길에서 ", " 만났습니다."),
-    Template("place-topic", 2, "place", "은/는", "제가 본 ", " 아름다웠습니다."),
-    Template("place-subject", 2, "place", "이/가", "여기서는 ", " 가깝습니다."),
-    Template("place-toward", 2, "place", "으로/로", "우리는 버스를 타고 ", " 갔습니다."),
-    Template("town-object", 2, "town", "을/를", "지난여름에 ", " 여행했습니다."),
-    Template("town-toward", 2, "town", "으로/로", "이 기차는 ", " 갑니다."),
-    Template("name-subject", 2, "name", "이/가", "아까 ", " 전화했습니다."),
-    Template("name-with", 2, "name", "과/와", "저는 ", " 함께 공부했습니다."),
-    Template("name-call", 2, "name", "아/야", "", ", 같이 가자."),
-    Template("number-subject", 3, "number", "이/가", "이 문제의 답은 ", " 아닙니다."),
-    Template("number-object", 3, "number", "을/를", "이 수에 ", " 더하세요."),
-    Template("number-by", 3, "number", "으로/로", "이 수를 ", " 나누세요."),
-    Template("acronym-topic", 3, "acronym", "은/는", "신문에 나온 ", " 무엇입니까?"),
-    Template("acronym-toward", 3, "acronym", "으로/로", "이 단어를 줄이면 ", " 씁니다."),
-    Template("coined-quote", 3, "coined", "이라고/라고", "이 마을의 옛 이름은 ", " 합니다."),
-    Template("coined-copula", 3, "coined", "이에요/예요", "새 강아지의 이름은 ", "."),
-    Template("coined-toward", 3, "coined", "으로/로", "다음 달에 ", " 이사합니다."),
-)
+_TEMPLATES: Final = {
+    language: tuple(Template(*fields) for fields in rows) for language, rows in data("josa").items()
+}
 
 _INITIALS: Final = (0, 2, 3, 5, 6, 7, 9, 11, 12, 14, 15, 16, 17, 18)
 _VOWELS: Final = (0, 1, 4, 5, 8, 13, 18, 20)
@@ -114,30 +91,13 @@ def _korean_word(draw: Draw, template: Template) -> str:
 
 def _korean(draw: Draw) -> Item:
     level = draw.between(1, 3)
-    template = draw.pick([each for each in KO_TEMPLATES if each.level == level])
+    template = draw.pick([each for each in _TEMPLATES["ko"] if each.level == level])
     word = _korean_word(draw, template)
     forms = PARTICLES[template.pair]
     right = forms[0] if takes_first(word, template.pair) else forms[1]
     choices = draw.shuffled([form + template.after for form in forms])
     return _item(template, template.before + word, choices, right + template.after)
 
-
-EN_TEMPLATES: Final = (
-    Template("article-see", 1, "noun", "a/an", "In the picture I see", ""),
-    Template("article-this", 1, "noun", "a/an", "This is", ""),
-    Template("article-want", 1, "noun", "a/an", "My brother wants", ""),
-    Template("verb-subject", 1, "subject", "agreement", "The", ""),
-    Template("verb-these", 1, "determiner", "agreement", "I think", ""),
-    Template("article-coined", 2, "coined-noun", "a/an", "In that language it is called", ""),
-    Template("article-adjective", 2, "adjective", "a/an", "Yesterday we found", ""),
-    Template("verb-coined", 2, "coined-subject", "agreement", "The", ""),
-    Template("verb-adjective", 2, "adjective-subject", "agreement", "The", ""),
-    Template("article-sound", 3, "sound", "a/an", "They were talking about", ""),
-    Template("article-sound-need", 3, "sound", "a/an", "It was not about", ""),
-    Template("verb-attractor", 3, "attractor", "agreement", "The", ""),
-    Template("verb-irregular", 3, "irregular", "agreement", "The", ""),
-    Template("verb-each", 3, "each", "agreement", "", ""),
-)
 
 _ADJECTIVES: Final = {
     True: ("old", "ugly", "empty", "open", "orange", "expensive", "ancient", "easy", "odd"),
@@ -215,7 +175,7 @@ def _agreement(draw: Draw, template: Template) -> Item:
 
 def _english(draw: Draw) -> Item:
     level = draw.between(1, 3)
-    template = draw.pick([each for each in EN_TEMPLATES if each.level == level])
+    template = draw.pick([each for each in _TEMPLATES["en"] if each.level == level])
     return (_article if template.pair == "a/an" else _agreement)(draw, template)
 
 
