@@ -1,4 +1,4 @@
-"""What is observed around a run: hardware, system, power, limits, libraries.
+"""What is observed around a run: hardware, system, power, limits.
 
 Only the parent imports this. A fact that cannot be read is `unknown`, never a guess and
 never "ok". Nothing that names a person or one machine is read: no user, no host name, no
@@ -7,7 +7,6 @@ serial number, no network address.
 
 from __future__ import annotations
 
-import importlib.metadata
 import math
 import sys
 from collections.abc import Mapping
@@ -15,9 +14,7 @@ from collections.abc import Mapping
 from harness.environment.base import FACTS, UNKNOWN, Facts, common
 from harness.environment.rules import preconditions
 
-__all__ = ["FACTS", "UNKNOWN", "default_threads", "library_versions", "observe", "preconditions"]
-
-_LIBRARIES = ("llama-cpp-python", "gguf", "onnxruntime", "onnx", "tokenizers", "numpy")
+__all__ = ["FACTS", "UNKNOWN", "default_threads", "observe", "preconditions"]
 
 
 def observe() -> Facts:
@@ -52,15 +49,3 @@ def default_threads(facts: Mapping[str, object]) -> int:
     if isinstance(quota, int | float):
         cores = min(cores, math.floor(quota))
     return max(1, cores)
-
-
-def library_versions() -> dict[str, str]:
-    """Versions of the engines' packages; `absent` where one is not installed."""
-    return {name: _version(name) for name in _LIBRARIES}
-
-
-def _version(name: str) -> str:
-    try:
-        return importlib.metadata.version(name)
-    except importlib.metadata.PackageNotFoundError:
-        return "absent"

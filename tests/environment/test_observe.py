@@ -51,16 +51,3 @@ def test_another_platform_is_mostly_unknown(monkeypatch: pytest.MonkeyPatch) -> 
     facts = environment.observe()
     assert facts["cpu"] == UNKNOWN
     assert facts["machine"] != UNKNOWN
-
-
-def test_library_versions() -> None:
-    versions = environment.library_versions()
-    assert set(versions) == {
-        "llama-cpp-python", "gguf", "onnxruntime", "onnx", "tokenizers", "numpy",
-    }  # fmt: skip
-    assert versions["numpy"][0].isdigit()
-
-
-def test_an_absent_library_is_absent(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(environment, "_LIBRARIES", ("no-such-package-anywhere",))
-    assert environment.library_versions() == {"no-such-package-anywhere": "absent"}
