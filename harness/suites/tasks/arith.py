@@ -34,6 +34,10 @@ class Template(NamedTuple):
 
 
 _DATA: Final = data("arith")
+TEMPLATES: Final = {
+    language: tuple(Template(*fields) for fields in _DATA[language]["templates"])
+    for language in ("ko", "en")
+}
 
 
 def _operands(draw: Draw, operator: str, level: int) -> tuple[int, int]:
@@ -103,8 +107,7 @@ def generate(language: Language, draw: Draw) -> Item:
     """Build one item; see the module."""
     level = draw.between(1, 3)
     operator = draw.pick("++--*")
-    templates = (Template(*fields) for fields in _DATA[language]["templates"])
-    template = draw.pick([each for each in templates if each.operator == operator])
+    template = draw.pick([each for each in TEMPLATES[language] if each.operator == operator])
     a, b = _operands(draw, operator, level)
     if template.operator != "-" and operator != "*" and draw.below(2):
         a, b = b, a

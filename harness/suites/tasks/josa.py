@@ -33,7 +33,7 @@ class Template(NamedTuple):
     after: str
 
 
-_TEMPLATES: Final = {
+TEMPLATES: Final = {
     language: tuple(Template(*fields) for fields in rows) for language, rows in data("josa").items()
 }
 
@@ -91,7 +91,7 @@ def _korean_word(draw: Draw, template: Template) -> str:
 
 def _korean(draw: Draw) -> Item:
     level = draw.between(1, 3)
-    template = draw.pick([each for each in _TEMPLATES["ko"] if each.level == level])
+    template = draw.pick([each for each in TEMPLATES["ko"] if each.level == level])
     word = _korean_word(draw, template)
     forms = PARTICLES[template.pair]
     right = forms[0] if takes_first(word, template.pair) else forms[1]
@@ -175,7 +175,7 @@ def _agreement(draw: Draw, template: Template) -> Item:
 
 def _english(draw: Draw) -> Item:
     level = draw.between(1, 3)
-    template = draw.pick([each for each in _TEMPLATES["en"] if each.level == level])
+    template = draw.pick([each for each in TEMPLATES["en"] if each.level == level])
     return (_article if template.pair == "a/an" else _agreement)(draw, template)
 
 

@@ -61,13 +61,13 @@ def _rules(language: Language) -> tuple[Rule, ...]:
 
 
 _DATA: Final = data("pairs")
-_RULES: Final = {"ko": (_counters(), *_rules("ko")), "en": _rules("en")}
+RULES: Final = {"ko": (_counters(), *_rules("ko")), "en": _rules("en")}
 
 
 def generate(language: Language, draw: Draw) -> Item:
     """Build one item; see the module."""
     level = draw.between(1, 3)
-    rule = draw.pick([each for each in _RULES[language] if each.level == level])
+    rule = draw.pick([each for each in RULES[language] if each.level == level])
     frame, right, wrong = draw.pick(rule.cases)
     filled = {name: draw.pick(values) for name, values in _DATA[language]["slots"].items()}
     sentences = [f" {frame.format(form.format(**filled), **filled)}" for form in (right, wrong)]

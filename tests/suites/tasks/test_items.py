@@ -66,15 +66,12 @@ def test_levels_are_even_and_every_template_occurs(name, language):
 def _declared(name, language):
     module = load_task(name)
     if name == "arith":
-        templates = module.KO_TEMPLATES if language == "ko" else module.EN_TEMPLATES
-        return [(each.name, level) for each in templates for level in (1, 2, 3)]
+        return [(each.name, level) for each in module.TEMPLATES[language] for level in (1, 2, 3)]
     if name == "calendar":
         return [(each.name, level) for each in module.TEMPLATES for level in each.levels]
     if name == "josa":
-        templates = module.KO_TEMPLATES if language == "ko" else module.EN_TEMPLATES
-        return [(each.name, each.level) for each in templates]
-    rules = module.KO_RULES if language == "ko" else module.EN_RULES
-    return [(each.name, each.level) for each in rules]
+        return [(each.name, each.level) for each in module.TEMPLATES[language]]
+    return [(each.name, each.level) for each in module.RULES[language]]
 
 
 @pytest.mark.parametrize(("name", "language"), CASES)
