@@ -214,7 +214,9 @@ def _jobs(
                 artefact,
                 suite=suite,
                 cases=group,
-                options=_resolved(artefact.model.options, cases, threads),
+                options=_resolved(
+                    artefact.model.options, cases, threads, longest=artefact.model.context
+                ),
                 process=process,
                 requests=protocol.requests,
                 warmup_max=protocol.warmup_max,
@@ -241,14 +243,19 @@ def _job(artefact: Artefact, *, salt: str, timeout_s: float, **fields: Any) -> J
     )
 
 
-def _resolved(options: BackendOptions, cases: Sequence[Case], threads: int) -> BackendOptions:
-    """Options with threads pinned and the cache sized for the suite's longest case."""
+def _resolved(
+    options: BackendOptions, cases: Sequence[Case], threads: int, *, longest: int = 0
+) -> BackendOptions:
+    """Options with threads pinned and the cache sized for the suite's longest case, but not
+    beyond what the network declares (0 = unknown).
+    """
     need = max((case.tokens for case in cases), default=0) + _CONTEXT_SLACK_TOKENS
     need = max(need, _SCORING_CONTEXT_TOKENS)
+    context = 1 << (need - 1).bit_length()
     return dataclasses.replace(
         options,
         threads=options.threads or threads,
-        context=options.context or 1 << (need - 1).bit_length(),
+        context=options.context or min(context, longest or context),
     )
 
 

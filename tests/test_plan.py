@@ -118,6 +118,13 @@ def test_a_model_with_too_little_context_is_skipped_with_the_figures() -> None:
     assert "512" in skip.detail
 
 
+@pytest.mark.parametrize(("declared", "allocated"), [(0, 2048), (4096, 2048), (1200, 1200)])
+def test_the_cache_never_exceeds_what_the_network_declares(declared: int, allocated: int) -> None:
+    plan = planning.build(PROFILE, DEVICE, [artefact("a", context=declared)], threads=1)
+    contexts = {job.options.context for job in plan.jobs if job.suite == "latency"}
+    assert contexts == {allocated}
+
+
 def test_job_survives_json() -> None:
     for job in build("a.f16.gguf").jobs:
         assert planning.job_from_json(json.loads(canonical(job))) == job

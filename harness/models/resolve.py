@@ -43,8 +43,17 @@ def resolve(model: Model, base: Path) -> Artefact:
         )
     else:
         path = (base / source.path).expanduser()
-    files = check_files(path, model.format)
-    hashes = {name: file_sha256(file) for name, file in files.items()}
+    try:
+        files = check_files(path, model.format)
+        hashes = {name: file_sha256(file) for name, file in files.items()}
+        size_bytes = sum(file.stat().st_size for file in files.values())
+    except OSError as error:
+        raise PrerequisiteError(
+            f"the model cannot be read: {error.strerror}",
+            where=str(error.filename or path),
+            hint="make it readable, or name another with --model PATH",
+            reason="model_unreadable",
+        ) from error
     for name, expected in source.sha256.items():
         if hashes.get(name) != expected.lower():
             raise SpecError(
@@ -57,7 +66,7 @@ def resolve(model: Model, base: Path) -> Artefact:
         model=model,
         path=str(path.resolve()),
         sha256=hashes,
-        size_bytes=sum(file.stat().st_size for file in files.values()),
+        size_bytes=size_bytes,
     )
 
 

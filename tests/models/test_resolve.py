@@ -73,6 +73,18 @@ def test_a_declared_hash_is_checked(tmp_path: Path) -> None:
     assert right in str(caught.value)
 
 
+def test_an_unreadable_file_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = gguf(tmp_path)
+
+    def refuse(_: Path) -> str:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr("harness.models.resolve.file_sha256", refuse)
+    with pytest.raises(PrerequisiteError, match="cannot be read: Permission denied") as caught:
+        resolve(entry(Source(kind="file", path=path.name)), tmp_path)
+    assert caught.value.where == str(path)
+
+
 def test_a_folder_is_not_a_gguf_file(tmp_path: Path) -> None:
     with pytest.raises(SpecError, match="a folder, not a gguf file"):
         resolve(entry(Source(kind="file", path=".")), tmp_path)
