@@ -132,15 +132,11 @@ def _tensor_type(name: str, shape: tuple[int, ...], quant: str) -> GGMLQuantizat
     return GGMLQuantizationType[quant.upper()]
 
 
-def _is_block(kind: GGMLQuantizationType) -> bool:
-    return kind.name not in {"F32", "F16"}
-
-
 def _quantised(tensor: Array, kind: GGMLQuantizationType) -> Array:
     from gguf import quant_shape_to_byte_shape, quantize
 
-    if not _is_block(kind):
-        return np.ascontiguousarray(tensor, np.float32 if kind.name == "F32" else np.float16)
+    if plain := {"F32": np.float32, "F16": np.float16}.get(kind.name):
+        return np.ascontiguousarray(tensor, plain)
     out = np.empty(quant_shape_to_byte_shape(tensor.shape, kind), np.uint8)
     for rows in row_slices(tensor.shape):
         out[rows] = quantize(tensor[rows].astype(np.float32), kind)

@@ -52,9 +52,10 @@ class Place(NamedTuple):
 
 def tradeoff(models: Sequence[Row]) -> str:
     """Accuracy over decode rate with intervals and labels; empty without any model."""
-    rows = [row for row in models if _plane(row) is not None]
-    if not rows:
+    shown = [(row, *plane) for row in models if (plane := _plane(row))]
+    if not shown:
         return ""
+    rows = [row for row, _, _ in shown]
     height = 360 + 14 * max(0, len(rows) - 8)
     short = labels([row.model for row in rows])
     xs = _domain([v for r in rows for v in _span(r, "decode_tok_per_s")], log=True)
@@ -72,15 +73,14 @@ def tradeoff(models: Sequence[Row]) -> str:
             return float(math.exp(math.log(xs[0]) + px / WIDTH * math.log(xs[1] / xs[0])))
         return xs[0] + px / WIDTH * (xs[1] - xs[0])
 
-    points = []
-    for row, text in zip(rows, short, strict=True):
-        x, y = _plane(row) or (0.0, 0.0)
-        points.append(Point(to_px(x), (ys[1] - y) / (ys[1] - ys[0]) * height, text))
+    points = [
+        Point(to_px(x), (ys[1] - y) / (ys[1] - ys[0]) * height, text)
+        for (_, x, y), text in zip(shown, short, strict=True)
+    ]
     data = []
-    for row, point, place in zip(rows, points, place_labels(points, height), strict=True):
+    for (row, x, y), point, place in zip(shown, points, place_labels(points, height), strict=True):
         x_lo, x_hi = _span(row, "decode_tok_per_s")
         y_lo, y_hi = _span(row, "accuracy")
-        x, y = _plane(row) or (0.0, 0.0)
         data.append(
             {
                 "x": x,
@@ -281,6 +281,7 @@ def label(model: str) -> str:
 
 
 def _plane(row: Row) -> tuple[float, float] | None:
+    """Decode rate and accuracy, where a model has both and the rate has a logarithm."""
     x, y = row.metric("decode_tok_per_s").value, row.metric("accuracy").value
     return None if x is None or y is None or x <= 0 else (x, y)
 
