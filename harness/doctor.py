@@ -19,16 +19,10 @@ from typing import Any, Final
 
 import harness
 from harness import environment, specfile
-from harness.backends import INSTALL
+from harness.backends import ENGINES, INSTALL
 from harness.environment import FACTS, UNKNOWN
 from harness.errors import Exit, HarnessError
 from harness.models.reference import cache_folder
-
-ENGINES: Final[Mapping[str, Mapping[str, str]]] = {
-    "llama_cpp": {"llama_cpp": "llama-cpp-python", "gguf": "gguf"},
-    "onnxruntime": {"onnxruntime": "onnxruntime", "onnx": "onnx", "tokenizers": "tokenizers"},
-}
-"""Modules that each backend needs, with the package that each comes from."""
 
 LOW_DISK_BYTES = 1 << 30
 _IMPORT_TIMEOUT_S = 120.0

@@ -42,17 +42,13 @@ class Outcome:
     Attributes:
         state: ok, skipped, failed, crashed, timeout, out_of_memory or interrupted.
         reason: reason code, empty when ok.
-        exit_status: of the process; negative = killed by that signal.
-        samples: raw observations that were kept.
     """
 
     job: Job
     state: str
     reason: str
     detail: str
-    exit_status: int | None
     wall_s: float
-    samples: int
 
 
 def execute(
@@ -103,6 +99,9 @@ class _Ended:
 def _run_child(job: Job, job_file: Path, part: Path) -> tuple[_Ended, bool]:
     """Start the worker, wait for it, and make sure that nothing of it is left."""
     oom_before = _oom_kills()
+    sampler = SplitSampler() if job.suite == "memory" else None
+    tail = _Tail()
+    timed_out = interrupted = False
     started_ns = time.perf_counter_ns()
     child = subprocess.Popen(
         [sys.executable, "-m", "harness.worker", str(job_file), str(part), str(started_ns)],
@@ -112,11 +111,9 @@ def _run_child(job: Job, job_file: Path, part: Path) -> tuple[_Ended, bool]:
         env={**os.environ, **_ENVIRONMENT},
         start_new_session=True,
     )
-    assert child.stderr is not None
-    tail = _Tail(child.stderr)
-    sampler = SplitSampler() if job.suite == "memory" else None
-    timed_out = interrupted = False
     try:
+        assert child.stderr is not None
+        tail.follow(child.stderr)
         if sampler:
             sampler.start(child.pid)
         timed_out = not _wait(child, job.timeout_s)
@@ -175,11 +172,9 @@ def _adopt(job: Job, part: Path, ended: _Ended, journal: JournalWriter) -> Outco
     state, reason, detail = _classify(records, ended)
     common = {"job": job.id, "model": job.model}
     placed = common | {"suite": job.suite, "process": job.process}
-    samples = 0
     for record in records:
         if record["type"] == "sample":
             journal.append(record | placed)
-            samples += 1
         elif record["type"] == "engine":
             options = to_json(job.options)
             journal.append(record | common | {"backend": job.backend, "options": options})
@@ -207,9 +202,7 @@ def _adopt(job: Job, part: Path, ended: _Ended, journal: JournalWriter) -> Outco
         state=state,
         reason=reason,
         detail=detail,
-        exit_status=ended.status,
         wall_s=ended.wall_s,
-        samples=samples,
     )
 
 
@@ -243,8 +236,12 @@ def _classify(records: list[Record], ended: _Ended) -> tuple[str, str, str]:
 class _Tail:
     """Drains a pipe in a blocking thread and keeps its end: a flood cannot fill anything."""
 
-    def __init__(self, pipe: IO[bytes]) -> None:
+    def __init__(self) -> None:
         self._kept = b""
+        self._thread: threading.Thread | None = None
+
+    def follow(self, pipe: IO[bytes]) -> None:
+        """Start to drain; the pipe is closed when its other end is."""
         self._thread = threading.Thread(target=self._drain, args=(pipe,), daemon=True)
         self._thread.start()
 
@@ -255,7 +252,8 @@ class _Tail:
 
     def text(self) -> str:
         """What is kept, decoded; waits until the pipe is closed at the other end."""
-        self._thread.join(timeout=5)
+        if self._thread:
+            self._thread.join(timeout=5)
         return self._kept.decode("utf-8", "replace")
 
 

@@ -21,7 +21,7 @@ from typing import Any, Literal
 import harness
 from harness import environment, metrics, score, specfile, stats
 from harness import plan as planning
-from harness.backends import BACKENDS, INSTALL
+from harness.backends import BACKENDS, ENGINES, INSTALL
 from harness.errors import Exit, HarnessError, PrerequisiteError, SpecError, did_you_mean
 from harness.execute import Outcome, execute
 from harness.extensions import target
@@ -44,9 +44,6 @@ from harness.spec import (
     canonical,
     to_json,
 )
-
-ENGINE_MODULES = {"llama_cpp": "llama_cpp", "onnxruntime": "onnxruntime"}
-"""Top-level module whose presence means that a backend's engine is installed."""
 
 RUN_ID = re.compile(r"\d{8}T\d{6}Z-[0-9a-f]{6}")
 _MIN_FREE_BYTES = 64 << 20
@@ -115,9 +112,8 @@ def prepare(
             hint="rename one, or give them ids in models.yaml",
             reason="duplicate_model",
         )
-    found, skipped = _locate(
-        unique.values(), base, required={model.id for model in wanted} if models else set()
-    )
+    required = {model.id for model in wanted} if models else set()
+    found, skipped = _locate(unique.values(), base, required | {reference.id})
     return planning.build(
         chosen_profile,
         chosen_device,
@@ -197,7 +193,7 @@ def find_run(text: str, results: Path) -> Path:
     runs = sorted(entry.name for entry in results.glob("*") if RUN_ID.fullmatch(entry.name))
     if text == "latest" and runs:
         return results / runs[-1]
-    for candidate in (path, path.parent, results / text):
+    for candidate in (path.parent if path.is_file() else path, results / text):
         if (candidate / "records.jsonl").is_file():
             return candidate
     raise SpecError(
@@ -237,7 +233,7 @@ def bench(
     with tempfile.TemporaryDirectory(prefix="harness-bench-") as temporary:
         folder = Path(temporary)
         journal = JournalWriter(folder / "records.jsonl")
-        outcome = next(execute((job,), _targets([model.backend_name]), folder / "parts", journal))
+        (outcome,) = execute((job,), _targets([model.backend_name]), folder / "parts", journal)
         journal.close()
         records = read(folder / "records.jsonl").records
     if outcome.state != "ok":
@@ -333,7 +329,7 @@ def _locate(
 
 def _require_engine(model: Model) -> None:
     name = model.backend_name
-    module = ENGINE_MODULES.get(name)
+    module = next(iter(ENGINES.get(name, ())), "")
     if module and importlib.util.find_spec(module) is None:
         raise PrerequisiteError(
             f"the engine of backend '{name}' is not installed",

@@ -38,10 +38,9 @@ def measure(
 
 def test_a_good_job_is_adopted_whole(fake_model: FakeModel) -> None:
     outcome, records = measure(fake_model(load_s=0.5, step_s=0.01))
-    assert (outcome.state, outcome.reason, outcome.exit_status) == ("ok", "", 0)
+    assert (outcome.state, outcome.reason) == ("ok", "")
     kinds = [record.get("kind", record["type"]) for record in records]
     assert kinds == ["engine", "load", "warmup", "request", "request", "request", "job"]
-    assert outcome.samples == 5
     for record in records:
         assert record["model"] == "toy"
     load = next(record for record in records if record.get("kind") == "load")
@@ -94,11 +93,10 @@ def test_a_hang_is_ended_at_its_deadline(fake_model: FakeModel) -> None:
 
 
 def test_what_was_measured_before_a_crash_is_kept(fake_model: FakeModel) -> None:
-    # Step 3 is the last of a request; the index counts from the reset, so the first
-    # whole request has been recorded when a later, slower one is killed.
+    # Warming up takes three requests of 0.9 s; the deadline falls into a timed one.
     outcome, records = measure(fake_model(clock="real", step_s=0.3), timeout_s=4.0)
     assert outcome.state == "timeout"
-    assert any(record.get("kind") == "warmup" for record in records) or outcome.samples == 1
+    assert any(record.get("kind") == "warmup" for record in records)
 
 
 def test_the_next_job_runs_after_a_crash(fake_model: FakeModel) -> None:

@@ -12,3 +12,9 @@ INSTALL = {
     "onnxruntime": 'python -m pip install "sllm-harness[onnx]"',
 }
 """The command that installs a missing engine."""
+
+ENGINES = {
+    "llama_cpp": {"llama_cpp": "llama-cpp-python", "gguf": "gguf"},
+    "onnxruntime": {"onnxruntime": "onnxruntime", "onnx": "onnx", "tokenizers": "tokenizers"},
+}
+"""Modules that a backend needs, the engine itself first, with the package of each."""
