@@ -1,4 +1,4 @@
-"""docs/commands.md is the commands' own help text: `python -m tests.test_documentation` writes it."""
+"""docs/commands.md holds the commands' own help: `python -m tests.test_documentation`."""
 
 from __future__ import annotations
 
