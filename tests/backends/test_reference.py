@@ -20,10 +20,6 @@ NAME = "ref-2m"
 CONTEXT = 160
 DEFAULT = BackendOptions(threads=1, context=CONTEXT)
 
-pytestmark = pytest.mark.skipif(
-    not (reference.WEIGHTS / f"{NAME}.safetensors").is_file(), reason="weights are not shipped yet"
-)
-
 
 @pytest.fixture(scope="module")
 def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
