@@ -16,7 +16,10 @@ PAGE = ROOT / "docs" / "commands.md"
 
 def pages(command: click.Command, path: str) -> Iterator[tuple[str, str]]:
     """Each command's path and help text, parents first."""
-    context = click.Context(command, info_name=path, terminal_width=88, max_content_width=88)
+    names = cli.context_settings["help_option_names"]
+    context = click.Context(
+        command, info_name=path, terminal_width=88, max_content_width=88, help_option_names=names
+    )
     yield path, command.get_help(context)
     if isinstance(command, click.Group):
         for name in sorted(command.commands):

@@ -89,7 +89,7 @@ def test_a_hang_is_ended_at_its_deadline(fake_model: FakeModel) -> None:
     start = time.monotonic()
     outcome, _ = measure(fake_model(hang="prefill"), timeout_s=2.0)
     assert (outcome.state, outcome.reason) == ("timeout", "timeout")
-    assert time.monotonic() - start < 7
+    assert time.monotonic() - start < 30
 
 
 def test_what_was_measured_before_a_crash_is_kept(fake_model: FakeModel) -> None:
