@@ -10,6 +10,7 @@ import json
 import os
 import signal
 import sys
+from io import TextIOWrapper
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any, Literal
@@ -280,6 +281,10 @@ def init(*, folder: Path, as_json: bool) -> None:
 def main() -> None:
     """Entry point: turns every expected error into one message and an exit code."""
     as_json = "--json" in sys.argv[1:]
+    for stream in (sys.stdout, sys.stderr):
+        # A redirected stdout on Korean Windows is CP949, which has no en dash.
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="replace")
     try:
         cli.main(standalone_mode=False)
     except click.ClickException as error:
@@ -291,6 +296,14 @@ def main() -> None:
     except (KeyboardInterrupt, click.Abort):
         click.echo("harness: interrupted; what was measured is kept", err=True)
         _fail(as_json, "interrupted", "interrupted", Exit.INTERRUPTED)
+    except Exception as error:
+        if os.environ.get("HARNESS_DEBUG"):
+            raise
+        message = f"{type(error).__name__}: {error}"
+        click.echo(
+            f"harness: a bug: {message}\n  next: set HARNESS_DEBUG=1 for the traceback", err=True
+        )
+        _fail(as_json, message, "unexpected_error", Exit.FAILED)
 
 
 def _fail(as_json: bool, message: str, reason: str, code: int) -> None:  # noqa: FBT001
@@ -300,7 +313,8 @@ def _fail(as_json: bool, message: str, reason: str, code: int) -> None:  # noqa:
 
 
 def _emit(value: dict[str, Any]) -> None:
-    click.echo(json.dumps(value, ensure_ascii=False, allow_nan=False))
+    plain = (sys.stdout.encoding or "").lower().replace("-", "") != "utf8"
+    click.echo(json.dumps(value, ensure_ascii=plain, allow_nan=False))
 
 
 def _interrupt(_signal: int, _frame: FrameType | None) -> None:
@@ -362,7 +376,3 @@ def _locale() -> Lang:
     """Korean where the user's locale says so."""
     spoken = next(filter(None, map(os.environ.get, ("LC_ALL", "LC_MESSAGES", "LANG"))), "")
     return "ko" if spoken.lower().startswith("ko") else "en"
-
-
-if __name__ == "__main__":
-    main()

@@ -173,7 +173,9 @@ def _import_in_child(modules: Sequence[str]) -> str:
 
 def _folder(name: str, path: Path, hint: str) -> dict[str, Any]:
     # The folder itself may not exist yet: what counts is where it would be made.
-    existing = next((place for place in (path, *path.absolute().parents) if place.exists()), path)
+    places = (path, *path.absolute().parents)
+    # Not Path.exists: it raises where a parent may not be looked into.
+    existing = next((place for place in places if os.path.exists(place)), path)  # noqa: PTH110
     free: int | None = None
     status, problem = "ready", ""
     try:

@@ -15,7 +15,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -85,6 +85,27 @@ def execute(
         parts.rmdir()
 
 
+def prime(modules: Iterable[str]) -> None:
+    """Import what the workers will import once, in a child that is not measured.
+
+    Installers leave modules uncompiled: whoever imports them first pays for it in time
+    and in memory, and that must not be the first model.
+    """
+    script = (
+        "import contextlib, importlib, sys\n"
+        "for name in sys.argv[1:]:\n"
+        "    with contextlib.suppress(ImportError):\n"
+        "        importlib.import_module(name)\n"
+    )
+    subprocess.run(
+        [sys.executable, "-P", "-c", script, *modules],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        env={**os.environ, **_ENVIRONMENT},
+        check=False,
+    )
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Ended:
     status: int | None
@@ -104,7 +125,7 @@ def _run_child(job: Job, job_file: Path, part: Path) -> tuple[_Ended, bool]:
     timed_out = interrupted = False
     started_ns = time.perf_counter_ns()
     child = subprocess.Popen(
-        [sys.executable, "-m", "harness.worker", str(job_file), str(part), str(started_ns)],
+        [sys.executable, "-P", "-m", "harness.worker", str(job_file), str(part), str(started_ns)],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,

@@ -62,10 +62,14 @@ def decode_line(line: bytes) -> Record:
     checksum, _, body = line.partition(b" ")
     if len(checksum) != 8 or int(checksum, 16) != zlib.crc32(body):
         raise ValueError("checksum does not match")
-    record = json.loads(body)
+    record = json.loads(body, parse_constant=_refuse_constant)
     if not isinstance(record, dict) or "type" not in record:
         raise ValueError("not a record")
     return record
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is not a JSON number")
 
 
 class PartWriter:

@@ -33,11 +33,12 @@ FULL_REQUESTS = 5
 Json = dict[str, Any]
 
 
-def scorecard(records: Sequence[Mapping[str, Any]]) -> Json:
+def scorecard(records: Sequence[Mapping[str, Any]], *, torn: bool = False) -> Json:
     """The scorecard of one run.
 
     Args:
         records: of `records.jsonl`, in any order; unknown types are ignored.
+        torn: the file ended in an unfinished line, which was dropped.
 
     Returns:
         JSON data whose floats have 6 significant digits.
@@ -49,7 +50,8 @@ def scorecard(records: Sequence[Mapping[str, Any]]) -> Json:
     rules = read_rules(run["profile"])
     observed = observe(records, run["models"], rules)
     environment = _environment(records)
-    verdict = _verdict(environment, rules, observed)
+    lost = _lost(run, records, torn=torn)
+    verdict = _verdict(environment, [*lost, *_own_findings(rules, observed)], rules)
     judged = judge(
         observed,
         [summaries(seen, rules) for seen in observed],
@@ -140,12 +142,12 @@ def _environment(records: Iterable[Mapping[str, Any]]) -> dict[str, Json]:
     return out
 
 
-def _verdict(environment: Mapping[str, Json], rules: Rules, observed: Sequence[Observed]) -> Json:
+def _verdict(environment: Mapping[str, Json], own: Sequence[Json], rules: Rules) -> Json:
     """Whether the run counts. A tolerant profile turns everything into warnings."""
     findings = {
         canonical(finding): finding
-        for record in environment.values()
-        for finding in (*record["findings"], *_own_findings(rules, observed))
+        for found in (*(record["findings"] for record in environment.values()), own)
+        for finding in found
     }
     severities = {finding.get("severity") for finding in findings.values()}
     if not rules.profile.tolerates_unknown and severities & {"invalid", "unknown"}:
@@ -155,6 +157,22 @@ def _verdict(environment: Mapping[str, Json], rules: Rules, observed: Sequence[O
     else:
         state = "warn" if severities else "valid"
     return {"state": state, "findings": [findings[key] for key in sorted(findings)]}
+
+
+def _lost(
+    run: Mapping[str, Any], records: Iterable[Mapping[str, Any]], *, torn: bool
+) -> list[Json]:
+    """Findings on a record file that ends before its run did."""
+    out: list[Json] = []
+    if torn:
+        detail = "the last line was unfinished and was dropped"
+        out.append({"code": "records_torn", "severity": "warn", "detail": detail})
+    ended = len({record.get("job") for record in records if record["type"] == "job"})
+    planned = run.get("jobs", ended)
+    if ended < planned:
+        detail = f"{ended} of {planned} jobs are on record"
+        out.append({"code": "run_incomplete", "severity": "warn", "detail": detail})
+    return out
 
 
 def _own_findings(rules: Rules, observed: Sequence[Observed]) -> list[Json]:

@@ -22,8 +22,15 @@ import harness
 from harness import environment, metrics, score, specfile, stats
 from harness import plan as planning
 from harness.backends import BACKENDS, ENGINES, INSTALL
-from harness.errors import Exit, HarnessError, PrerequisiteError, SpecError, did_you_mean
-from harness.execute import Outcome, execute
+from harness.errors import (
+    Exit,
+    HarnessError,
+    PrerequisiteError,
+    RecordError,
+    SpecError,
+    did_you_mean,
+)
+from harness.execute import Outcome, execute, prime
 from harness.extensions import target
 from harness.models import resolve as artefacts
 from harness.plan import Plan, Skip
@@ -44,6 +51,7 @@ from harness.spec import (
     canonical,
     to_json,
 )
+from harness.suites import SUITES
 
 RUN_ID = re.compile(r"\d{8}T\d{6}Z-[0-9a-f]{6}")
 _MIN_FREE_BYTES = 64 << 20
@@ -137,13 +145,14 @@ def run(plan: Plan, results: Path, progress: Progress | None = None) -> RunResul
             hint=next((skip.hint for skip in plan.skipped if skip.hint), "harness doctor"),
             reason="nothing_to_measure",
         )
+    attempts = 1 + sum(_plan_of(earlier) == plan.hash for earlier in _runs(results))
     folder = _new_run_folder(results)
     write_whole(folder / "plan.json", canonical(plan))
     journal = JournalWriter(folder / "records.jsonl")
     interrupted = False
     problem: HarnessError | None = None
     try:
-        journal.append(_run_record(plan, folder))
+        journal.append(_run_record(plan, folder.name, attempts))
         journal.append(_environment_record(plan, "before"))
         try:
             _measure(plan, folder, journal, progress)
@@ -168,8 +177,22 @@ def run(plan: Plan, results: Path, progress: Progress | None = None) -> RunResul
 
 
 def write_scorecard(folder: Path) -> dict[str, Any]:
-    """Rebuild `scorecard.json` of a run folder from its records, and return it."""
-    card = score.scorecard(read(folder / "records.jsonl").records)
+    """Rebuild `scorecard.json` of a run folder from its records, and return it.
+
+    Raises:
+        RecordError: the records cannot be read, or say what no run says.
+    """
+    path = folder / "records.jsonl"
+    journal = read(path)
+    try:
+        card = score.scorecard(journal.records, torn=journal.torn)
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise RecordError(
+            f"a record does not have the form of schema {SCHEMA}: {type(error).__name__}: {error}",
+            where=str(path),
+            hint="use an untouched copy, or measure again with `harness run`",
+            reason="records_damaged",
+        ) from error
     write_whole(folder / "scorecard.json", score.dump(card))
     return card
 
@@ -190,11 +213,11 @@ def find_run(text: str, results: Path) -> Path:
         SpecError: there is no such run.
     """
     path = Path(text)
-    runs = sorted(entry.name for entry in results.glob("*") if RUN_ID.fullmatch(entry.name))
+    runs = [folder.name for folder in _runs(results)]
     if text == "latest" and runs:
         return results / runs[-1]
-    for candidate in (path.parent if path.is_file() else path, results / text):
-        if (candidate / "records.jsonl").is_file():
+    for candidate in (path, path.parent if path.suffix else path, results / text):
+        if os.path.isfile(candidate / "records.jsonl"):  # noqa: PTH113 - never raises
             return candidate
     raise SpecError(
         "no run with records here",
@@ -202,6 +225,15 @@ def find_run(text: str, results: Path) -> Path:
         allowed="a run folder, its id, or latest" + (f" (newest: {runs[-1]})" if runs else ""),
         hint="harness run",
         reason="run_missing",
+    )
+
+
+def _runs(results: Path) -> list[Path]:
+    """Folders of earlier runs that hold records, oldest first."""
+    return sorted(
+        path.parent
+        for path in results.glob("*/records.jsonl")
+        if RUN_ID.fullmatch(path.parent.name)
     )
 
 
@@ -240,7 +272,9 @@ def bench(
         raise HarnessError(
             f"{outcome.state}: {outcome.detail}",
             where=path,
-            hint="harness doctor",
+            hint="check the file: fetch or export it again"
+            if outcome.reason in {"load_failed", "model_unreadable", "graph_unknown"}
+            else "harness doctor",
             reason=outcome.reason,
         )
     engine = next(record for record in records if record["type"] == "engine")
@@ -272,6 +306,7 @@ def _kernel_test(case: str, records: Iterable[Record]) -> dict[str, Any]:
 def _measure(plan: Plan, folder: Path, journal: JournalWriter, progress: Progress | None) -> None:
     """Run all jobs; the estimate of what is left follows the pace so far."""
     backends = {job.backend for job in plan.jobs}
+    prime(_worker_modules(backends))
     spent_s = planned_s = 0.0
     left = len(plan.jobs)
     for outcome in execute(plan.jobs, _targets(backends), folder / "parts", journal):
@@ -280,6 +315,13 @@ def _measure(plan: Plan, folder: Path, journal: JournalWriter, progress: Progres
         planned_s += outcome.job.estimate_s
         if progress:
             progress(outcome, left, (plan.estimate_s - planned_s) * spent_s / planned_s)
+
+
+def _worker_modules(backends: Iterable[str]) -> list[str]:
+    """What workers with these backends import, engines included."""
+    adapters = [path.partition(":")[0] for path in _targets(backends).values()]
+    engines = [module for name in backends for module in ENGINES.get(name, ())]
+    return ["harness.worker", "harness.plan", *SUITES.values(), *adapters, *engines]
 
 
 def _targets(backends: Iterable[str]) -> dict[str, str]:
@@ -358,17 +400,25 @@ def _new_run_folder(results: Path) -> Path:
     return folder
 
 
-def _run_record(plan: Plan, folder: Path) -> Record:
-    runs = [entry for entry in folder.parent.iterdir() if RUN_ID.fullmatch(entry.name)]
+def _plan_of(folder: Path) -> str:
+    """Hash of the plan that an earlier run followed; empty where it cannot be read."""
+    try:
+        first = read(folder / "records.jsonl").records[0]
+    except (RecordError, IndexError):
+        return ""
+    return str(first.get("plan", ""))
+
+
+def _run_record(plan: Plan, run: str, attempts: int) -> Record:
     return {
         "type": "run",
         "schema": SCHEMA,
-        "run": folder.name,
+        "run": run,
         "plan": plan.hash,
         "harness": harness.__version__,
         "started_utc": datetime.now(UTC).isoformat(timespec="seconds"),
-        # What this folder still holds; a deleted attempt leaves no trace here.
-        "attempt": {"number": len(runs), "of": len(runs)},
+        # Runs of this very plan that the folder still holds: a deleted one leaves no trace.
+        "attempt": {"number": attempts, "of": attempts},
         "profile": to_json(plan.profile),
         "device": to_json(plan.device),
         "models": [

@@ -18,6 +18,7 @@ from typing import Any, Literal
 Format = Literal["gguf", "onnx", "fake"]
 SourceKind = Literal["embedded", "file", "folder", "hub"]
 Grouping = Literal["suite", "case"]
+TaskName = Literal["arith", "calendar", "josa", "pairs"]
 Power = Literal["ac", "battery", "any"]
 Tier = Literal["verified", "unverified", "ci", "synthetic"]
 
@@ -158,7 +159,7 @@ class MemorySuite:
 class AccuracySuite:
     """Generated tasks. `seed` is 64 hex digits; all zero is the public seed."""
 
-    tasks: tuple[str, ...]
+    tasks: tuple[TaskName, ...]
     languages: tuple[Literal["ko", "en"], ...]
     items: int
     seed: str = "0" * 64

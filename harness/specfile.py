@@ -17,8 +17,9 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from harness.errors import SpecError, did_you_mean
+from harness.extensions import targets
 from harness.metrics import METRICS, suite_of
-from harness.spec import Catalogue, Device, Gate, Model, Profile, Source
+from harness.spec import DEFAULT_BACKEND, Catalogue, Device, Gate, Model, Profile, Source
 from harness.specyaml import Document, Keys
 
 _HEX40 = re.compile(r"[0-9a-f]{40}")
@@ -246,6 +247,7 @@ def _check_model(document: Document, where: Keys, model: Model) -> None:
     if not model.quantisation:
         document.fail((*where, "quantisation"), "quantisation is empty", allowed="q4_k_m, int4, …")
     document.require_range((*where, "context"), model.context, 0, _MOST_TOKENS)
+    _check_backend(document, where, model)
     options = model.options
     document.require_range((*where, "options", "threads"), options.threads, 0, 1024)
     document.require_range((*where, "options", "context"), options.context, 0, _MOST_TOKENS)
@@ -253,6 +255,24 @@ def _check_model(document: Document, where: Keys, model: Model) -> None:
         (*where, "options", "batch_tokens"), options.batch_tokens, 1, _MOST_TOKENS
     )
     _check_source(document, (*where, "source"), model.source)
+
+
+def _check_backend(document: Document, where: Keys, model: Model) -> None:
+    """A named backend exists, and a built-in one runs the entry's format."""
+    ours = set(DEFAULT_BACKEND.values())
+    known = ours | targets({}, "harness.backends").keys()
+    if model.backend and model.backend not in known:
+        document.fail(
+            (*where, "backend"),
+            f"backend '{model.backend}' is not known{did_you_mean(model.backend, known)}",
+            allowed=", ".join(sorted(known)),
+        )
+    if model.backend in ours and model.backend != DEFAULT_BACKEND[model.format]:
+        document.fail(
+            (*where, "backend"),
+            f"backend '{model.backend}' does not run format '{model.format}'",
+            allowed=DEFAULT_BACKEND[model.format],
+        )
 
 
 _SOURCE_FIELDS: Mapping[str, tuple[frozenset[str], frozenset[str]]] = {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -13,6 +14,11 @@ import pytest
 
 FakeModel = Callable[..., Path]
 Harness = Callable[..., subprocess.CompletedProcess[str]]
+
+
+def interruptible() -> None:
+    """In a child before it starts: what a script puts in the background ignores Ctrl-C."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 @pytest.fixture
@@ -35,7 +41,7 @@ def run_harness(tmp_path: Path) -> Harness:
         *arguments: object, cwd: Path = tmp_path, check: int | None = 0
     ) -> subprocess.CompletedProcess[str]:
         done = subprocess.run(
-            [sys.executable, "-m", "harness.cli", *map(str, arguments)],
+            [sys.executable, "-m", "harness", *map(str, arguments)],
             capture_output=True,
             text=True,
             check=False,

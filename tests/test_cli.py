@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from harness.records import read
-from tests.conftest import Harness
+from tests.conftest import Harness, interruptible
 
 PROFILE = """\
 id: fast
@@ -251,7 +251,7 @@ def _can_mount() -> bool:
 @pytest.mark.skipif(not _can_mount(), reason="this system lets nobody mount a small disk")
 def test_a_disk_that_fills_up_keeps_what_was_measured(bench_folder: Path) -> None:
     """A real small disk: full at the start, and filled by somebody else in the middle."""
-    python = f"{sys.executable} -m harness.cli"
+    python = f"{sys.executable} -m harness"
     run = f"{python} run --profile fast.yaml --set endless --suite latency --out disk"
     full = f"mount -t tmpfs -o size=1m tmpfs disk && {python} run --profile fast.yaml --out disk"
     (bench_folder / "disk").mkdir()
@@ -287,13 +287,14 @@ def test_a_disk_that_fills_up_keeps_what_was_measured(bench_folder: Path) -> Non
 def test_ctrl_c_ends_with_130_and_a_scorecard(
     bench_folder: Path, run_harness: Harness, number: signal.Signals
 ) -> None:
-    command = [sys.executable, "-m", "harness.cli", "run", "--json", "--profile", "fast.yaml"]
+    command = [sys.executable, "-m", "harness", "run", "--json", "--profile", "fast.yaml"]
     process = subprocess.Popen(
         [*command, "--set", "endless", "--suite", "latency"],
         cwd=bench_folder,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        preexec_fn=interruptible,
     )
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline:

@@ -24,7 +24,7 @@ ALLOWED = {
     "records": CORE | {"spec"},
     "extensions": CORE,
     "specyaml": CORE | {"spec"},
-    "specfile": CORE | {"spec", "specyaml"},
+    "specfile": CORE | {"spec", "specyaml", "extensions"},
     "environment": CORE | SPEC | {"environment"},
     "probes": CORE | SPEC | {"probes"},
     "models": CORE | SPEC | {"models"},
@@ -38,7 +38,7 @@ ALLOWED = {
     "doctor": CORE | SPEC | {"environment", "models", "backends", "probes"},
     "scaffold": CORE | SPEC,
 }
-FREE = {"cli", "session", "fleet"}
+FREE = {"__main__", "cli", "session", "fleet"}
 
 
 def imports(path: Path) -> set[str]:

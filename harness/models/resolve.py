@@ -6,16 +6,20 @@ engine sees it, with the path and the next command.
 
 from __future__ import annotations
 
+import hashlib
+import json
+import os
 import re
 from pathlib import Path
 
 from harness.errors import PrerequisiteError, SpecError
 from harness.models import reference
-from harness.spec import MODEL_ID, Artefact, Format, Model, Source, file_sha256
+from harness.spec import Artefact, Format, Model, Source, file_sha256
 
 _GGUF_MAGIC = b"GGUF"
 _GGUF_HEADER_BYTES = 24
-_HASHED_SUFFIXES = frozenset({".onnx", ".json", ".data", ".txt", ".model", ".onnx_data"})
+_WEIGHT_SUFFIXES = frozenset({".bin", ".data", ".onnx_data"})
+_TEXT_SUFFIXES = frozenset({".json", ".model", ".txt"})
 _QUANTISATION = re.compile(
     r"(?:^|[._-])(q\d(?:_[0-9a-z]+)*|iq\d(?:_[a-z]+)?|f16|f32|bf16|fp16|fp32|int[48]|uint8)$",
     re.IGNORECASE,
@@ -44,7 +48,7 @@ def resolve(model: Model, base: Path) -> Artefact:
     else:
         path = (base / source.path).expanduser()
     try:
-        files = check_files(path, model.format)
+        path, files = check_files(path, model.format)
         hashes = {name: file_sha256(file) for name, file in files.items()}
         size_bytes = sum(file.stat().st_size for file in files.values())
     except OSError as error:
@@ -78,9 +82,20 @@ def model_from_path(text: str) -> Model:
         SpecError: it is neither.
     """
     path = Path(text).expanduser()
-    if not path.exists():
+    if not _exists(path):
         raise PrerequisiteError(
-            "no such file or folder", where=text, hint="harness models list", reason="model_missing"
+            "no such file or folder",
+            where=_printable(text),
+            hint="harness models list",
+            reason="model_missing",
+        )
+    if _printable(str(path.resolve())) != str(path.resolve()):
+        raise SpecError(
+            "the path is not valid text on this system",
+            where=_printable(text),
+            allowed="names in this system's encoding",
+            hint="rename the file or its folder",
+            reason="unreadable_name",
         )
     kind: Format
     if path.is_dir() or path.suffix == ".onnx":
@@ -101,25 +116,44 @@ def model_from_path(text: str) -> Model:
     stem = re.sub(r"\.(gguf|onnx)$", "", stem, flags=re.IGNORECASE)
     found = _QUANTISATION.search(stem)
     family = stem[: found.start()] if found else stem
-    identifier = re.sub(r"[^a-z0-9._-]+", "-", f"{stem}.{kind}".lower()).lstrip(".-_")
-    if not MODEL_ID.fullmatch(identifier):
-        identifier = f"model.{kind}"
     return Model(
-        id=identifier,
-        family=family.lower() or identifier,
+        id=_identifier(stem, kind),
+        family=family.lower() or stem.lower(),
         format=kind,
         quantisation=found.group(1).lower() if found else "unknown",
         source=Source(kind="folder" if path.is_dir() else "file", path=str(path.resolve())),
     )
 
 
-def check_files(path: Path, kind: Format) -> dict[str, Path]:
-    """Files of an artefact by name relative to it, each known to be non-empty and of its form.
+def _identifier(stem: str, kind: Format) -> str:
+    """A model id for a file name: what ids cannot spell is replaced by a hash of the name."""
+    plain = re.sub(r"[^a-z0-9._-]+", "-", stem.lower()).strip(".-_")
+    if re.sub(r"[ -]+", "-", stem.lower()) != plain:
+        mark = hashlib.sha256(stem.encode()).hexdigest()[:6]
+        plain = f"{plain or 'model'}-{mark}"
+    return f"{plain}.{kind}"
+
+
+def _exists(path: Path) -> bool:
+    """Whether something is there that may be looked at; never raises, unlike `Path.exists`."""
+    return os.path.exists(path)  # noqa: PTH110
+
+
+def _printable(text: str) -> str:
+    """Text whose undecodable bytes are shown as question marks."""
+    return text.encode("utf-8", "replace").decode()
+
+
+def check_files(path: Path, kind: Format) -> tuple[Path, dict[str, Path]]:
+    """What a backend opens, and its files by name, each non-empty and of its form.
+
+    For ONNX this is the graph itself, with its weights, and the tokeniser and
+    configuration around it: a folder may hold several graphs of one network.
 
     Raises:
         PrerequisiteError: missing. SpecError: empty, truncated, or of another format.
     """
-    if not path.exists():
+    if not _exists(path):
         raise PrerequisiteError(
             "the model file is missing",
             where=str(path),
@@ -127,7 +161,7 @@ def check_files(path: Path, kind: Format) -> dict[str, Path]:
             reason="model_missing",
         )
     if kind == "onnx":
-        files = _onnx_files(path)
+        path, files = _onnx_files(path)
     elif path.is_dir():
         raise _wrong(path, f"this is a folder, not a {kind} file", "wrong_format")
     else:
@@ -137,21 +171,51 @@ def check_files(path: Path, kind: Format) -> dict[str, Path]:
             raise _wrong(file, "the file is empty", "empty_file")
     if kind == "gguf":
         _check_gguf(path)
-    return files
+    return path, files
 
 
-def _onnx_files(path: Path) -> dict[str, Path]:
-    folder = path if path.is_dir() else path.parent
-    files = {
-        file.relative_to(folder).as_posix(): file
-        for file in sorted(folder.rglob("*"))
-        if file.is_file() and (file.suffix in _HASHED_SUFFIXES or ".onnx" in file.name)
-    }
-    if not any(name.endswith(".onnx") for name in files):
-        raise _wrong(path, "no .onnx file in this folder", "wrong_format")
-    if not any(name.endswith("tokenizer.json") for name in files):
+def _onnx_files(path: Path) -> tuple[Path, dict[str, Path]]:
+    graph = path if path.is_file() else _onnx_graph(path)
+    home = graph.parent
+    if not (home / "tokenizer.json").is_file() and path != home:
+        home = home.parent
+    if not (home / "tokenizer.json").is_file():
         raise _wrong(path, "no tokenizer.json beside the ONNX model", "tokenizer_missing")
-    return files
+    others = [other.name for other in graph.parent.glob("*.onnx") if other != graph]
+    weights = [
+        file
+        for file in graph.parent.iterdir()
+        if file.suffix in _WEIGHT_SUFFIXES or file.name.startswith(graph.name)
+        if not any(file.name.startswith(other) for other in others)
+    ]
+    texts = [file for file in home.iterdir() if file.suffix in _TEXT_SUFFIXES]
+    files = sorted({graph, *weights, *texts})
+    return graph, {file.relative_to(home).as_posix(): file for file in files if file.is_file()}
+
+
+def _onnx_graph(folder: Path) -> Path:
+    """The only graph of a folder, or the one that its `genai_config.json` names."""
+    config = folder / "genai_config.json"
+    if config.is_file():
+        try:
+            named = json.loads(config.read_text("utf-8"))["model"]["decoder"]["filename"]
+        except (KeyError, TypeError, ValueError) as error:
+            raise _wrong(config, f"no model.decoder.filename: {error}", "bad_config") from error
+        if Path(str(named)).name != named or not (folder / named).is_file():
+            raise _wrong(config, f"there is no file '{named}' beside it", "bad_config")
+        return folder / str(named)
+    found = sorted([*folder.glob("*.onnx"), *folder.glob("onnx/*.onnx")])
+    if not found:
+        raise _wrong(folder, "no .onnx file in this folder", "wrong_format")
+    if len(found) > 1:
+        raise SpecError(
+            f"{len(found)} ONNX models in this folder",
+            where=str(folder),
+            allowed="one of " + ", ".join(str(file) for file in found),
+            hint=f"harness run --model {found[0]}",
+            reason="ambiguous_folder",
+        )
+    return found[0]
 
 
 def _check_gguf(path: Path) -> None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from pathlib import Path
 
 import pytest
 
 from harness.errors import PrerequisiteError, SpecError
 from harness.models.resolve import model_from_path, resolve
-from harness.spec import Model, Source
+from harness.spec import MODEL_ID, Model, Source
 
 
 def gguf(folder: Path, name: str = "toy-0.1b-Q4_K_M.gguf") -> Path:
@@ -28,8 +29,8 @@ def entry(source: Source, kind: str = "gguf") -> Model:
         ("toy-0.1b-Q4_K_M.gguf", "toy-0.1b-q4_k_m.gguf", "toy-0.1b", "q4_k_m"),
         ("Toy.F16.gguf", "toy.f16.gguf", "toy", "f16"),
         ("no quantisation.gguf", "no-quantisation.gguf", "no quantisation", "unknown"),
-        ("한글-q8_0.gguf", "q8_0.gguf", "한글", "q8_0"),
-        ("한글.gguf", "gguf", "한글", "unknown"),
+        ("한글-q8_0.gguf", "q8_0-069e9f.gguf", "한글", "q8_0"),
+        ("한글.gguf", "model-bd87f9.gguf", "한글", "unknown"),
     ],
 )
 def test_a_path_becomes_an_entry(
@@ -38,6 +39,7 @@ def test_a_path_becomes_an_entry(
     model = model_from_path(str(gguf(tmp_path, name)))
     assert (model.id, model.family, model.quantisation) == (model_id, family, quantisation)
     assert model.backend_name == "llama_cpp"
+    assert MODEL_ID.fullmatch(model.id)
     artefact = resolve(model, Path("/nowhere"))
     assert artefact.path == str(tmp_path / name)
     assert artefact.size_bytes == 45
@@ -50,6 +52,20 @@ def test_an_onnx_folder_hashes_what_belongs_to_it(tmp_path: Path) -> None:
     (folder / "onnx" / "model_q4.onnx_data").write_bytes(b"weights")
     (folder / "tokenizer.json").write_text("{}")
     (folder / "README.md").write_text("not part of the artefact")
+    (folder / "onnx" / "model.onnx").write_bytes(b"another graph")
+    (folder / "onnx" / "model.onnx_data").write_bytes(b"another graph's weights")
+    with pytest.raises(SpecError, match="2 ONNX models in this folder") as caught:
+        resolve(model_from_path(str(folder)), Path())
+    assert str(folder / "onnx" / "model_q4.onnx") in caught.value.allowed
+    model = model_from_path(str(folder / "onnx" / "model_q4.onnx"))
+    assert model.quantisation == "q4"
+    assert set(resolve(model, Path()).sha256) == {
+        "onnx/model_q4.onnx",
+        "onnx/model_q4.onnx_data",
+        "tokenizer.json",
+    }
+    (folder / "onnx" / "model.onnx").unlink()
+    (folder / "onnx" / "model.onnx_data").unlink()
     model = model_from_path(str(folder))
     assert (model.format, model.quantisation, model.backend_name) == ("onnx", "int4", "onnxruntime")
     artefact = resolve(model, Path())
@@ -97,3 +113,27 @@ def test_an_absent_hub_model_says_how_to_get_it() -> None:
     assert caught.value.reason == "model_missing"
     assert f"hf download someone/model m.gguf --revision {'a' * 40}" in caught.value.hint
     assert "harness run --model models/a.b.c/m.gguf" in caught.value.hint
+
+
+def test_names_that_no_system_allows(tmp_path: Path) -> None:
+    with pytest.raises(PrerequisiteError, match="no such file"):
+        model_from_path("x" * 300)
+    path = tmp_path / os.fsdecode(b"bad\xb8\xf0.gguf")
+    path.write_bytes(b"GGUF" + bytes(40))
+    with pytest.raises(SpecError, match="not valid text"):
+        model_from_path(str(path))
+
+
+def test_a_model_builder_folder_names_its_graph(tmp_path: Path) -> None:
+    (tmp_path / "tokenizer.json").write_text("{}")
+    (tmp_path / "genai_config.json").write_text('{"model": {"decoder": {"filename": "m.onnx"}}}')
+    with pytest.raises(SpecError, match=r"no file 'm\.onnx'"):
+        resolve(model_from_path(str(tmp_path)), Path())
+    (tmp_path / "m.onnx").write_bytes(b"graph")
+    (tmp_path / "other.onnx").write_bytes(b"larger graph")
+    artefact = resolve(model_from_path(str(tmp_path)), Path())
+    assert artefact.path == str(tmp_path / "m.onnx")
+    assert set(artefact.sha256) == {"genai_config.json", "m.onnx", "tokenizer.json"}
+    (tmp_path / "genai_config.json").write_text("[]")
+    with pytest.raises(SpecError, match=r"model\.decoder\.filename"):
+        resolve(model_from_path(str(tmp_path)), Path())

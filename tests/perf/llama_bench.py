@@ -27,7 +27,7 @@ PROMPT, OUTPUT = 512, 128
 
 def ours(model: Path, threads: int, repetitions: int) -> dict[str, float]:
     """Median tok/s of pp512 and tg128 by the harness."""
-    command = [sys.executable, "-m", "harness.cli", "bench", str(model), "--json"]
+    command = [sys.executable, "-m", "harness", "bench", str(model), "--json"]
     command += ["-p", str(PROMPT), "-n", str(OUTPUT), "-r", str(repetitions), "-t", str(threads)]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     tests = json.loads(done.stdout.splitlines()[-1])["tests"]
