@@ -7,6 +7,7 @@ stdout is one JSON object, also when the command fails.
 from __future__ import annotations
 
 import json
+import locale
 import os
 import signal
 import sys
@@ -61,7 +62,7 @@ def cli() -> None:
 
 @cli.command()
 @click.option("--model", "models", multiple=True, metavar="PATH_OR_ID", help="A model; repeatable.")
-@click.option("--set", "set_name", default="default", show_default=True, help="A named set.")
+@click.option("--set", "set_name", help="A named set [default: default].")
 @click.option("--suite", "suites", multiple=True, help="latency, memory or accuracy; repeatable.")
 @click.option("--profile", default="quick", show_default=True, help="A name or a YAML file.")
 @click.option("--device", default="this-machine", show_default=True, help="A name or a YAML file.")
@@ -73,7 +74,7 @@ def cli() -> None:
 def run(
     *,
     models: tuple[str, ...],
-    set_name: str,
+    set_name: str | None,
     suites: tuple[str, ...],
     profile: str,
     device: str,
@@ -92,10 +93,11 @@ def run(
     """
     from harness import session
 
-    signal.signal(signal.SIGTERM, _interrupt)
+    if models and set_name:
+        raise click.UsageError("--model and --set exclude each other.")
     plan = session.prepare(
         models=models,
-        set_name=set_name,
+        set_name=set_name or "default",
         suites=suites,
         profile=profile,
         device=device,
@@ -281,10 +283,7 @@ def init(*, folder: Path, as_json: bool) -> None:
 def main() -> None:
     """Entry point: turns every expected error into one message and an exit code."""
     as_json = "--json" in sys.argv[1:]
-    for stream in (sys.stdout, sys.stderr):
-        # A redirected stdout on Korean Windows is CP949, which has no en dash.
-        if isinstance(stream, TextIOWrapper):
-            stream.reconfigure(errors="replace")
+    _settle_process()
     try:
         cli.main(standalone_mode=False)
     except click.ClickException as error:
@@ -294,8 +293,14 @@ def main() -> None:
         click.echo(f"harness: {error}", err=True)
         _fail(as_json, str(error), error.reason, error.exit_code)
     except (KeyboardInterrupt, click.Abort):
-        click.echo("harness: interrupted; what was measured is kept", err=True)
+        click.echo(
+            "harness: interrupted; `harness score latest` shows what a run has kept", err=True
+        )
         _fail(as_json, "interrupted", "interrupted", Exit.INTERRUPTED)
+    except BrokenPipeError:
+        # Whoever read our output has seen enough; Python must not complain at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise SystemExit(int(Exit.DONE)) from None
     except Exception as error:
         if os.environ.get("HARNESS_DEBUG"):
             raise
@@ -304,6 +309,17 @@ def main() -> None:
             f"harness: a bug: {message}\n  next: set HARNESS_DEBUG=1 for the traceback", err=True
         )
         _fail(as_json, message, "unexpected_error", Exit.FAILED)
+
+
+def _settle_process() -> None:
+    """End as by Ctrl-C when asked to, and never fail on a character."""
+    for name in ("SIGTERM", "SIGHUP"):  # SIGHUP: the terminal was closed
+        if number := getattr(signal, name, None):
+            signal.signal(number, _interrupt)
+    for stream in (sys.stdout, sys.stderr):
+        # A redirected stdout on Korean Windows is CP949, which has no en dash.
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="replace")
 
 
 def _fail(as_json: bool, message: str, reason: str, code: int) -> None:  # noqa: FBT001
@@ -374,5 +390,10 @@ def _print_card(card: dict[str, Any], folder: Path, lang: Lang) -> None:
 
 def _locale() -> Lang:
     """Korean where the user's locale says so."""
-    spoken = next(filter(None, map(os.environ.get, ("LC_ALL", "LC_MESSAGES", "LANG"))), "")
+    spoken = next(filter(None, map(os.environ.get, ("LC_ALL", "LC_MESSAGES", "LANG"))), None)
+    spoken = spoken or locale.getlocale()[0] or ""  # Windows sets none of these variables
     return "ko" if spoken.lower().startswith("ko") else "en"
+
+
+if __name__ == "__main__":
+    main()

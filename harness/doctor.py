@@ -19,9 +19,9 @@ from typing import Any, Final
 
 import harness
 from harness import environment, specfile
-from harness.backends import ENGINES, INSTALL
+from harness.backends import ENGINES
 from harness.environment import FACTS, UNKNOWN
-from harness.errors import Exit, HarnessError
+from harness.errors import Exit, HarnessError, install_hint
 from harness.models.reference import cache_folder
 
 LOW_DISK_BYTES = 1 << 30
@@ -135,7 +135,9 @@ def _engine(name: str, import_in_child: Import) -> dict[str, str]:
         package for module, package in packages.items() if not importlib.util.find_spec(module)
     ]
     if absent:
-        return _engine_row(name, "absent", f"not installed: {', '.join(absent)}", INSTALL[name])
+        return _engine_row(
+            name, "absent", f"not installed: {', '.join(absent)}", install_hint(*absent)
+        )
     if problem := import_in_child(list(packages)):
         hint = f"python -m pip install --force-reinstall {' '.join(packages.values())}"
         return _engine_row(name, "broken", f"cannot be imported: {problem}", hint)

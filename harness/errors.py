@@ -16,6 +16,7 @@ words in `reason`, kept in records and printed in messages.
 from __future__ import annotations
 
 import difflib
+import importlib.util
 from collections.abc import Iterable
 from enum import IntEnum
 
@@ -109,6 +110,15 @@ class CapabilityError(BackendError):
     """The engine lacks what a case needs: the case is recorded as skipped."""
 
     default_reason = "capability_missing"
+
+
+def install_hint(*packages: str) -> str:
+    """The command that installs packages with the installer that this environment has.
+
+    An environment made by uv has no pip.
+    """
+    installer = "python -m pip" if importlib.util.find_spec("pip") else "uv pip"
+    return f"{installer} install {' '.join(packages)}"
 
 
 def did_you_mean(value: str, known: Iterable[str]) -> str:

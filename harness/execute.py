@@ -67,6 +67,7 @@ def execute(
         RecordError: the results folder cannot be written.
         KeyboardInterrupt: passed on after the running job's records were adopted.
     """
+    interrupted = False
     for job in jobs:
         try:
             parts.mkdir(parents=True, exist_ok=True)
@@ -80,9 +81,11 @@ def execute(
         part.unlink(missing_ok=True)
         job_file.unlink(missing_ok=True)
         if interrupted:
-            raise KeyboardInterrupt
+            break
     with contextlib.suppress(OSError):
         parts.rmdir()
+    if interrupted:
+        raise KeyboardInterrupt
 
 
 def prime(modules: Iterable[str]) -> None:

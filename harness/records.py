@@ -177,9 +177,10 @@ def read(path: Path) -> Journal:
             raise _damaged(path, number, str(error)) from error
         if record.pop("seq", None) != number - 1 or record.pop("prev", None) != tip:
             raise _damaged(path, number, "the hash chain is broken")
-        if record["type"] == "run" and record.get("schema", 0) > SCHEMA:
+        schema = record.get("schema", SCHEMA)
+        if record["type"] == "run" and not (isinstance(schema, int) and schema <= SCHEMA):
             raise RecordError(
-                f"record schema {record['schema']} is newer than {SCHEMA}",
+                f"record schema {schema!r} is newer than {SCHEMA}",
                 where=str(path),
                 hint="install the harness version that wrote it, or a newer one",
                 reason="schema_too_new",

@@ -6,6 +6,7 @@ notebook and a test all walk the same path.
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.util
 import os
 import re
@@ -21,7 +22,7 @@ from typing import Any, Literal
 import harness
 from harness import environment, metrics, score, specfile, stats
 from harness import plan as planning
-from harness.backends import BACKENDS, ENGINES, INSTALL
+from harness.backends import BACKENDS, ENGINES
 from harness.errors import (
     Exit,
     HarnessError,
@@ -29,6 +30,7 @@ from harness.errors import (
     RecordError,
     SpecError,
     did_you_mean,
+    install_hint,
 )
 from harness.execute import Outcome, execute, prime
 from harness.extensions import target
@@ -47,6 +49,7 @@ from harness.spec import (
     BackendOptions,
     Catalogue,
     Model,
+    Profile,
     Suites,
     canonical,
     to_json,
@@ -108,9 +111,10 @@ def prepare(
             f"profile '{chosen_profile.id}' compares with '{chosen_profile.reference}', "
             "which the models file does not have",
             where=catalogue.path,
-            hint="add the organiser's reference model to models.yaml, or use --profile quick",
+            hint="add that model to the models file, or choose another profile",
             reason="reference_missing",
         )
+    chosen_profile = _with_installed_reference(chosen_profile, catalogue)
     reference = catalogue.models[chosen_profile.reference]
     unique = {model.id: model for model in (reference, *wanted)}
     if len(unique) < len({(model.id, model.source.path) for model in (reference, *wanted)}):
@@ -122,7 +126,7 @@ def prepare(
         )
     required = {model.id for model in wanted} if models else set()
     found, skipped = _locate(unique.values(), base, required | {reference.id})
-    return planning.build(
+    plan = planning.build(
         chosen_profile,
         chosen_device,
         found,
@@ -130,6 +134,23 @@ def prepare(
         skipped=skipped,
         suites=suites,
     )
+    for skip in plan.skipped:
+        if skip.model in required | {reference.id} and skip.reason == "context_too_short":
+            raise SpecError(
+                f"{skip.model}: {skip.detail}",
+                allowed="a profile whose cases fit the reference and every model that is named",
+                hint="choose another --profile or --model",
+                reason=skip.reason,
+            )
+    return plan
+
+
+def _with_installed_reference(profile: Profile, catalogue: Catalogue) -> Profile:
+    """The profile with the first of its references whose engine is installed, if any is."""
+    for model_id in (profile.reference, *profile.fallback_references):
+        if model_id in catalogue.models and _installed(catalogue.models[model_id]):
+            return dataclasses.replace(profile, reference=model_id, fallback_references=())
+    return profile
 
 
 def run(plan: Plan, results: Path, progress: Progress | None = None) -> RunResult:
@@ -344,7 +365,7 @@ def _named_model(text: str, catalogue: Catalogue) -> Model:
     """A model asked for on the command line: an id of the catalogue, else a path."""
     if text in catalogue.models:
         return catalogue.models[text]
-    looks_like_path = os.sep in text or "/" in text or Path(text).exists()
+    looks_like_path = os.sep in text or "/" in text or os.path.exists(text)  # noqa: PTH110 - never raises
     if looks_like_path or text.endswith((".fake.json",)):
         return artefacts.model_from_path(text)
     return specfile.find_model(catalogue, text)
@@ -369,13 +390,17 @@ def _locate(
     return found, skipped
 
 
+def _installed(model: Model) -> bool:
+    engine = next(iter(ENGINES.get(model.backend_name, ())), "")
+    return not engine or importlib.util.find_spec(engine) is not None
+
+
 def _require_engine(model: Model) -> None:
     name = model.backend_name
-    module = next(iter(ENGINES.get(name, ())), "")
-    if module and importlib.util.find_spec(module) is None:
+    if not _installed(model):
         raise PrerequisiteError(
             f"the engine of backend '{name}' is not installed",
-            hint=INSTALL[name],
+            hint=install_hint(*ENGINES[name].values()),
             reason="engine_missing",
         )
 

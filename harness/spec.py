@@ -203,7 +203,13 @@ class Gate:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Profile:
-    """What is run and how it is judged. Weights and gates are this project's proposal."""
+    """What is run and how it is judged. Weights and gates are this project's proposal.
+
+    Attributes:
+        reference: model that ratios are taken to; a run always measures it.
+        fallback_references: taken in turn where the engine of the one before is not
+            installed; the profile's hash then differs, so such runs never compare.
+    """
 
     id: str
     version: int
@@ -213,6 +219,7 @@ class Profile:
     protocol: Protocol
     suites: Suites
     weights: Mapping[str, float]
+    fallback_references: tuple[str, ...] = ()
     gates: tuple[Gate, ...] = ()
     tolerates_unknown: bool = True
     note: str = ""

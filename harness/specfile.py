@@ -19,6 +19,7 @@ from typing import Any
 from harness.errors import SpecError, did_you_mean
 from harness.extensions import targets
 from harness.metrics import METRICS, suite_of
+from harness.plan import cases_of
 from harness.spec import DEFAULT_BACKEND, Catalogue, Device, Gate, Model, Profile, Source
 from harness.specyaml import Document, Keys
 
@@ -211,7 +212,7 @@ def load_profile(path: Path | str) -> Profile:
     _check_weights(document, profile)
     names: set[str] = set()
     for index, gate in enumerate(profile.gates):
-        _check_gate(document, ("gates", index), gate)
+        _check_gate(document, ("gates", index), gate, profile)
         if gate.id in names:
             document.fail(
                 ("gates", index, "id"),
@@ -460,7 +461,7 @@ def _check_metric(document: Document, where: Keys, metric: str) -> None:
         )
 
 
-def _check_gate(document: Document, where: Keys, gate: Gate) -> None:
+def _check_gate(document: Document, where: Keys, gate: Gate, profile: Profile) -> None:
     document.require_id((*where, "id"), gate.id)
     _check_metric(document, (*where, "metric"), gate.metric)
     if gate.limit is None and gate.metric != "peak_resident_bytes":
@@ -476,3 +477,18 @@ def _check_gate(document: Document, where: Keys, gate: Gate) -> None:
             allowed="a number above 0",
         )
     document.require_range((*where, "min_items"), gate.min_items, 0, _MOST)
+    cases = cases_of(profile)
+    suite = "accuracy" if gate.metric == "accuracy_ratio" else suite_of(gate.metric)
+    if not cases.get(suite):
+        document.fail(
+            (*where, "metric"),
+            f"gate '{gate.id}' reads {gate.metric}, but the profile runs no {suite} suite",
+            allowed="metrics of " + ", ".join(name for name, found in cases.items() if found),
+        )
+    names = [case.id for case in cases[suite]]
+    if gate.case and gate.case not in names:
+        document.fail(
+            (*where, "case"),
+            f"case '{gate.case}' is not one of the profile's{did_you_mean(gate.case, names)}",
+            allowed=", ".join(names),
+        )

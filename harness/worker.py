@@ -28,6 +28,7 @@ FAILED_EXIT = 4
 
 def main(job_path: str, part_path: str, started_ns: int) -> int:
     """Run one job and return the process's exit status."""
+    _die_with_parent()
     from harness.errors import HarnessError
     from harness.plan import job_from_json
     from harness.records import PartWriter
@@ -69,7 +70,10 @@ def _run(job: Job, target: str, writer: PartWriter, started_ns: int) -> None:
     backend.prefill([0])
     backend.reset()
     ready = backend.now_ns()
-    writer.write({"type": "engine", "facts": backend.describe(), "load": _load_facts(report)})
+    # Records are handed on: a home folder would name its owner.
+    home = str(Path.home())
+    facts = {name: value.replace(home, "~") for name, value in backend.describe().items()}
+    writer.write({"type": "engine", "facts": facts, "load": _load_facts(report)})
     if job.suite == "memory":
         for record in (*runtime, *_memory_reading(job, "load")):
             writer.write({"type": "sample"} | record)
@@ -122,6 +126,15 @@ def _load_facts(report: LoadReport) -> dict[str, int]:
         "model_bytes": report.model_bytes,
         "kv_bytes_per_token": report.kv_bytes_per_token,
     }
+
+
+def _die_with_parent() -> None:
+    """On Linux: be killed when the parent is, or the next run would be measured beside us."""
+    if sys.platform == "linux":
+        import ctypes
+
+        set_parent_death_signal = 1  # PR_SET_PDEATHSIG of <linux/prctl.h>
+        ctypes.CDLL(None).prctl(set_parent_death_signal, 9)
 
 
 def _fail(writer: PartWriter, reason: str, detail: str) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.records import read
+from harness.records import JournalWriter, read
 from tests.conftest import Harness, interruptible
 
 PROFILE = """\
@@ -123,11 +123,94 @@ def test_report_is_written_again_in_either_language(
     assert 'lang="en"' in page.read_text("utf-8")
 
 
-def test_a_second_attempt_is_counted(bench_folder: Path, run_harness: Harness) -> None:
+def test_attempts_of_one_plan_are_counted(bench_folder: Path, run_harness: Harness) -> None:
+    run_harness("run", "--profile", "fast.yaml", "--suite", "latency")
     run_harness("run", "--profile", "fast.yaml", "--suite", "memory")
     run_harness("run", "--profile", "fast.yaml", "--suite", "memory")
     card = last_json(run_harness("score", "latest", "--json"))
     assert card["attempt"] == {"number": 2, "of": 2}
+
+
+def test_lost_records_are_reported(bench_folder: Path, run_harness: Harness) -> None:
+    run_harness("run", "--profile", "fast.yaml", "--suite", "memory")
+    (records,) = (bench_folder / "results").glob("*/records.jsonl")
+    whole = records.read_bytes()
+    records.write_bytes(whole + b'1234abcd {"ty')
+    assert "records_torn" in findings(run_harness("score", "latest", "--json"))
+    lines = whole.splitlines(keepends=True)
+    records.write_bytes(b"".join(lines[: len(lines) // 2]))
+    assert "run_incomplete" in findings(run_harness("score", "latest", "--json"))
+
+
+def findings(done: subprocess.CompletedProcess[str]) -> set[str]:
+    """Codes of the verdict's findings."""
+    card = last_json(done)
+    return {finding["code"] for finding in card["verdict"]["findings"]}  # type: ignore[index]
+
+
+def test_latest_is_the_newest_run_that_has_records(
+    bench_folder: Path, run_harness: Harness
+) -> None:
+    run_harness("run", "--profile", "fast.yaml", "--suite", "memory")
+    (bench_folder / "results" / "29991231T000000Z-abcdef").mkdir()
+    assert last_json(run_harness("score", "latest", "--json"))["kind"] == "scorecard"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"schema": "9"},
+        {"device": None},
+        {"models": [{"id": "a"}]},
+        {"profile": {"id": "a"}},
+        {"profile": 3},
+    ],
+)
+def test_records_of_another_form_are_refused(
+    bench_folder: Path, run_harness: Harness, change: dict[str, object]
+) -> None:
+    run_harness("run", "--profile", "fast.yaml", "--suite", "memory")
+    (records,) = (bench_folder / "results").glob("*/records.jsonl")
+    first, *rest = read(records).records
+    records.unlink()
+    journal = JournalWriter(records)
+    for record in ({**first, **change}, *rest):
+        journal.append(record)
+    journal.close()
+    done = run_harness("score", "latest", check=4)
+    assert "records.jsonl" in done.stderr or "profile" in done.stderr
+
+
+def test_modules_in_the_working_folder_are_not_run(
+    bench_folder: Path, run_harness: Harness
+) -> None:
+    """A startup's folder may well hold a `tokenizers.py` of its own."""
+    for name in ("ctypes.py", "tokenizers.py", "hashlib.py"):
+        (bench_folder / name).write_text("raise SystemExit('the wrong module')")
+    environment = {**os.environ, "PYTHONSAFEPATH": "1"}  # as the installed command has it
+    done = subprocess.run(
+        [sys.executable, "-m", "harness", "bench", "ref.fake.json", "-p", "4", "-n", "2"],
+        cwd=bench_folder,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_stdout_that_cannot_spell_everything(bench_folder: Path, run_harness: Harness) -> None:
+    run_harness("run", "--profile", "fast.yaml", "--suite", "memory")
+    for arguments in (["score", "latest", "--lang", "ko"], ["score", "latest", "--json"]):
+        done = subprocess.run(
+            [sys.executable, "-m", "harness", *arguments],
+            cwd=bench_folder,
+            env={**os.environ, "PYTHONIOENCODING": "ascii"},
+            capture_output=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["kind"] == "scorecard"
 
 
 def test_a_crash_fails_the_command_and_keeps_the_rest(
@@ -181,6 +264,8 @@ BAD_INPUT = [
     (["bench", "ref.fake.json", "-r", "0"], 2, ["range"]),
     (["models", "list", "--set", "x"], 2, ["unknown set 'x'"]),
     (["run", "--models", "absent.yaml"], 2, ["absent.yaml"]),
+    (["run", "--model", "x" * 300 + ".gguf"], 2, ["unknown model"]),
+    (["run", "--model", "./" + "x" * 300 + ".gguf"], 3, ["no such file"]),
 ]
 
 
@@ -231,6 +316,28 @@ def test_malformed_yaml_names_file_and_line(bench_folder: Path, run_harness: Har
     assert "models.yaml:3" in done.stderr
     assert "famly" in done.stderr
     assert "family" in done.stderr
+
+
+def test_mistyped_tasks_and_backends_name_file_and_line(
+    bench_folder: Path, run_harness: Harness
+) -> None:
+    task = PROFILE.replace(
+        "weights:", "  accuracy: {tasks: [josa, calender], languages: [ko], items: 5}\nweights:"
+    )
+    (bench_folder / "typo.yaml").write_text(task)
+    done = run_harness("run", "--profile", "typo.yaml", "--dry-run", check=2)
+    assert "typo.yaml:15" in done.stderr
+    assert "calendar" in done.stderr
+    models = bench_folder / "models.yaml"
+    text = models.read_text()
+    for wrong, part in (
+        ("backend: lama_cpp", "did you mean 'llama_cpp'?"),
+        ("backend: llama_cpp", "does not run format 'fake'"),
+    ):
+        models.write_text(text.replace("family: slow", f"family: slow, {wrong}"))
+        done = run_harness("run", "--profile", "fast.yaml", "--dry-run", check=2)
+        assert "models.yaml:3" in done.stderr
+        assert part in done.stderr
 
 
 @pytest.mark.skipif(os.name != "posix", reason="permissions are POSIX here")

@@ -16,7 +16,7 @@ import pytest
 
 from harness import doctor
 from harness.environment import UNKNOWN
-from harness.errors import Exit
+from harness.errors import Exit, install_hint
 
 Json = dict[str, Any]
 
@@ -80,10 +80,10 @@ def test_an_engine_that_is_not_installed(installed: set[str]) -> None:
         "backend": "onnxruntime",
         "status": "absent",
         "detail": "not installed: tokenizers",
-        "hint": 'python -m pip install "sllm-harness[onnx]"',
+        "hint": install_hint("tokenizers"),
     }
     assert doctor.exit_code(found) == Exit.DONE  # the other one works
-    assert 'next: python -m pip install "sllm-harness[onnx]"' in doctor.text(found)
+    assert "pip install tokenizers" in doctor.text(found)
 
 
 def test_no_engine_at_all(installed: set[str]) -> None:
@@ -91,8 +91,8 @@ def test_no_engine_at_all(installed: set[str]) -> None:
     found = doctor.diagnose(import_in_child=fine)
     assert doctor.exit_code(found) == Exit.PREREQUISITE
     assert doctor.text(found).endswith(
-        'next: python -m pip install "sllm-harness[llama-cpp]"'
-        ' or python -m pip install "sllm-harness[onnx]"'
+        f"next: {install_hint('llama-cpp-python', 'gguf')}"
+        f" or {install_hint('onnxruntime', 'onnx', 'tokenizers')}"
     )
 
 

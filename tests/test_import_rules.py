@@ -24,7 +24,7 @@ ALLOWED = {
     "records": CORE | {"spec"},
     "extensions": CORE,
     "specyaml": CORE | {"spec"},
-    "specfile": CORE | {"spec", "specyaml", "extensions"},
+    "specfile": CORE | {"spec", "specyaml", "extensions", "plan"},
     "environment": CORE | SPEC | {"environment"},
     "probes": CORE | SPEC | {"probes"},
     "models": CORE | SPEC | {"models"},

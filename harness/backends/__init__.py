@@ -7,12 +7,6 @@ BACKENDS = {
 }
 """Name → `module:Class`; third-party ones come from the entry-point group `harness.backends`."""
 
-INSTALL = {
-    "llama_cpp": 'python -m pip install "sllm-harness[llama-cpp]"',
-    "onnxruntime": 'python -m pip install "sllm-harness[onnx]"',
-}
-"""The command that installs a missing engine."""
-
 ENGINES = {
     "llama_cpp": {"llama_cpp": "llama-cpp-python", "gguf": "gguf"},
     "onnxruntime": {"onnxruntime": "onnxruntime", "onnx": "onnx", "tokenizers": "tokenizers"},

@@ -6,8 +6,8 @@ import os
 from pathlib import Path
 from typing import Any
 
-from harness.backends import INSTALL
-from harness.errors import BackendError, PrerequisiteError
+from harness.backends import ENGINES
+from harness.errors import BackendError, PrerequisiteError, install_hint
 from harness.spec import file_sha256
 
 PROVIDER = "CPUExecutionProvider"
@@ -32,7 +32,7 @@ def import_engine() -> tuple[Any, Any]:
     except (ImportError, OSError) as error:
         raise PrerequisiteError(
             f"ONNX Runtime cannot be loaded: {error}",
-            hint=INSTALL["onnxruntime"],
+            hint=install_hint(*ENGINES["onnxruntime"].values()),
             reason="engine_missing",
         ) from error
     onnxruntime.disable_telemetry_events()

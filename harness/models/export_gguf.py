@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from harness.errors import PrerequisiteError, SpecError
+from harness.errors import PrerequisiteError, SpecError, install_hint
 from harness.models.network import (
     EMBEDDING,
     FINAL_NORM,
@@ -70,7 +70,7 @@ def export_gguf(network: Network, path: Path, quant: str) -> None:
     except ImportError as error:
         raise PrerequisiteError(
             "writing GGUF needs the 'gguf' package",
-            hint='pip install "sllm-harness[llama-cpp]"',
+            hint=install_hint("gguf"),
         ) from error
 
     writer = gguf.GGUFWriter(path, network.config.architecture)

@@ -16,7 +16,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from harness.errors import PrerequisiteError
+from harness.errors import PrerequisiteError, install_hint
 from harness.models.network import EMBEDDING, HEAD, Network, NetworkConfig, tensor_shapes
 from harness.models.onnx_graph import BLOCK, Weights, build
 
@@ -54,7 +54,7 @@ def export_onnx(
         import onnx  # noqa: F401  (asked for before anything is written)
     except ImportError as error:
         raise PrerequisiteError(
-            "writing ONNX needs the 'onnx' package", hint='pip install "sllm-harness[onnx]"'
+            "writing ONNX needs the 'onnx' package", hint=install_hint("onnx")
         ) from error
 
     path = folder / "model.onnx"

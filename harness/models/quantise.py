@@ -15,7 +15,7 @@ import sys
 from pathlib import Path
 from typing import Final
 
-from harness.errors import HarnessError, PrerequisiteError
+from harness.errors import HarnessError, PrerequisiteError, install_hint
 from harness.spec import file_sha256
 
 FORMATS: Final = {"q4_k_m": 15, "q5_k_m": 17, "q6_k": 18}
@@ -69,7 +69,7 @@ def library_folder() -> Path:
     spec = importlib.util.find_spec("llama_cpp")
     if spec is None or spec.origin is None:
         raise PrerequisiteError(
-            "K-quants need llama-cpp-python", hint='pip install "sllm-harness[llama-cpp]"'
+            "K-quants need llama-cpp-python", hint=install_hint("llama-cpp-python")
         )
     return Path(spec.origin).parent / "lib"
 

@@ -18,7 +18,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final, TypeAlias
 
-from harness.errors import HarnessError, PrerequisiteError, SpecError, did_you_mean
+from harness.errors import HarnessError, PrerequisiteError, SpecError, did_you_mean, install_hint
 from harness.models import quantise
 from harness.models.export_gguf import export_gguf
 from harness.models.export_onnx import export_onnx
@@ -170,7 +170,8 @@ def _make(model_id: str, cache: Path, expected: Hashes | None) -> Hashes:
                     f"{name} of {model_id} came out with sha256 {found.get(name)}, "
                     f"expected {wanted}: weights, exporter or packages are not the released ones",
                     where=str(WEIGHTS),
-                    hint='pip install --force-reinstall "sllm-harness[onnx,llama-cpp]"',
+                    hint=install_hint("--reinstall", "gguf", "onnx")
+                    + ", or a whole copy of harness",
                     reason="hash_mismatch",
                 )
         target.mkdir(exist_ok=True)

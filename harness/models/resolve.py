@@ -18,7 +18,6 @@ from harness.spec import Artefact, Format, Model, Source, file_sha256
 
 _GGUF_MAGIC = b"GGUF"
 _GGUF_HEADER_BYTES = 24
-_WEIGHT_SUFFIXES = frozenset({".bin", ".data", ".onnx_data"})
 _TEXT_SUFFIXES = frozenset({".json", ".model", ".txt"})
 _QUANTISATION = re.compile(
     r"(?:^|[._-])(q\d(?:_[0-9a-z]+)*|iq\d(?:_[a-z]+)?|f16|f32|bf16|fp16|fp32|int[48]|uint8)$",
@@ -40,11 +39,7 @@ def resolve(model: Model, base: Path) -> Artefact:
     if source.kind == "embedded":
         path = reference.materialise(model.id)
     elif source.kind == "hub":
-        raise PrerequisiteError(
-            f"{model.id} is not on this machine",
-            hint=_fetch(model),
-            reason="model_missing",
-        )
+        path = _fetched(model, base)
     else:
         path = (base / source.path).expanduser()
     try:
@@ -98,11 +93,11 @@ def model_from_path(text: str) -> Model:
             reason="unreadable_name",
         )
     kind: Format
-    if path.is_dir() or path.suffix == ".onnx":
+    if path.is_dir() or path.suffix.lower() == ".onnx":
         kind = "onnx"
     elif path.name.endswith(".fake.json"):
         kind = "fake"
-    elif path.suffix == ".gguf":
+    elif path.suffix.lower() == ".gguf":
         kind = "gguf"
     else:
         raise SpecError(
@@ -182,10 +177,11 @@ def _onnx_files(path: Path) -> tuple[Path, dict[str, Path]]:
     if not (home / "tokenizer.json").is_file():
         raise _wrong(path, "no tokenizer.json beside the ONNX model", "tokenizer_missing")
     others = [other.name for other in graph.parent.glob("*.onnx") if other != graph]
+    # Weights outside the graph may have any name: whatever lies beside it counts.
     weights = [
         file
         for file in graph.parent.iterdir()
-        if file.suffix in _WEIGHT_SUFFIXES or file.name.startswith(graph.name)
+        if not file.name.startswith(".") and file.suffix != ".md"
         if not any(file.name.startswith(other) for other in others)
     ]
     texts = [file for file in home.iterdir() if file.suffix in _TEXT_SUFFIXES]
@@ -237,14 +233,21 @@ def _wrong(path: Path, message: str, reason: str) -> SpecError:
     )
 
 
-def _fetch(model: Model) -> str:
-    """How a person gets the files of a hub entry, until this release can pull them."""
+def _fetched(model: Model, base: Path) -> Path:
+    """Where a person has put the files of a hub entry, until this release can pull them.
+
+    Raises:
+        PrerequisiteError: they are not there; `hint` fetches them.
+    """
     source = model.source
+    folder = base / "models" / model.id
+    if folder.is_dir():
+        graphs = [name for name in source.files if name.endswith((".gguf", ".onnx"))]
+        return folder / graphs[0] if graphs else folder
+    files = "".join(f" {name}" for name in source.files)
     revision = f" --revision {source.revision}" if source.revision else ""
-    files = " ".join(source.files)
-    folder = f"models/{model.id}"
-    target = f"{folder}/{source.files[0]}" if model.format == "gguf" and source.files else folder
-    return (
-        f"hf download {source.repo}{f' {files}' if files else ''}{revision} "
-        f"--local-dir {folder}, then harness run --model {target}"
+    raise PrerequisiteError(
+        f"{model.id} is not on this machine: {folder} is missing",
+        hint=f"hf download {source.repo}{files}{revision} --local-dir {folder}",
+        reason="model_missing",
     )

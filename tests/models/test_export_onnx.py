@@ -163,5 +163,5 @@ def test_a_missing_package_names_the_command(
     monkeypatch.setitem(sys.modules, "onnx", None)
     with pytest.raises(PrerequisiteError, match="'onnx' package") as caught:
         export_onnx(toy, tmp_path / "out", "int4")
-    assert 'pip install "sllm-harness[onnx]"' in str(caught.value)
+    assert "pip install onnx" in str(caught.value)
     assert not (tmp_path / "out").exists()

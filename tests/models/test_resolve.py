@@ -106,13 +106,17 @@ def test_a_folder_is_not_a_gguf_file(tmp_path: Path) -> None:
         resolve(entry(Source(kind="file", path=".")), tmp_path)
 
 
-def test_an_absent_hub_model_says_how_to_get_it() -> None:
+def test_an_absent_hub_model_says_how_to_get_it(tmp_path: Path) -> None:
     source = Source(kind="hub", repo="someone/model", files=("m.gguf",), revision="a" * 40)
     with pytest.raises(PrerequisiteError) as caught:
-        resolve(entry(source), Path())
+        resolve(entry(source), tmp_path)
     assert caught.value.reason == "model_missing"
-    assert f"hf download someone/model m.gguf --revision {'a' * 40}" in caught.value.hint
-    assert "harness run --model models/a.b.c/m.gguf" in caught.value.hint
+    folder = tmp_path / "models" / "a.b.c"
+    command = f"hf download someone/model m.gguf --revision {'a' * 40} --local-dir {folder}"
+    assert caught.value.hint == command
+    folder.mkdir(parents=True)
+    gguf(folder, "m.gguf")
+    assert resolve(entry(source), tmp_path).path == str(folder / "m.gguf")
 
 
 def test_names_that_no_system_allows(tmp_path: Path) -> None:
