@@ -200,7 +200,7 @@ def test_missing_engine_names_the_command(monkeypatch: pytest.MonkeyPatch) -> No
         raise ImportError("no package 'llama_cpp'")
 
     monkeypatch.setattr(llama_library, "_import_bindings", missing)
-    with pytest.raises(PrerequisiteError, match=r"sllm-harness\[llama-cpp\]"):
+    with pytest.raises(PrerequisiteError, match="pip install llama-cpp-python gguf"):
         llama_library.library.__wrapped__()
 
 
