@@ -173,7 +173,7 @@ def test_a_missing_package_names_the_command(
     monkeypatch: pytest.MonkeyPatch, package: str, model_id: str
 ) -> None:
     monkeypatch.setitem(sys.modules, package, None)
-    with pytest.raises(PrerequisiteError, match="pip install (gguf|onnx)"):
+    with pytest.raises(PrerequisiteError, match=r"pip install (gguf|onnx)"):
         reference.materialise(model_id)
 
 
