@@ -100,7 +100,6 @@ def _table(ranking: Ranking, view: View, lang: Lang) -> Table:
     table.add_column(say(lang, "score"), no_wrap=True)
     for metric in COLUMNS:
         table.add_column(say(lang, f"short.{metric}"), justify="right", no_wrap=True)
-    table.add_column(say(lang, "engine"), overflow="fold", max_width=12)
     for row in ranking.rows:
         table.add_row(*_cells(row, view, lang))
     return table
@@ -119,7 +118,7 @@ def _cells(row: Row, view: View, lang: Lang) -> list[Text]:
         Text(words.value(metric, row.metric(metric).value).removesuffix(" tok/s"))
         for metric in COLUMNS
     ]
-    return [Text(row.place), name, score, *values, Text(row.backend)]
+    return [Text(row.place), name, score, *values]
 
 
 def _unranked(ranking: Ranking, lang: Lang) -> list[RenderableType]:
