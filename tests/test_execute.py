@@ -159,15 +159,7 @@ def test_grandchildren_do_not_survive(
     (outcome,) = execute((planned,), {"fake": "forking_engine:Forking"}, tmp_path / "p", journal)
     assert outcome.state == "ok"
     pid = int((tmp_path / "pid").read_text())
-    for _ in range(100):
-        try:
-            os.kill(pid, 0)
-        except ProcessLookupError:
-            return
-        if Path(f"/proc/{pid}/stat").read_text().split(")")[1].split()[0] == "Z":
-            return
-        time.sleep(0.02)
-    pytest.fail(f"process {pid} is still alive")
+    assert gone(pid)
 
 
 def test_a_flood_of_output_is_bounded(
@@ -215,45 +207,74 @@ def test_an_unexpected_error_names_itself(
         assert (outcome.state, outcome.reason) == (state, reason)
 
 
-def test_ctrl_c_keeps_what_was_measured(fake_model: FakeModel, tmp_path: Path) -> None:
-    """A real SIGINT to a real parent: the worker dies, its records are adopted."""
-    model = fake_model(clock="real", step_s=0.01)
+PARENT = """
+import json, sys
+from pathlib import Path
+from harness.backends import BACKENDS
+from harness.execute import execute
+from harness.plan import job_from_json
+from harness.records import JournalWriter
+here = Path(sys.argv[1])
+job = job_from_json(json.loads((here / 'job.json').read_text()))
+journal = JournalWriter(here / 'records.jsonl')
+try:
+    for outcome in execute((job, job), BACKENDS, here / 'parts', journal):
+        print(outcome.state, flush=True)
+except KeyboardInterrupt:
+    print('interrupted by user', flush=True)
+"""
+
+
+def measuring_parent(folder: Path, model: Path) -> subprocess.Popen[str]:
+    """A parent in a process of its own whose worker has recorded three requests."""
     planned = dataclasses.replace(job("latency", LATENCY, requests=1000), path=str(model))
-    (tmp_path / "job.json").write_bytes(canonical(to_json(planned)))
-    script = (
-        "import json, sys\n"
-        "from pathlib import Path\n"
-        "from harness.backends import BACKENDS\n"
-        "from harness.execute import execute\n"
-        "from harness.plan import job_from_json\n"
-        "from harness.records import JournalWriter\n"
-        "here = Path(sys.argv[1])\n"
-        "job = job_from_json(json.loads((here / 'job.json').read_text()))\n"
-        "journal = JournalWriter(here / 'records.jsonl')\n"
-        "try:\n"
-        "    for outcome in execute((job, job), BACKENDS, here / 'parts', journal):\n"
-        "        print(outcome.state, flush=True)\n"
-        "except KeyboardInterrupt:\n"
-        "    print('interrupted by user', flush=True)\n"
-    )
+    (folder / "job.json").write_bytes(canonical(to_json(planned)))
     parent = subprocess.Popen(
-        [sys.executable, "-c", script, str(tmp_path)],
+        [sys.executable, "-c", PARENT, str(folder)],
         stdout=subprocess.PIPE,
         text=True,
         preexec_fn=interruptible,
     )
-    part = tmp_path / "parts" / f"{planned.id}.part"
+    part = folder / "parts" / f"{planned.id}.part"
     deadline = time.monotonic() + 30
     while time.monotonic() < deadline:
         if part.exists() and part.read_bytes().count(b'"request"') >= 3:
             break
         time.sleep(0.05)
+    return parent
+
+
+def test_ctrl_c_keeps_what_was_measured(fake_model: FakeModel, tmp_path: Path) -> None:
+    """A real SIGINT to a real parent: the worker dies, its records are adopted."""
+    parent = measuring_parent(tmp_path, fake_model(clock="real", step_s=0.01))
     parent.send_signal(signal.SIGINT)
     output, _ = parent.communicate(timeout=30)
     assert output.split("\n")[:2] == ["interrupted", "interrupted by user"]
     records = read(tmp_path / "records.jsonl").records
     assert sum(record.get("kind") == "request" for record in records) >= 3
     assert records[-1]["outcome"] == "interrupted"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the kernel's death signal is Linux's own")
+def test_a_killed_parent_takes_its_worker_along(fake_model: FakeModel, tmp_path: Path) -> None:
+    parent = measuring_parent(tmp_path, fake_model(clock="real", step_s=0.01))
+    (worker,) = Path(f"/proc/{parent.pid}/task/{parent.pid}/children").read_text().split()
+    parent.kill()
+    parent.communicate(timeout=30)
+    assert gone(int(worker))
+
+
+def gone(pid: int) -> bool:
+    """Whether a process ends within two seconds."""
+    for _ in range(100):
+        try:
+            os.kill(pid, 0)
+        except ProcessLookupError:
+            return True
+        if Path(f"/proc/{pid}/stat").read_text().split(")")[1].split()[0] == "Z":
+            return True
+        time.sleep(0.02)
+    return False
 
 
 def test_waiting_without_process_descriptors(monkeypatch: pytest.MonkeyPatch) -> None:
