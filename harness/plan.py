@@ -10,12 +10,11 @@ the machine falls on all models alike.
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from harness.spec import Artefact, BackendOptions, Device, Profile, digest
+from harness.spec import Artefact, BackendOptions, Device, Profile, digest, sha256
 
 SUITE_VERSIONS: Mapping[str, int] = {"latency": 1, "memory": 1, "accuracy": 1, "kernel": 1}
 """Raised whenever the same case would measure something else."""
@@ -260,8 +259,8 @@ def _resolved(
 
 
 def _interleaved(jobs: Sequence[Job], key: str) -> list[Job]:
-    def place(job: Job) -> tuple[int, bytes]:
-        return job.process, hashlib.sha256(f"{key}/{job.id}".encode()).digest()
+    def place(job: Job) -> tuple[int, str]:
+        return job.process, sha256(f"{key}/{job.id}".encode())
 
     return sorted(jobs, key=place)
 

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import hashlib
 import json
 import os
 import zlib
@@ -23,6 +22,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from harness.errors import RecordError
+from harness.spec import sha256
 
 SCHEMA = 1
 # Without it Windows would write two bytes for a line feed, and no checksum would hold.
@@ -128,7 +128,7 @@ class JournalWriter:
         """
         seq, prev, size = self._end
         line = encode_line({**record, "seq": seq, "prev": prev})
-        done = _End(seq + 1, hashlib.sha256(line).hexdigest(), size + len(line))
+        done = _End(seq + 1, sha256(line), size + len(line))
         try:
             _write_all(self._descriptor, line)
             os.fsync(self._descriptor)
@@ -185,7 +185,7 @@ def read(path: Path) -> Journal:
                 hint="install the harness version that wrote it, or a newer one",
                 reason="schema_too_new",
             )
-        tip = hashlib.sha256(line + b"\n").hexdigest()
+        tip = sha256(line + b"\n")
         size += len(line) + 1
         records.append(record)
     return Journal(records, torn, tip, size)

@@ -7,7 +7,6 @@ errors live in `specfile`, which only the parent imports.
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import json
 import re
 from collections.abc import Mapping
@@ -291,12 +290,22 @@ def canonical(value: Any) -> bytes:
     ).encode()
 
 
+def sha256(data: bytes) -> str:
+    """Hash of bytes, in hex."""
+    # Not at the top: hashlib maps OpenSSL, 3.6 MiB that a bare worker does not need.
+    import hashlib
+
+    return hashlib.sha256(data).hexdigest()
+
+
 def digest(value: Any) -> str:
     """sha256 of the canonical form, in hex."""
-    return hashlib.sha256(canonical(value)).hexdigest()
+    return sha256(canonical(value))
 
 
 def file_sha256(path: Path) -> str:
     """sha256 of a file's bytes, in hex."""
+    import hashlib
+
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

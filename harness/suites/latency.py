@@ -7,13 +7,13 @@ go to the records; TTFT, ITL, TPOT and rates are computed from them by `metrics`
 
 from __future__ import annotations
 
-import hashlib
 import statistics
 from collections.abc import Iterator, Sequence
 
 from harness.backends.base import Backend
 from harness.plan import Case, Job
 from harness.records import Record
+from harness.spec import sha256
 from harness.suites.base import fixed_prompt, no_collector
 
 _CONVERGED_CV = 0.05
@@ -61,7 +61,7 @@ def request(backend: Backend, prompt: Sequence[int], output_tokens: int) -> Reco
         "ids_ns": 0,
         "token_ns": [moment - start for moment in clock],
         "end_ns": end - start,
-        "output_sha256": hashlib.sha256(repr(output).encode()).hexdigest(),
+        "output_sha256": sha256(repr(output).encode()),
     }
 
 

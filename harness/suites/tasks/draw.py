@@ -7,8 +7,6 @@ A secret seed therefore hides every item, and one index can be rebuilt alone.
 
 from __future__ import annotations
 
-import hashlib
-import hmac
 from collections.abc import Sequence
 from typing import TypeVar
 
@@ -24,9 +22,13 @@ class Draw:
         index: number of the item.
     """
 
-    __slots__ = ("_buffer", "_counter", "_key", "_label")
+    __slots__ = ("_buffer", "_counter", "_digest", "_key", "_label")
 
     def __init__(self, seed: bytes, suite: str, index: int) -> None:
+        # Not at the top: a bare worker does not need OpenSSL's 3.6 MiB.
+        from hmac import digest
+
+        self._digest = digest
         self._key = seed
         self._label = f"{suite}/{index}/"
         self._counter = 0
@@ -61,7 +63,7 @@ class Draw:
     def _word(self) -> int:
         if len(self._buffer) < 4:
             message = f"{self._label}{self._counter}".encode()
-            self._buffer += hmac.new(self._key, message, hashlib.sha256).digest()
+            self._buffer += self._digest(self._key, message, "sha256")
             self._counter += 1
         word, self._buffer = self._buffer[:4], self._buffer[4:]
         return int.from_bytes(word, "big")
