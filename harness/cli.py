@@ -358,6 +358,10 @@ def _progress(outcome: Outcome, left: int, left_s: float) -> None:
         f"{outcome.wall_s:.1f} s{trouble} · {left} left, about {_duration(left_s)}",
         err=True,
     )
+    if outcome.state not in {"ok", "interrupted"}:
+        from harness.session import next_step
+
+        click.echo(f"  next: {next_step(outcome)}", err=True)
 
 
 def _duration(seconds: float) -> str:

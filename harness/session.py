@@ -293,9 +293,7 @@ def bench(
         raise HarnessError(
             f"{outcome.state}: {outcome.detail}",
             where=path,
-            hint="check the file: fetch or export it again"
-            if outcome.reason in {"load_failed", "model_unreadable", "graph_unknown"}
-            else "harness doctor",
+            hint=next_step(outcome),
             reason=outcome.reason,
         )
     engine = next(record for record in records if record["type"] == "engine")
@@ -307,6 +305,13 @@ def bench(
         "engine": engine["facts"],
         "tests": [_kernel_test(case.id, records) for case in job.cases],
     }
+
+
+def next_step(outcome: Outcome) -> str:
+    """What to do about a job that failed."""
+    if outcome.reason in {"load_failed", "model_unreadable", "graph_unknown"}:
+        return f"fetch or export {outcome.job.path} again: a whole GGUF file or ONNX folder loads"
+    return "harness doctor"
 
 
 def _kernel_test(case: str, records: Iterable[Record]) -> dict[str, Any]:

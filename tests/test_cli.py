@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from harness.models.reference import materialise
 from harness.records import JournalWriter, read
 from tests.conftest import Harness, interruptible
 
@@ -440,6 +441,20 @@ def test_bench_prints_rates_and_json(bench_folder: Path, run_harness: Harness) -
 def test_bench_of_a_crashing_model(bench_folder: Path, run_harness: Harness) -> None:
     done = run_harness("bench", "crash.fake.json", check=4)
     assert "crash.fake.json: crashed" in done.stderr
+    assert "next: harness doctor" in done.stderr
+
+
+def test_a_model_cut_in_the_middle(bench_folder: Path, run_harness: Harness) -> None:
+    whole = materialise("ref-2m.q8_0.gguf").read_bytes()
+    (bench_folder / "half.gguf").write_bytes(whole[: len(whole) // 2])
+    for arguments in (
+        ["bench", "half.gguf"],
+        ["run", "--profile", "fast.yaml", "--model", "./half.gguf"],
+    ):
+        done = run_harness(*arguments, check=4)
+        assert "half.gguf" in done.stderr
+        assert "cannot load this file" in done.stderr
+        assert "next: fetch or export" in done.stderr
 
 
 def test_models_list_and_init(bench_folder: Path, run_harness: Harness) -> None:
