@@ -33,6 +33,7 @@ class Metric:
 
     Attributes:
         id: name in records and scorecards; carries the unit.
+        suite: the one that measures it: a metric never mixes two kinds of workload.
         unit: SI base unit as written in scorecards; `1` for a share.
         direction: which values are better.
         show: value → text for people.
@@ -40,6 +41,7 @@ class Metric:
     """
 
     id: str
+    suite: str
     unit: str
     direction: Direction
     show: Callable[[float], str]
@@ -86,51 +88,153 @@ def _three(value: float) -> str:
     return f"{value:.{decimals}f}"
 
 
+def show_joules(value: float) -> str:
+    """Joules; a million times less in µJ."""
+    for unit, size in (("J", 1.0), ("mJ", 1e-3)):
+        if abs(value) >= size:
+            return f"{_three(value / size)} {unit}"
+    return f"{_three(value * 1e6)} µJ"
+
+
+def show_text_rate(value: float) -> str:
+    """Characters or bytes a second."""
+    return f"{_three(value)} /s"
+
+
+def show_count(value: float) -> str:
+    """A count with three significant digits."""
+    return _three(value)
+
+
+def _seconds(id_: str, suite: str, definition: str) -> Metric:
+    return Metric(id_, suite, "s", "lower", show_seconds, definition)
+
+
+def _rate(id_: str, suite: str, definition: str) -> Metric:
+    return Metric(id_, suite, "tok/s", "higher", show_rate, definition)
+
+
+def _bytes(id_: str, definition: str, unit: str = "B") -> Metric:
+    return Metric(id_, "memory", unit, "lower", show_bytes, definition)
+
+
+def _share(id_: str, suite: str, definition: str) -> Metric:
+    return Metric(id_, suite, "1", "higher", show_share, definition)
+
+
 _ALL = (
-    Metric("load_s", "s", "lower", show_seconds, "start of the process to ready for a request"),
-    Metric("tokenise_s", "s", "lower", show_seconds, "prompt text in memory to token ids ready"),
-    Metric("ttft_s", "s", "lower", show_seconds, "prompt in memory to first output token"),
-    Metric(
+    _seconds("load_s", "latency", "start of the process to ready for a request"),
+    _seconds("load_start_s", "latency", "part of load_s: start of the process and of Python"),
+    _seconds("load_import_s", "latency", "part of load_s: importing the engine"),
+    _seconds("load_weights_s", "latency", "part of load_s: reading the weights"),
+    _seconds("load_compile_s", "latency", "part of load_s: making the context or compiling"),
+    _seconds("load_first_s", "latency", "part of load_s: the first inference"),
+    _seconds("tokenise_s", "latency", "prompt text in memory to token ids ready"),
+    _seconds("ttft_s", "latency", "prompt in memory to first output token"),
+    _rate(
         "prefill_tok_per_s",
-        "tok/s",
-        "higher",
-        show_rate,
+        "latency",
         "prompt tokens evaluated over the time from token ids to first output token",
     ),
-    Metric(
-        "itl_s", "s", "lower", show_seconds, "time between output tokens: median, requests pooled"
-    ),
+    _seconds("itl_s", "latency", "time between output tokens: median, requests pooled"),
     *(
-        Metric(
-            f"itl_s_p{q}",
-            "s",
-            "lower",
-            show_seconds,
-            f"time between output tokens: percentile {q}, requests pooled",
+        _seconds(
+            f"itl_s_p{q}", "latency", f"time between output tokens: percentile {q}, requests pooled"
         )
         for q in ITL_PERCENTILES
     ),
-    Metric(
-        "tpot_s", "s", "lower", show_seconds, "time per output token after the first, a request"
+    _seconds("tpot_s", "latency", "time per output token after the first, a request"),
+    _rate("decode_tok_per_s", "latency", "1 / tpot_s of each request"),
+    _seconds("end_to_end_s", "latency", "prompt in memory to final text"),
+    _share(
+        "mbu",
+        "latency",
+        "(weight bytes read + key-value bytes) x decode rate / measured read bandwidth",
     ),
-    Metric("decode_tok_per_s", "tok/s", "higher", show_rate, "1 / tpot_s of each request"),
-    Metric("end_to_end_s", "s", "lower", show_seconds, "prompt in memory to final text"),
-    Metric("kernel_pp_tok_per_s", "tok/s", "higher", show_rate, "prompt processing, kernel mode"),
-    Metric("kernel_tg_tok_per_s", "tok/s", "higher", show_rate, "token generation, kernel mode"),
-    Metric("peak_resident_bytes", "B", "lower", show_bytes, "peak resident memory of the worker"),
+    _share(
+        "mfu",
+        "latency",
+        "2 x matrix parameters evaluated / prefill time / measured FLOP/s (fp32)",
+    ),
+    _seconds("task_tokenise_s", "task", "chat prompt text in memory to token ids ready"),
+    _seconds("task_ttft_s", "task", "chat prompt in memory to first output token"),
+    _rate("task_decode_tok_per_s", "task", "1 / time per output token of each chat answer"),
+    _seconds("task_end_to_end_s", "task", "chat prompt in memory to final text"),
     Metric(
-        "runtime_resident_bytes",
-        "B",
+        "task_char_per_s",
+        "task",
+        "char/s",
+        "higher",
+        show_text_rate,
+        "Unicode characters of the answer over the time from its first token to its text",
+    ),
+    Metric(
+        "task_byte_per_s",
+        "task",
+        "B/s",
+        "higher",
+        show_text_rate,
+        "UTF-8 bytes of the answer over the time from its first token to its text",
+    ),
+    Metric("task_output_tok", "task", "tok", "higher", show_count, "tokens of a chat answer"),
+    Metric(
+        "length_ratio",
+        "task",
+        "1",
+        "higher",
+        show_ratio,
+        "mean length of chat answers in characters over the reference's",
+    ),
+    _rate("kernel_pp_tok_per_s", "kernel", "prompt processing, kernel mode"),
+    _rate("kernel_tg_tok_per_s", "kernel", "token generation, kernel mode"),
+    _share(
+        "sustained_ratio",
+        "sustained",
+        "median decode rate of the last minute over that of the first",
+    ),
+    Metric(
+        "sustained_above_90_s",
+        "sustained",
+        "s",
+        "higher",
+        show_seconds,
+        "time until the decode rate stays below 90 % of the first minute's; the whole "
+        "duration where it never does",
+    ),
+    Metric(
+        "energy_j", "energy", "J", "lower", show_joules, "energy of a request above the idle power"
+    ),
+    Metric(
+        "energy_j_per_tok",
+        "energy",
+        "J/tok",
         "lower",
-        show_bytes,
+        show_joules,
+        "energy of a request over its output tokens",
+    ),
+    _bytes("peak_resident_bytes", "peak resident memory of the whole worker"),
+    _bytes(
+        "runtime_resident_bytes",
         "peak of the same process before its engine is loaded; included in the peak",
     ),
-    Metric("peak_anon_bytes", "B", "lower", show_bytes, "largest sample of private memory"),
-    Metric("peak_file_bytes", "B", "lower", show_bytes, "largest sample of file-backed memory"),
-    Metric("peak_shmem_bytes", "B", "lower", show_bytes, "largest sample of shared memory"),
-    Metric("accuracy", "1", "higher", show_share, "mean over tasks of (share right - c) / (1 - c)"),
-    Metric("accuracy_raw", "1", "higher", show_share, "mean over tasks of the share right"),
-    Metric("accuracy_ratio", "1", "higher", show_ratio, "accuracy over the reference's"),
+    _bytes("peak_anon_bytes", "largest sample of private memory"),
+    _bytes("peak_file_bytes", "largest sample of file-backed memory"),
+    _bytes("peak_shmem_bytes", "largest sample of shared memory"),
+    _bytes(
+        "kv_growth_bytes_per_tok",
+        "memory that a token of context takes, fitted over the peaks of all contexts",
+        "B/tok",
+    ),
+    _share("accuracy", "accuracy", "mean over tasks of (share right - c) / (1 - c)"),
+    _share("accuracy_raw", "accuracy", "mean over tasks of the share right"),
+    Metric(
+        "accuracy_ratio",
+        "accuracy",
+        "1",
+        "higher",
+        show_ratio,
+        "accuracy over the reference's",
+    ),
 )
 METRICS: Mapping[str, Metric] = {metric.id: metric for metric in _ALL}
 
@@ -246,10 +350,8 @@ def repeats_were_cached(sample: Mapping[str, Any]) -> bool:
 
 
 def suite_of(metric: str) -> str:
-    """The suite that measures a metric."""
-    if metric.startswith(("accuracy", "kernel")):
-        return metric.partition("_")[0]
-    return "memory" if metric.endswith("_bytes") else "latency"
+    """The suite that measures a registered metric."""
+    return METRICS[metric].suite
 
 
 def percentile(values: Floats, q: float) -> float:

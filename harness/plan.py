@@ -14,9 +14,26 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from harness.spec import Artefact, BackendOptions, Device, Profile, digest, sha256
+from harness.spec import (
+    Artefact,
+    BackendOptions,
+    Device,
+    MemorySuite,
+    Model,
+    Profile,
+    digest,
+    sha256,
+)
 
-SUITE_VERSIONS: Mapping[str, int] = {"latency": 1, "memory": 1, "accuracy": 1, "kernel": 1}
+SUITE_VERSIONS: Mapping[str, int] = {
+    "latency": 2,
+    "task": 1,
+    "kernel": 1,
+    "sustained": 1,
+    "memory": 2,
+    "energy": 1,
+    "accuracy": 1,
+}
 """Raised whenever the same case would measure something else."""
 
 _SCORING_CONTEXT_TOKENS = 512
@@ -28,21 +45,36 @@ class Case:
     """One workload of a suite.
 
     Attributes:
-        prompt_tokens, output_tokens: exact counts (latency, memory, kernel).
+        prompt_tokens, output_tokens: exact counts; in the task suite `output_tokens` is
+            the most that an answer may have.
+        depth_tokens: in the cache before the prompt, not timed.
+        context, mmap: options that this case sets itself (memory); 0 = the suite's.
+        duration_s: requests go on for at least this long (sustained).
         task, language, items: generated items (accuracy).
+        texts: prompts, rendered by the model's chat template (task).
+        scored: counts for the model's metrics; the others are shown only, and a model
+            that lacks one still has a score.
     """
 
     id: str
     prompt_tokens: int = 0
     output_tokens: int = 0
+    depth_tokens: int = 0
+    context: int = 0
+    mmap: bool = False
+    duration_s: float = 0.0
     task: str = ""
     language: str = ""
     items: int = 0
+    texts: tuple[str, ...] = ()
+    scored: bool = True
 
     @property
     def tokens(self) -> int:
-        """Cache positions that one request fills."""
-        return self.prompt_tokens + self.output_tokens
+        """Cache positions that one request fills, as far as they are known beforehand."""
+        # A byte is at most a token: an upper bound that no tokeniser exceeds.
+        longest_text = max((len(text.encode()) for text in self.texts), default=0)
+        return self.depth_tokens + self.prompt_tokens + self.output_tokens + longest_text
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,6 +83,7 @@ class Job:
 
     Attributes:
         process: number of this fresh process among the repetitions, from 0.
+        optional: run only while the model's figures are not precise enough.
         seed: 64 hex digits from which prompts or items are drawn.
         estimate_s: rough duration, for progress only; not part of the id.
     """
@@ -69,16 +102,22 @@ class Job:
     seed: str
     timeout_s: float
     estimate_s: float
+    optional: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Skip:
-    """A model that is not measured, why, and the command that would mend it."""
+    """A model that is not measured, why, and the command that would mend it.
+
+    Attributes:
+        case: the only case that is left out; empty = the whole model.
+    """
 
     model: str
     reason: str
     detail: str
     hint: str = ""
+    case: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,7 +133,12 @@ class Plan:
 
     @property
     def estimate_s(self) -> float:
-        """Rough duration of all jobs."""
+        """Rough duration of all jobs that will be run in any case."""
+        return sum(job.estimate_s for job in self.jobs if not job.optional)
+
+    @property
+    def longest_s(self) -> float:
+        """Rough duration if every optional job turned out to be needed."""
         return sum(job.estimate_s for job in self.jobs)
 
 
@@ -104,6 +148,7 @@ def build(
     artefacts: Sequence[Artefact],
     *,
     threads: int,
+    prompts: Mapping[str, Mapping[str, tuple[str, ...]]] | None = None,
     skipped: Sequence[Skip] = (),
     suites: Sequence[str] = (),
 ) -> Plan:
@@ -111,52 +156,68 @@ def build(
 
     Args:
         threads: value for options that leave the number of threads open.
+        prompts: rendered chat prompts by model and language; the task suite's cases of a
+            model that has none are left out.
         suites: names to keep; empty = all of the profile.
     """
     kept: list[Artefact] = []
-    too_short: list[Skip] = []
+    left_out: list[Skip] = []
     jobs: list[Job] = []
     cases = {
         name: found for name, found in cases_of(profile).items() if not suites or name in suites
     }
-    longest = max((case.tokens for group in cases.values() for case in group), default=0)
     for artefact in artefacts:
-        if artefact.model.context and longest > artefact.model.context:
-            too_short.append(
-                Skip(
-                    model=artefact.model.id,
-                    reason="context_too_short",
-                    detail=f"the profile needs {longest} tokens of context, "
-                    f"the model declares {artefact.model.context}",
-                )
-            )
+        model = artefact.model
+        too_long = _too_long(cases, model.context)
+        if scored := [case for case in too_long if case.scored]:
+            left_out.append(_too_short(model, max(scored, key=lambda case: case.tokens), ""))
             continue
         kept.append(artefact)
+        left_out += [_too_short(model, case, case.id) for case in too_long]
         for suite, group in cases.items():
-            jobs.extend(_jobs(profile, artefact, suite, group, threads))
+            possible = [case for case in group if case not in too_long]
+            if suite == "task":
+                possible = list(_with_texts(possible, (prompts or {}).get(model.id, {})))
+            jobs.extend(_jobs(profile, artefact, suite, possible, threads))
     identity = digest([job.id for job in jobs])
     return Plan(
         profile=profile,
         device=device,
         artefacts=tuple(kept),
-        skipped=(*skipped, *too_short),
+        skipped=(*skipped, *left_out),
         jobs=tuple(_interleaved(jobs, identity)),
         hash=identity,
     )
+
+
+def _too_long(cases: Mapping[str, Sequence[Case]], context: int) -> list[Case]:
+    """Cases that a network of this context cannot hold; 0 = it declares none."""
+    every = [case for group in cases.values() for case in group]
+    return [case for case in every if 0 < context < case.tokens]
+
+
+def _too_short(model: Model, case: Case, left_out: str) -> Skip:
+    return Skip(
+        model=model.id,
+        reason="context_too_short",
+        detail=f"{case.id} needs {case.tokens} tokens of context, the model declares "
+        f"{model.context}",
+        case=left_out,
+    )
+
+
+def _with_texts(cases: Sequence[Case], rendered: Mapping[str, tuple[str, ...]]) -> Iterator[Case]:
+    """The cases for whose language there are rendered prompts."""
+    for case in cases:
+        if texts := rendered.get(case.language):
+            yield dataclasses.replace(case, texts=texts)
 
 
 def kernel_job(
     artefact: Artefact, *, prompt: int, output: int, repetitions: int, options: BackendOptions
 ) -> Job:
     """The single job of `bench`: prompt processing and token generation apart."""
-    cases = tuple(
-        case
-        for case in (
-            Case(id=f"pp{prompt}", prompt_tokens=prompt),
-            Case(id=f"tg{output}", output_tokens=output),
-        )
-        if case.tokens
-    )
+    cases = kernel_cases(prompt, output)
     return _job(
         artefact,
         suite="kernel",
@@ -175,23 +236,45 @@ def job_from_json(data: Mapping[str, Any]) -> Job:
     """The job that `to_json` wrote; standard library only, for the child."""
     fields = dict(data)
     fields["options"] = BackendOptions(**fields["options"])
-    fields["cases"] = tuple(Case(**case) for case in fields["cases"])
+    fields["cases"] = tuple(
+        Case(**{**case, "texts": tuple(case["texts"])}) for case in fields["cases"]
+    )
     return Job(**fields)
 
 
 def cases_of(profile: Profile) -> dict[str, tuple[Case, ...]]:
     """Cases of each suite, in the profile's order."""
+    suites = profile.suites
     out: dict[str, tuple[Case, ...]] = {}
-    if latency := profile.suites.latency:
+    if latency := suites.latency:
         out["latency"] = tuple(
-            Case(id=f"fixed-p{p}-n{n}", prompt_tokens=p, output_tokens=n)
+            _deep(Case(id=f"fixed-p{p}-n{n}", prompt_tokens=p, output_tokens=n), depth)
+            for depth in latency.depths
             for p in latency.prompt_tokens
             for n in latency.output_tokens
         )
-    if memory := profile.suites.memory:
-        p, n = memory.prompt_tokens, memory.output_tokens
-        out["memory"] = (Case(id=f"p{p}-n{n}", prompt_tokens=p, output_tokens=n),)
-    if accuracy := profile.suites.accuracy:
+    if task := suites.task:
+        out["task"] = tuple(
+            Case(
+                id=f"chat-{language}",
+                language=language,
+                items=task.prompts,
+                output_tokens=task.output_tokens,
+            )
+            for language in task.languages
+        )
+    if kernel := suites.kernel:
+        out["kernel"] = kernel_cases(kernel.prompt_tokens, kernel.output_tokens, kernel.depths)
+    if sustained := suites.sustained:
+        p, n = sustained.prompt_tokens, sustained.output_tokens
+        case = Case(id=f"sustained-p{p}-n{n}", prompt_tokens=p, output_tokens=n)
+        out["sustained"] = (dataclasses.replace(case, duration_s=sustained.duration_s),)
+    if suites.memory:
+        out["memory"] = tuple(_memory_cases(suites.memory))
+    if energy := suites.energy:
+        p, n = energy.prompt_tokens, energy.output_tokens
+        out["energy"] = (Case(id=f"energy-p{p}-n{n}", prompt_tokens=p, output_tokens=n),)
+    if accuracy := suites.accuracy:
         out["accuracy"] = tuple(
             Case(id=f"{language}-{task}", task=task, language=language, items=accuracy.items)
             for language in accuracy.languages
@@ -200,27 +283,73 @@ def cases_of(profile: Profile) -> dict[str, tuple[Case, ...]]:
     return out
 
 
+def kernel_cases(prompt: int, output: int, depths: Sequence[int] = (0,)) -> tuple[Case, ...]:
+    """`ppN` and `tgN` at every depth; a count of 0 leaves that one out."""
+    return tuple(
+        _deep(case, depth)
+        for depth in depths
+        for case in (
+            Case(id=f"pp{prompt}", prompt_tokens=prompt),
+            Case(id=f"tg{output}", output_tokens=output),
+        )
+        if case.tokens
+    )
+
+
+def _deep(case: Case, depth: int) -> Case:
+    """The case behind `depth` tokens, named as llama-bench names it."""
+    if not depth:
+        return case
+    return dataclasses.replace(case, id=f"{case.id}@d{depth}", depth_tokens=depth, scored=False)
+
+
+def _memory_cases(suite: MemorySuite) -> Iterator[Case]:
+    for context in (suite.context, *suite.further_contexts):
+        yield Case(
+            id=f"c{context}",
+            prompt_tokens=context - suite.output_tokens,
+            output_tokens=suite.output_tokens,
+            context=context,
+            scored=context == suite.context,
+        )
+        if suite.mapped and context == suite.context:
+            yield Case(
+                id=f"c{context}-mmap",
+                prompt_tokens=context - suite.output_tokens,
+                output_tokens=suite.output_tokens,
+                context=context,
+                mmap=True,
+                scored=False,
+            )
+
+
 def _jobs(
-    profile: Profile, artefact: Artefact, suite: str, cases: tuple[Case, ...], threads: int
+    profile: Profile, artefact: Artefact, suite: str, cases: Sequence[Case], threads: int
 ) -> Iterator[Job]:
     protocol = profile.protocol
     accuracy = profile.suites.accuracy
     seed = accuracy.seed if suite == "accuracy" and accuracy else digest(profile.id)
-    groups = [cases] if protocol.grouping == "suite" else [(case,) for case in cases]
+    apart = protocol.grouping == "case" or suite == "memory"  # a context belongs to one load
+    groups = [(case,) for case in cases] if apart else [tuple(cases)] if cases else []
+    least = protocol.processes.get(suite, 1)
     for group in groups:
-        for process in range(protocol.processes.get(suite, 1)):
+        for process in range(max(least, protocol.processes_max.get(suite, 0))):
             yield _job(
                 artefact,
                 suite=suite,
                 cases=group,
                 options=_resolved(
-                    artefact.model.options, cases, threads, longest=artefact.model.context
+                    artefact.model.options,
+                    group if suite == "memory" else cases,
+                    threads,
+                    longest=artefact.model.context,
                 ),
                 process=process,
                 requests=protocol.requests,
                 warmup_max=protocol.warmup_max,
                 seed=seed,
                 timeout_s=protocol.job_timeout_s,
+                optional=process >= least,
                 salt=digest(profile),
             )
 
@@ -248,13 +377,16 @@ def _resolved(
     """Options with threads pinned and the cache sized for the suite's longest case, but not
     beyond what the network declares (0 = unknown).
     """
+    own = max((case.context for case in cases), default=0)
     need = max((case.tokens for case in cases), default=0) + _CONTEXT_SLACK_TOKENS
     need = max(need, _SCORING_CONTEXT_TOKENS)
     context = 1 << (need - 1).bit_length()
     return dataclasses.replace(
         options,
         threads=options.threads or threads,
-        context=options.context or min(context, longest or context),
+        threads_prefill=options.threads_prefill or options.threads or threads,
+        context=own or options.context or min(context, longest or context),
+        mmap=options.mmap or any(case.mmap for case in cases),
     )
 
 
@@ -278,6 +410,14 @@ def _estimate_s(
     token, and a prompt token costs a twentieth of an output token.
     """
     token_s = 0.3e-3 + size_bytes / 10e9
-    repeats = {"memory": 1, "accuracy": 1}.get(suite, requests + min(warmup_max, 2))
-    tokens = sum(case.output_tokens + case.prompt_tokens / 20 + case.items * 8 for case in cases)
-    return 1.0 + size_bytes / 1e9 + repeats * tokens * token_s
+    repeats = {"memory": 1, "accuracy": 1, "sustained": 1, "task": 2}.get(
+        suite, requests + min(warmup_max, 2)
+    )
+    if suite == "task":
+        tokens = sum(float(case.items * case.output_tokens) for case in cases)
+    else:
+        tokens = sum(
+            case.output_tokens + (case.prompt_tokens + case.depth_tokens) / 20 + case.items * 8
+            for case in cases
+        )
+    return 1.0 + size_bytes / 1e9 + repeats * tokens * token_s + sum(c.duration_s for c in cases)

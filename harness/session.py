@@ -355,7 +355,7 @@ def _targets(backends: Iterable[str]) -> dict[str, str]:
 
 
 def _check_suites(names: Sequence[str], suites: Suites) -> None:
-    known = [name for name in ("latency", "memory", "accuracy") if getattr(suites, name)]
+    known = [field.name for field in dataclasses.fields(suites) if getattr(suites, field.name)]
     for name in names:
         if name not in known:
             raise SpecError(

@@ -20,6 +20,7 @@ Grouping = Literal["suite", "case"]
 TaskName = Literal["arith", "calendar", "josa", "pairs"]
 Power = Literal["ac", "battery", "any"]
 Tier = Literal["verified", "unverified", "ci", "synthetic"]
+Language = Literal["ko", "en"]
 
 MODEL_ID = re.compile(r"[a-z0-9][a-z0-9._-]*")
 DEFAULT_BACKEND: Mapping[str, str] = {"gguf": "llama_cpp", "onnx": "onnxruntime", "fake": "fake"}
@@ -48,8 +49,9 @@ class BackendOptions:
     """Settings that change what is measured; they are part of a job's identity.
 
     Attributes:
-        threads: worker threads for decode and prefill; 0 lets the plan pin the
-            physical cores of the machine.
+        threads: worker threads for decode; 0 lets the plan pin the physical cores of
+            the machine.
+        threads_prefill: worker threads for prefill; 0 = as many as for decode.
         context: tokens of key–value cache to allocate; 0 lets the plan pick the
             smallest power of two that holds the job's longest case.
         mmap: map weights from the file instead of copying them; off in official
@@ -60,6 +62,7 @@ class BackendOptions:
     """
 
     threads: int = 0
+    threads_prefill: int = 0
     context: int = 0
     mmap: bool = False
     flash_attention: bool = True
@@ -76,6 +79,10 @@ class Model:
         context: longest context that the network declares, in tokens; 0 = unknown.
         licence: SPDX id or the licence's own name; empty = not declared.
         commercial: False where the licence forbids commercial use; None = unknown.
+        chat_template: `own` renders chat prompts by the template in the model's files;
+            `plain` gives it the bare text (networks that were trained without one).
+        tuned: its thread counts were chosen by measuring; such an entry is never ranked
+            beside one with default settings.
     """
 
     id: str
@@ -87,6 +94,8 @@ class Model:
     licence: str = ""
     commercial: bool | None = None
     context: int = 0
+    chat_template: Literal["own", "plain"] = "own"
+    tuned: bool = False
     options: BackendOptions = field(default_factory=BackendOptions)
     note: str = ""
 
@@ -104,6 +113,7 @@ class Device:
         memory_bytes: installed RAM. memory_budget_bytes: what one model may take
             of it (weights, key–value cache and runtime).
         power: power source that a valid run needs.
+        power_mode: power mode that a valid run needs, as `harness doctor` shows it.
     """
 
     id: str
@@ -115,6 +125,7 @@ class Device:
     memory_budget_bytes: int | None = None
     npu: str | None = None
     power: Power = "any"
+    power_mode: str | None = None
     note: str = ""
 
 
@@ -124,6 +135,12 @@ class Protocol:
 
     Attributes:
         processes: fresh worker processes a suite (k), keyed by suite.
+        processes_max: more of them, until `precision` is reached or `budget_s` is spent;
+            a suite that is not named keeps to `processes`.
+        precision: half-width of the 95 % interval, relative, at which repeating ends.
+        budget_s: wall time that one model may take before repeating ends; 0 = no limit.
+        cool_down_max_s: longest wait before a job for the processor to cool down to
+            3 degrees above its temperature at the start; 0 = never wait.
         requests: timed requests a case in one process (n).
         warmup_max: most untimed full-shape requests before a case; warming ends
             once the coefficient of variation of the last three is below 5 %.
@@ -136,22 +153,80 @@ class Protocol:
     warmup_max: int
     grouping: Grouping
     job_timeout_s: float
+    processes_max: Mapping[str, int] = field(default_factory=dict)
+    precision: float = 0.03
+    budget_s: float = 0.0
+    cool_down_max_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LatencySuite:
-    """Fixed workload: every prompt length with every output length, EOS ignored."""
+    """Fixed workload: every prompt length with every output length, EOS ignored.
+
+    Attributes:
+        depths: tokens that are in the cache before the prompt; only 0 is scored, the
+            rest of the sweep is shown.
+    """
 
     prompt_tokens: tuple[int, ...]
     output_tokens: tuple[int, ...]
+    depths: tuple[int, ...] = (0,)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaskSuite:
+    """Chat prompts of real text, rendered by the model's own template, EOS honoured.
+
+    Attributes:
+        prompts: how many of each language. output_tokens: most tokens of an answer.
+    """
+
+    languages: tuple[Language, ...]
+    prompts: int
+    output_tokens: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KernelSuite:
+    """Prompt processing and token generation apart, as llama-bench has them."""
+
+    prompt_tokens: int
+    output_tokens: int
+    depths: tuple[int, ...] = (0,)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SustainedSuite:
+    """Requests of one shape back to back for at least `duration_s`."""
+
+    duration_s: float
+    prompt_tokens: int
+    output_tokens: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EnergySuite:
+    """The fixed workload's requests, with the energy that the machine takes for them."""
+
+    prompt_tokens: int
+    output_tokens: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MemorySuite:
-    """One request of this shape after loading; peaks are read a phase."""
+    """One request that fills the context; peaks are read a phase.
 
-    prompt_tokens: int
+    Attributes:
+        context: tokens of the case that is scored.
+        further_contexts: shown only; with `context` they tell what a token costs.
+        output_tokens: of every request; the prompt takes the rest of the context.
+        mapped: measure `context` also with the weights mapped from their file (shown only).
+    """
+
+    context: int
     output_tokens: int
+    further_contexts: tuple[int, ...] = ()
+    mapped: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -159,14 +234,18 @@ class AccuracySuite:
     """Generated tasks. `seed` is 64 hex digits; all zero is the public seed."""
 
     tasks: tuple[TaskName, ...]
-    languages: tuple[Literal["ko", "en"], ...]
+    languages: tuple[Language, ...]
     items: int
     seed: str = "0" * 64
 
 
 _SUITES: Mapping[str, type[Any]] = {
     "latency": LatencySuite,
+    "task": TaskSuite,
+    "kernel": KernelSuite,
+    "sustained": SustainedSuite,
     "memory": MemorySuite,
+    "energy": EnergySuite,
     "accuracy": AccuracySuite,
 }
 
@@ -176,7 +255,11 @@ class Suites:
     """What a profile runs; an absent suite is not run."""
 
     latency: LatencySuite | None = None
+    task: TaskSuite | None = None
+    kernel: KernelSuite | None = None
+    sustained: SustainedSuite | None = None
     memory: MemorySuite | None = None
+    energy: EnergySuite | None = None
     accuracy: AccuracySuite | None = None
 
 
@@ -208,6 +291,9 @@ class Profile:
         reference: model that ratios are taken to; a run always measures it.
         fallback_references: taken in turn where the engine of the one before is not
             installed; the profile's hash then differs, so such runs never compare.
+        tolerates_unknown: sensors that cannot be read, and all other findings on the
+            machine, are warnings; the scorecard then is never `verified`.
+        tolerates: codes of findings that a strict profile forgives all the same.
     """
 
     id: str
@@ -221,6 +307,7 @@ class Profile:
     fallback_references: tuple[str, ...] = ()
     gates: tuple[Gate, ...] = ()
     tolerates_unknown: bool = True
+    tolerates: tuple[str, ...] = ()
     note: str = ""
 
 
@@ -241,12 +328,16 @@ class Artefact:
         path: what the backend opens: a GGUF file or an ONNX folder.
         sha256: hash a file, by path relative to `path`'s folder.
         size_bytes: all files together.
+        weights: what one token costs, by `models.weights`: `read_bytes` of weights,
+            `body_parameters` of all matrices but the head, `head_parameters`; empty
+            where the file does not say.
     """
 
     model: Model
     path: str
     sha256: Mapping[str, str]
     size_bytes: int
+    weights: Mapping[str, int] = field(default_factory=dict)
 
 
 def to_json(value: Any) -> Any:
@@ -276,7 +367,7 @@ def profile_from_json(data: Mapping[str, Any]) -> Profile:
         }
     )
     fields["gates"] = tuple(Gate(**gate) for gate in fields["gates"])
-    return Profile(**fields)
+    return Profile(**{name: _frozen(value) for name, value in fields.items()})
 
 
 def _frozen(value: Any) -> Any:

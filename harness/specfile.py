@@ -10,25 +10,18 @@ would be right and the next command.
 from __future__ import annotations
 
 import dataclasses
-import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
-from typing import Any
 
 from harness.errors import SpecError, did_you_mean
 from harness.extensions import targets
-from harness.metrics import METRICS, suite_of
-from harness.plan import cases_of
-from harness.spec import DEFAULT_BACKEND, Catalogue, Device, Gate, Model, Profile, Source
-from harness.specyaml import Document, Keys
+from harness.spec import DEFAULT_BACKEND, Catalogue, Device, Model, Profile, Source
+from harness.specprofile import load_profile
+from harness.specyaml import MOST, MOST_TOKENS, Document, Keys, listed
 
 _HEX40 = re.compile(r"[0-9a-f]{40}")
 _REPO = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", re.ASCII)
-
-_MOST = 1 << 50
-_MOST_TOKENS = 1 << 20
-"""Numbers above these are slips of the finger, and would make a plan that never ends."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,7 +61,7 @@ def _unknown(what: str, given: str, known: Iterable[str], where: str) -> SpecErr
     return SpecError(
         f"unknown {what} '{given}'{did_you_mean(given, known)}",
         where=where,
-        allowed=_listed(known),
+        allowed=listed(known),
         hint="harness models list",
         reason=f"unknown_{what}",
     )
@@ -120,7 +113,7 @@ def _resolve(given: str, what: str, known: Mapping[str, Path], hint: str) -> Pat
         return path
     raise SpecError(
         f"unknown {what} '{given}'{did_you_mean(given, known)}",
-        allowed=f"{_listed(known)}, or the path of a .yaml file",
+        allowed=f"{listed(known)}, or the path of a .yaml file",
         hint=hint,
         reason=f"unknown_{what}",
     )
@@ -137,12 +130,6 @@ def built_in(name: str) -> Path:
 
 def _yaml_files(folder: Path) -> dict[str, Path]:
     return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
-
-
-def _listed(names: Iterable[str], most: int = 12) -> str:
-    known = sorted(names)
-    more = f" and {len(known) - most} more" if len(known) > most else ""
-    return (", ".join(known[:most]) + more) or "none"
 
 
 # --- the three kinds of file ------------------------------------------------------------
@@ -186,7 +173,7 @@ def load_device(path: Path | str) -> Device:
     for name in ("physical_cores", "memory_bytes", "memory_budget_bytes"):
         value = getattr(device, name)
         if value is not None:
-            document.require_range((name,), value, 1, _MOST)
+            document.require_range((name,), value, 1, MOST)
     if device.memory_bytes and (device.memory_budget_bytes or 0) > device.memory_bytes:
         document.fail(
             ("memory_budget_bytes",),
@@ -194,33 +181,6 @@ def load_device(path: Path | str) -> Device:
             allowed=f"at most memory_bytes, {device.memory_bytes}",
         )
     return device
-
-
-def load_profile(path: Path | str) -> Profile:
-    """Read a profile file.
-
-    Raises:
-        SpecError: with `file:line` of what is wrong.
-    """
-    document = Document.read(Path(path), hint=f"harness run --profile {path} --dry-run")
-    profile = document.validate(Profile)
-    document.require_id(("id",), profile.id)
-    document.require_id(("reference",), profile.reference)
-    document.require_range(("version",), profile.version, 1, _MOST)
-    _check_protocol(document, profile)
-    _check_suites(document, profile)
-    _check_weights(document, profile)
-    names: set[str] = set()
-    for index, gate in enumerate(profile.gates):
-        _check_gate(document, ("gates", index), gate, profile)
-        if gate.id in names:
-            document.fail(
-                ("gates", index, "id"),
-                f"gate '{gate.id}' is defined twice",
-                allowed="ids that differ",
-            )
-        names.add(gate.id)
-    return profile
 
 
 # --- cross checks ---------------------------------------------------------------------
@@ -247,13 +207,14 @@ def _check_model(document: Document, where: Keys, model: Model) -> None:
     document.require_id((*where, "family"), model.family)
     if not model.quantisation:
         document.fail((*where, "quantisation"), "quantisation is empty", allowed="q4_k_m, int4, …")
-    document.require_range((*where, "context"), model.context, 0, _MOST_TOKENS)
+    document.require_range((*where, "context"), model.context, 0, MOST_TOKENS)
     _check_backend(document, where, model)
     options = model.options
-    document.require_range((*where, "options", "threads"), options.threads, 0, 1024)
-    document.require_range((*where, "options", "context"), options.context, 0, _MOST_TOKENS)
+    for name in ("threads", "threads_prefill"):
+        document.require_range((*where, "options", name), getattr(options, name), 0, 1024)
+    document.require_range((*where, "options", "context"), options.context, 0, MOST_TOKENS)
     document.require_range(
-        (*where, "options", "batch_tokens"), options.batch_tokens, 1, _MOST_TOKENS
+        (*where, "options", "batch_tokens"), options.batch_tokens, 1, MOST_TOKENS
     )
     _check_source(document, (*where, "source"), model.source)
 
@@ -327,7 +288,7 @@ def _check_source(document: Document, where: Keys, source: Source) -> None:
                 (*where, "sha256", name),
                 f"sha256 of '{name}', which is not one of the files"
                 f"{did_you_mean(name, source.files)}",
-                allowed=_listed(source.files),
+                allowed=listed(source.files),
             )
         document.require_hex64((*where, "sha256", name), f"sha256 of '{name}'", value)
 
@@ -356,7 +317,7 @@ def _check_set(
             document.fail(
                 (*where, index),
                 f"set '{name}' names the unknown model '{member}'{did_you_mean(member, models)}",
-                allowed=_listed(models),
+                allowed=listed(models),
             )
         if member in members[:index]:
             document.fail(
@@ -364,131 +325,3 @@ def _check_set(
                 f"set '{name}' names '{member}' twice",
                 allowed="each model once",
             )
-
-
-def _check_protocol(document: Document, profile: Profile) -> None:
-    protocol = profile.protocol
-    where: Keys = ("protocol", "processes")
-    suites = [name for name in _suite_names(profile) if getattr(profile.suites, name) is not None]
-    for name, count in protocol.processes.items():
-        if name not in suites:
-            document.fail(
-                (*where, name),
-                f"processes of '{name}', which the profile does not run"
-                f"{did_you_mean(name, suites)}",
-                allowed=_listed(suites),
-            )
-        document.require_range((*where, name), count, 1, 1000)
-    for name in suites:
-        if name not in protocol.processes:
-            document.fail(
-                where,
-                f"the number of processes of suite '{name}' is missing",
-                allowed=f"a line '{name}: 1'",
-            )
-    document.require_range(("protocol", "requests"), protocol.requests, 1, 10_000)
-    document.require_range(("protocol", "warmup_max"), protocol.warmup_max, 1, 1000)
-    document.require_range(("protocol", "job_timeout_s"), protocol.job_timeout_s, 1, 86_400)
-
-
-def _check_suites(document: Document, profile: Profile) -> None:
-    suites = profile.suites
-    if not any(getattr(suites, name) for name in _suite_names(profile)):
-        document.fail(
-            ("suites",), "the profile runs no suite", allowed=_listed(_suite_names(profile))
-        )
-    if latency := suites.latency:
-        _check_list(document, ("suites", "latency", "prompt_tokens"), latency.prompt_tokens, 1)
-        # Time per output token is defined between the first and the last one.
-        _check_list(document, ("suites", "latency", "output_tokens"), latency.output_tokens, 2)
-    if memory := suites.memory:
-        for name in ("prompt_tokens", "output_tokens"):
-            value = getattr(memory, name)
-            document.require_range(("suites", "memory", name), value, 1, _MOST_TOKENS)
-    if accuracy := suites.accuracy:
-        _check_list(document, ("suites", "accuracy", "tasks"), accuracy.tasks)
-        _check_list(document, ("suites", "accuracy", "languages"), accuracy.languages)
-        document.require_range(("suites", "accuracy", "items"), accuracy.items, 1, 100_000)
-        document.require_hex64(("suites", "accuracy", "seed"), "seed", accuracy.seed)
-
-
-def _suite_names(profile: Profile) -> tuple[str, ...]:
-    return tuple(field.name for field in dataclasses.fields(profile.suites))
-
-
-def _check_list(
-    document: Document, where: Keys, values: Sequence[Any], least: int | None = None
-) -> None:
-    if not values:
-        document.fail(where, f"{where[-1]} is an empty list", allowed="at least one value")
-    for index, value in enumerate(values):
-        if value in values[:index]:
-            document.fail(
-                (*where, index), f"{where[-1]} has {value} twice", allowed="each value once"
-            )
-        if least is not None:
-            document.require_range((*where, index), value, least, _MOST_TOKENS)
-
-
-def _check_weights(document: Document, profile: Profile) -> None:
-    for metric, weight in profile.weights.items():
-        where: Keys = ("weights", metric)
-        _check_metric(document, where, metric)
-        if weight <= 0:
-            document.fail(
-                where,
-                f"weight {weight:g} of '{metric}' is not positive",
-                allowed="a number above 0; leave a metric out to ignore it",
-            )
-        suite = suite_of(metric)
-        if getattr(profile.suites, suite, None) is None:
-            document.fail(
-                where,
-                f"'{metric}' has a weight, but the profile does not run the suite '{suite}'",
-                allowed=f"metrics of the suites that are run, or suites with '{suite}'",
-            )
-    total = math.fsum(profile.weights.values())
-    if abs(total - 1) > 1e-9:
-        document.fail(("weights",), f"the weights sum to {total:.10g}", allowed="a sum of 1")
-
-
-def _check_metric(document: Document, where: Keys, metric: str) -> None:
-    if metric not in METRICS:
-        document.fail(
-            where,
-            f"unknown metric '{metric}'{did_you_mean(metric, METRICS)}",
-            allowed=_listed(METRICS, most=len(METRICS)),
-        )
-
-
-def _check_gate(document: Document, where: Keys, gate: Gate, profile: Profile) -> None:
-    document.require_id((*where, "id"), gate.id)
-    _check_metric(document, (*where, "metric"), gate.metric)
-    if gate.limit is None and gate.metric != "peak_resident_bytes":
-        document.fail(
-            (*where, "limit"),
-            f"gate '{gate.id}' has no limit",
-            allowed="a number; null only for peak_resident_bytes (the device's budget)",
-        )
-    if gate.limit is not None and gate.limit <= 0:
-        document.fail(
-            (*where, "limit"),
-            f"limit {gate.limit:g} of gate '{gate.id}' is not positive",
-            allowed="a number above 0",
-        )
-    document.require_range((*where, "min_items"), gate.min_items, 0, _MOST)
-    cases = cases_of(profile)
-    suite = "accuracy" if gate.metric == "accuracy_ratio" else suite_of(gate.metric)
-    if not cases.get(suite):
-        document.fail(
-            (*where, "metric"),
-            f"gate '{gate.id}' reads {gate.metric}, but the profile runs no {suite} suite",
-            allowed="metrics of " + ", ".join(name for name, found in cases.items() if found),
-        )
-    names = [case.id for case in cases[suite]]
-    if gate.case and gate.case not in names:
-        document.fail(
-            (*where, "case"),
-            f"case '{gate.case}' is not one of the profile's{did_you_mean(gate.case, names)}",
-            allowed=", ".join(names),
-        )

@@ -15,7 +15,7 @@ import re
 import types
 import typing
 import unicodedata
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple, NoReturn, TypeVar
 
@@ -28,6 +28,9 @@ from harness.spec import MODEL_ID
 MAX_BYTES = 1 << 20
 MAX_DEPTH = 16
 MAX_ID_LENGTH = 100
+MOST = 1 << 50
+MOST_TOKENS = 1 << 20
+"""Numbers above these are slips of the finger, and would make a plan that never ends."""
 
 Keys = tuple[str | int, ...]
 """Place of a value in a file: keys and list positions from the top."""
@@ -392,3 +395,10 @@ def _kind(value: object) -> str:
         return "true or false"
     names = {str: "text", int: "a whole number", float: "a number", list: "a list"}
     return names.get(type(value), "nothing" if value is None else "a mapping")
+
+
+def listed(names: Iterable[str], most: int = 12) -> str:
+    """Names in order, for a message: `a, b and 3 more`."""
+    known = sorted(names)
+    more = f" and {len(known) - most} more" if len(known) > most else ""
+    return (", ".join(known[:most]) + more) or "none"

@@ -12,7 +12,7 @@ import harness
 ROOT = Path(harness.__file__).parent
 
 CORE = {"errors", "metrics", "stats"}
-SPEC = {"spec", "plan", "records", "specfile", "specyaml", "extensions"}
+SPEC = {"spec", "plan", "records", "specfile", "specprofile", "specyaml", "extensions"}
 SCORING = {"score", "compare", "gate"}
 # package or module → harness modules that it may import (by first part of the name)
 ALLOWED = {
@@ -24,7 +24,8 @@ ALLOWED = {
     "records": CORE | {"spec"},
     "extensions": CORE,
     "specyaml": CORE | {"spec"},
-    "specfile": CORE | {"spec", "specyaml", "extensions", "plan"},
+    "specprofile": CORE | {"spec", "specyaml", "plan"},
+    "specfile": CORE | {"spec", "specyaml", "specprofile", "extensions"},
     "environment": CORE | SPEC | {"environment"},
     "probes": CORE | SPEC | {"probes"},
     "models": CORE | SPEC | {"models"},

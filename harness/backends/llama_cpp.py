@@ -148,7 +148,7 @@ class LlamaCppBackend(Backend):
         params.n_ubatch = options.batch_tokens
         params.n_seq_max = 1
         params.n_threads = options.threads
-        params.n_threads_batch = options.threads
+        params.n_threads_batch = options.threads_prefill or options.threads
         params.flash_attn_type = int(options.flash_attention)
         params.type_k = params.type_v = _KV_TYPES[options.kv_type]
         params.offload_kqv = False

@@ -1,0 +1,254 @@
+"""Profiles out of YAML: what is run, how often, and how it is judged.
+
+The checks that the types cannot make: every number in its range, every name one that
+exists, and nothing demanded that the profile does not run.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from harness.errors import did_you_mean
+from harness.metrics import METRICS, suite_of
+from harness.plan import cases_of
+from harness.spec import Gate, MemorySuite, Profile
+from harness.specyaml import MOST, MOST_TOKENS, Document, Keys, listed
+
+
+def load_profile(path: Path | str) -> Profile:
+    """Read a profile file.
+
+    Raises:
+        SpecError: with `file:line` of what is wrong.
+    """
+    document = Document.read(Path(path), hint=f"harness run --profile {path} --dry-run")
+    profile = document.validate(Profile)
+    document.require_id(("id",), profile.id)
+    document.require_id(("reference",), profile.reference)
+    document.require_range(("version",), profile.version, 1, MOST)
+    _check_protocol(document, profile)
+    _check_suites(document, profile)
+    _check_weights(document, profile)
+    names: set[str] = set()
+    for index, gate in enumerate(profile.gates):
+        _check_gate(document, ("gates", index), gate, profile)
+        if gate.id in names:
+            document.fail(
+                ("gates", index, "id"),
+                f"gate '{gate.id}' is defined twice",
+                allowed="ids that differ",
+            )
+        names.add(gate.id)
+    return profile
+
+
+def _check_protocol(document: Document, profile: Profile) -> None:
+    protocol = profile.protocol
+    where: Keys = ("protocol", "processes")
+    suites = [name for name in _suite_names(profile) if getattr(profile.suites, name) is not None]
+    for name, count in protocol.processes.items():
+        if name not in suites:
+            document.fail(
+                (*where, name),
+                f"processes of '{name}', which the profile does not run"
+                f"{did_you_mean(name, suites)}",
+                allowed=listed(suites),
+            )
+        document.require_range((*where, name), count, 1, 1000)
+    for name in suites:
+        if name not in protocol.processes:
+            document.fail(
+                where,
+                f"the number of processes of suite '{name}' is missing",
+                allowed=f"a line '{name}: 1'",
+            )
+    for name, count in protocol.processes_max.items():
+        most: Keys = ("protocol", "processes_max", name)
+        if name not in suites:
+            document.fail(
+                most,
+                f"processes_max of '{name}', which the profile does not run"
+                f"{did_you_mean(name, suites)}",
+                allowed=listed(suites),
+            )
+        document.require_range(most, count, protocol.processes[name], 1000)
+    document.require_range(("protocol", "precision"), protocol.precision, 0.001, 1)
+    document.require_range(("protocol", "budget_s"), protocol.budget_s, 0, 86_400)
+    document.require_range(("protocol", "cool_down_max_s"), protocol.cool_down_max_s, 0, 3600)
+    document.require_range(("protocol", "requests"), protocol.requests, 1, 10_000)
+    document.require_range(("protocol", "warmup_max"), protocol.warmup_max, 1, 1000)
+    document.require_range(("protocol", "job_timeout_s"), protocol.job_timeout_s, 1, 86_400)
+
+
+def _check_suites(document: Document, profile: Profile) -> None:
+    suites = profile.suites
+    if not any(getattr(suites, name) for name in _suite_names(profile)):
+        document.fail(
+            ("suites",), "the profile runs no suite", allowed=listed(_suite_names(profile))
+        )
+    for name, field, least, most in _NUMBERS:
+        suite = getattr(suites, name)
+        value = getattr(suite, field) if suite else None
+        where: Keys = ("suites", name, field)
+        if isinstance(value, tuple):
+            _check_list(document, where, value, least)
+        elif value is not None:
+            document.require_range(where, value, least, most)
+    for name in ("task", "accuracy"):
+        if suite := getattr(suites, name):
+            _check_list(document, ("suites", name, "languages"), suite.languages)
+    if accuracy := suites.accuracy:
+        _check_list(document, ("suites", "accuracy", "tasks"), accuracy.tasks)
+        document.require_hex64(("suites", "accuracy", "seed"), "seed", accuracy.seed)
+    if suites.memory:
+        _check_memory(document, suites.memory)
+
+
+def _check_memory(document: Document, memory: MemorySuite) -> None:
+    for context in (memory.context, *memory.further_contexts):
+        if context <= memory.output_tokens:
+            document.fail(
+                ("suites", "memory", "output_tokens"),
+                f"{memory.output_tokens} output tokens leave no room for a prompt "
+                f"in a context of {context}",
+                allowed=f"at most {context - 1}",
+            )
+    if memory.context in memory.further_contexts:
+        document.fail(
+            ("suites", "memory", "further_contexts"),
+            f"further_contexts has {memory.context}, which is the context that is scored",
+            allowed="each value once",
+        )
+
+
+_NUMBERS:
+        suite = getattr(suites, name)
+        value = getattr(suite, field) if suite else None
+        where: Keys = ("suites", name, field)
+        if isinstance(value, tuple):
+            _check_list(document, where, value, least)
+        elif value is not None:
+            document.require_range(where, value, least, most)
+    for name in ("task", "accuracy"):
+        if suite := getattr(suites, name):
+            _check_list(document, ("suites", name, "languages"), suite.languages)
+    if accuracy := suites.accuracy:
+        _check_list(document, ("suites", "accuracy", "tasks"), accuracy.tasks)
+        document.require_hex64(("suites", "accuracy", "seed"), "seed", accuracy.seed)
+    if memory := suites.memory:
+        for context in (memory.context, *memory.further_contexts):
+            if context <= memory.output_tokens:
+                document.fail(
+                    ("suites", "memory", "output_tokens"),
+                    f"{memory.output_tokens} output tokens leave no room for a prompt "
+                    f"in a context of {context}",
+                    allowed=f"at most {context - 1}",
+                )
+
+
+_NUMBERS: tuple[tuple[str, str, int, int], ...] = (
+    ("latency", "prompt_tokens", 1, MOST_TOKENS),
+    # Time per output token is defined between the first and the last one.
+    ("latency", "output_tokens", 2, MOST_TOKENS),
+    ("latency", "depths", 0, MOST_TOKENS),
+    ("task", "prompts", 1, 1000),
+    ("task", "output_tokens", 2, MOST_TOKENS),
+    ("kernel", "prompt_tokens", 0, MOST_TOKENS),
+    ("kernel", "output_tokens", 0, MOST_TOKENS),
+    ("kernel", "depths", 0, MOST_TOKENS),
+    ("sustained", "duration_s", 1, 86_400),
+    ("sustained", "prompt_tokens", 1, MOST_TOKENS),
+    ("sustained", "output_tokens", 2, MOST_TOKENS),
+    ("memory", "context", 2, MOST_TOKENS),
+    ("memory", "output_tokens", 1, MOST_TOKENS),
+    ("energy", "prompt_tokens", 1, MOST_TOKENS),
+    ("energy", "output_tokens", 2, MOST_TOKENS),
+    ("accuracy", "items", 1, 100_000),
+)
+"""Suite, field, and the range of its value or of every value in its list."""
+
+
+def _suite_names(profile: Profile) -> tuple[str, ...]:
+    return tuple(field.name for field in dataclasses.fields(profile.suites))
+
+
+def _check_list(
+    document: Document, where: Keys, values: Sequence[Any], least: int | None = None
+) -> None:
+    if not values and where[-1] != "further_contexts":
+        document.fail(where, f"{where[-1]} is an empty list", allowed="at least one value")
+    for index, value in enumerate(values):
+        if value in values[:index]:
+            document.fail(
+                (*where, index), f"{where[-1]} has {value} twice", allowed="each value once"
+            )
+        if least is not None:
+            document.require_range((*where, index), value, least, MOST_TOKENS)
+
+
+def _check_weights(document: Document, profile: Profile) -> None:
+    for metric, weight in profile.weights.items():
+        where: Keys = ("weights", metric)
+        _check_metric(document, where, metric)
+        if weight <= 0:
+            document.fail(
+                where,
+                f"weight {weight:g} of '{metric}' is not positive",
+                allowed="a number above 0; leave a metric out to ignore it",
+            )
+        suite = suite_of(metric)
+        if getattr(profile.suites, suite, None) is None:
+            document.fail(
+                where,
+                f"'{metric}' has a weight, but the profile does not run the suite '{suite}'",
+                allowed=f"metrics of the suites that are run, or suites with '{suite}'",
+            )
+    total = math.fsum(profile.weights.values())
+    if abs(total - 1) > 1e-9:
+        document.fail(("weights",), f"the weights sum to {total:.10g}", allowed="a sum of 1")
+
+
+def _check_metric(document: Document, where: Keys, metric: str) -> None:
+    if metric not in METRICS:
+        document.fail(
+            where,
+            f"unknown metric '{metric}'{did_you_mean(metric, METRICS)}",
+            allowed=listed(METRICS, most=len(METRICS)),
+        )
+
+
+def _check_gate(document: Document, where: Keys, gate: Gate, profile: Profile) -> None:
+    document.require_id((*where, "id"), gate.id)
+    _check_metric(document, (*where, "metric"), gate.metric)
+    if gate.limit is None and gate.metric != "peak_resident_bytes":
+        document.fail(
+            (*where, "limit"),
+            f"gate '{gate.id}' has no limit",
+            allowed="a number; null only for peak_resident_bytes (the device's budget)",
+        )
+    if gate.limit is not None and gate.limit <= 0:
+        document.fail(
+            (*where, "limit"),
+            f"limit {gate.limit:g} of gate '{gate.id}' is not positive",
+            allowed="a number above 0",
+        )
+    document.require_range((*where, "min_items"), gate.min_items, 0, MOST)
+    cases = cases_of(profile)
+    suite = "accuracy" if gate.metric == "accuracy_ratio" else suite_of(gate.metric)
+    if not cases.get(suite):
+        document.fail(
+            (*where, "metric"),
+            f"gate '{gate.id}' reads {gate.metric}, but the profile runs no {suite} suite",
+            allowed="metrics of " + ", ".join(name for name, found in cases.items() if found),
+        )
+    names = [case.id for case in cases[suite]]
+    if gate.case and gate.case not in names:
+        document.fail(
+            (*where, "case"),
+            f"case '{gate.case}' is not one of the profile's{did_you_mean(gate.case, names)}",
+            allowed=", ".join(names),
+        )
