@@ -101,14 +101,17 @@ def _check_suites(document: Document, profile: Profile) -> None:
     for name in ("task", "accuracy"):
         if suite := getattr(suites, name):
             _check_list(document, ("suites", name, "languages"), suite.languages)
-    if accuracy := suites.accuracy:
-        _check_list(document, ("suites", "accuracy", "tasks"), accuracy.tasks)
-        document.require_hex64(("suites", "accuracy", "seed"), "seed", accuracy.seed)
+    if suites.accuracy:
+        _check_list(document, ("suites", "accuracy", "tasks"), suites.accuracy.tasks)
+        document.require_hex64(("suites", "accuracy", "seed"), "seed", suites.accuracy.seed)
     if suites.memory:
         _check_memory(document, suites.memory)
 
 
 def _check_memory(document: Document, memory: MemorySuite) -> None:
+    _check_list(
+        document, ("suites", "memory", "further_contexts"), memory.further_contexts or (2,), 2
+    )
     for context in (memory.context, *memory.further_contexts):
         if context <= memory.output_tokens:
             document.fail(
@@ -123,31 +126,6 @@ def _check_memory(document: Document, memory: MemorySuite) -> None:
             f"further_contexts has {memory.context}, which is the context that is scored",
             allowed="each value once",
         )
-
-
-_NUMBERS:
-        suite = getattr(suites, name)
-        value = getattr(suite, field) if suite else None
-        where: Keys = ("suites", name, field)
-        if isinstance(value, tuple):
-            _check_list(document, where, value, least)
-        elif value is not None:
-            document.require_range(where, value, least, most)
-    for name in ("task", "accuracy"):
-        if suite := getattr(suites, name):
-            _check_list(document, ("suites", name, "languages"), suite.languages)
-    if accuracy := suites.accuracy:
-        _check_list(document, ("suites", "accuracy", "tasks"), accuracy.tasks)
-        document.require_hex64(("suites", "accuracy", "seed"), "seed", accuracy.seed)
-    if memory := suites.memory:
-        for context in (memory.context, *memory.further_contexts):
-            if context <= memory.output_tokens:
-                document.fail(
-                    ("suites", "memory", "output_tokens"),
-                    f"{memory.output_tokens} output tokens leave no room for a prompt "
-                    f"in a context of {context}",
-                    allowed=f"at most {context - 1}",
-                )
 
 
 _NUMBERS: tuple[tuple[str, str, int, int], ...] = (
@@ -179,7 +157,7 @@ def _suite_names(profile: Profile) -> tuple[str, ...]:
 def _check_list(
     document: Document, where: Keys, values: Sequence[Any], least: int | None = None
 ) -> None:
-    if not values and where[-1] != "further_contexts":
+    if not values:
         document.fail(where, f"{where[-1]} is an empty list", allowed="at least one value")
     for index, value in enumerate(values):
         if value in values[:index]:
