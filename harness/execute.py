@@ -15,10 +15,10 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, NamedTuple, Protocol
 
 from harness.plan import Job
 from harness.probes.memory import SplitSampler
@@ -42,6 +42,7 @@ class Outcome:
     Attributes:
         state: ok, skipped, failed, crashed, timeout, out_of_memory or interrupted.
         reason: reason code, empty when ok.
+        samples: its sample records, as they stand in the journal.
     """
 
     job: Job
@@ -49,19 +50,59 @@ class Outcome:
     reason: str
     detail: str
     wall_s: float
+    samples: tuple[Record, ...] = ()
+
+
+class Sampler(Protocol):
+    """Watches a worker from the parent, in passes that are not timed."""
+
+    def start(self, pid: int) -> None:
+        """Begin to watch a running process."""
+
+    def stop(self) -> Mapping[str, object] | None:
+        """End watching; fields of a sample record, or None where nothing could be read."""
+
+
+class Watch(NamedTuple):
+    """How a suite is watched: the kind of the sample record, and a new sampler a job."""
+
+    kind: str
+    sampler: Callable[[], Sampler]
+
+
+class Conditions(NamedTuple):
+    """What was arranged just before a job.
+
+    Attributes:
+        cache: whether the model's files are in the page cache: cold, warm or unknown.
+        telemetry: fields of a telemetry record about the machine at that moment.
+    """
+
+    cache: str
+    telemetry: Mapping[str, object]
+
+
+WATCHES: Mapping[str, Watch] = {"memory": Watch("memory_split", SplitSampler)}
 
 
 def execute(
-    jobs: tuple[Job, ...],
+    jobs: Iterable[Job],
     targets: Mapping[str, str],
     parts: Path,
     journal: JournalWriter,
+    *,
+    watches: Mapping[str, Watch] = WATCHES,
+    arrange: Callable[[Job], Conditions] | None = None,
 ) -> Iterator[Outcome]:
     """Run jobs in order; yields after each one, when its records are on disk.
 
     Args:
+        jobs: the next one is asked for when the one before has been yielded, so that
+            what it brought may decide about the next.
         targets: `module:class` of each backend name.
         parts: folder for files of running jobs; made here, emptied as jobs end.
+        watches: samplers of suites that are not timed, by suite.
+        arrange: called before each job, to wait and to look at the machine.
 
     Raises:
         RecordError: the results folder cannot be written.
@@ -69,14 +110,20 @@ def execute(
     """
     interrupted = False
     for job in jobs:
+        conditions = arrange(job) if arrange else None
+        cache = conditions.cache if conditions else "unknown"
         try:
             parts.mkdir(parents=True, exist_ok=True)
             job_file = parts / f"{job.id}.json"
-            job_file.write_bytes(canonical({**to_json(job), "target": targets[job.backend]}))
+            content = {**to_json(job), "target": targets[job.backend], "cache": cache}
+            job_file.write_bytes(canonical(content))
         except OSError as error:
             raise unwritable(parts, error) from error
         part = parts / f"{job.id}.part"
-        ended, interrupted = _run_child(job, job_file, part)
+        ended, interrupted = _run_child(job, job_file, part, watches.get(job.suite))
+        if conditions:
+            parent = {"type": "telemetry", "source": "parent", **conditions.telemetry}
+            journal.append(parent | _place(job))
         yield _adopt(job, part, ended, journal)
         part.unlink(missing_ok=True)
         job_file.unlink(missing_ok=True)
@@ -117,13 +164,18 @@ class _Ended:
     timed_out: bool
     interrupted: bool
     oom_kills: int
-    split: Mapping[str, object] | None
+    watched: Mapping[str, object] | None
 
 
-def _run_child(job: Job, job_file: Path, part: Path) -> tuple[_Ended, bool]:
+def _place(job: Job) -> Record:
+    """The fields that say which job a record belongs to."""
+    return {"job": job.id, "model": job.model, "suite": job.suite, "process": job.process}
+
+
+def _run_child(job: Job, job_file: Path, part: Path, watch: Watch | None) -> tuple[_Ended, bool]:
     """Start the worker, wait for it, and make sure that nothing of it is left."""
     oom_before = _oom_kills()
-    sampler = SplitSampler() if job.suite == "memory" else None
+    sampler = watch.sampler() if watch else None
     tail = _Tail()
     timed_out = interrupted = False
     started_ns = time.perf_counter_ns()
@@ -146,7 +198,7 @@ def _run_child(job: Job, job_file: Path, part: Path) -> tuple[_Ended, bool]:
     finally:
         _kill_group(child)
         status = child.wait()
-        split = sampler.stop() if sampler else None
+        watched = sampler.stop() if sampler else None
     ended = _Ended(
         status=status,
         wall_s=(time.perf_counter_ns() - started_ns) / 1e9,
@@ -154,7 +206,7 @@ def _run_child(job: Job, job_file: Path, part: Path) -> tuple[_Ended, bool]:
         timed_out=timed_out,
         interrupted=interrupted,
         oom_kills=_oom_kills() - oom_before,
-        split=split,
+        watched={"kind": watch.kind, **watched} if watch and watched else None,
     )
     return ended, interrupted
 
@@ -194,19 +246,20 @@ def _adopt(job: Job, part: Path, ended: _Ended, journal: JournalWriter) -> Outco
     """Copy a part file's records into the journal, then the job's own record."""
     records, torn = read_part(part)
     state, reason, detail = _classify(records, ended)
+    placed = _place(job)
     common = {"job": job.id, "model": job.model}
-    placed = common | {"suite": job.suite, "process": job.process}
+    samples = [record | placed for record in records if record["type"] == "sample"]
+    if ended.watched:
+        watched = {"type": "sample", "case": job.cases[0].id, **ended.watched}
+        samples.append(watched | placed)
     for record in records:
-        if record["type"] == "sample":
-            journal.append(record | placed)
-        elif record["type"] == "engine":
+        if record["type"] == "engine":
             options = to_json(job.options)
             journal.append(record | common | {"backend": job.backend, "options": options})
-        elif record.get("kind") == "skipped":
+        elif record["type"] == "telemetry" or record.get("kind") == "skipped":
             journal.append(record | placed)
-    if ended.split:
-        split = {"type": "sample", "case": job.cases[0].id, "kind": "memory_split"}
-        journal.append(split | dict(ended.split) | placed)
+    for sample in samples:
+        journal.append(sample)
     journal.append(
         {
             "type": "job",
@@ -227,6 +280,7 @@ def _adopt(job: Job, part: Path, ended: _Ended, journal: JournalWriter) -> Outco
         reason=reason,
         detail=detail,
         wall_s=ended.wall_s,
+        samples=tuple(samples),
     )
 
 

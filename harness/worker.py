@@ -36,9 +36,10 @@ def main(job_path: str, part_path: str, started_ns: int) -> int:
     writer = PartWriter(Path(part_path))
     data = json.loads(Path(job_path).read_text("utf-8"))
     target = data.pop("target")
+    cache = data.pop("cache")
     job = job_from_json(data)
     try:
-        _run(job, target, writer, started_ns)
+        _run(job, target, writer, started_ns, cache)
     except HarnessError as error:
         _fail(writer, error.reason, str(error))
         return FAILED_EXIT
@@ -54,7 +55,7 @@ def main(job_path: str, part_path: str, started_ns: int) -> int:
     return 0
 
 
-def _run(job: Job, target: str, writer: PartWriter, started_ns: int) -> None:
+def _run(job: Job, target: str, writer: PartWriter, started_ns: int, cache: str) -> None:
     from harness.errors import CapabilityError
     from harness.extensions import load
     from harness.suites import SUITES
@@ -81,15 +82,14 @@ def _run(job: Job, target: str, writer: PartWriter, started_ns: int) -> None:
         writer.write(
             {
                 "type": "sample",
-                "case": "load",
+                "case": "load-cold" if cache == "cold" else "load",
                 "kind": "load",
                 "ready_ns": base + loaded_ns + ready - first,
                 "start_ns": base,
                 "import_ns": round(report.import_s * 1e9),
                 "weights_ns": round(report.weights_s * 1e9),
                 "first_ns": ready - first,
-                # Whether the file came from disk or from the page cache is not known.
-                "cache": "unknown",
+                "cache": cache,
             }
         )
     for case in job.cases:
