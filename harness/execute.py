@@ -123,7 +123,7 @@ def execute(
         ended, interrupted = _run_child(job, job_file, part, watches.get(job.suite))
         if conditions:
             parent = {"type": "telemetry", "source": "parent", **conditions.telemetry}
-            journal.append(parent | _place(job))
+            journal.append(parent | place(job))
         yield _adopt(job, part, ended, journal)
         part.unlink(missing_ok=True)
         job_file.unlink(missing_ok=True)
@@ -167,7 +167,7 @@ class _Ended:
     watched: Mapping[str, object] | None
 
 
-def _place(job: Job) -> Record:
+def place(job: Job) -> Record:
     """The fields that say which job a record belongs to."""
     return {"job": job.id, "model": job.model, "suite": job.suite, "process": job.process}
 
@@ -246,7 +246,7 @@ def _adopt(job: Job, part: Path, ended: _Ended, journal: JournalWriter) -> Outco
     """Copy a part file's records into the journal, then the job's own record."""
     records, torn = read_part(part)
     state, reason, detail = _classify(records, ended)
-    placed = _place(job)
+    placed = place(job)
     common = {"job": job.id, "model": job.model}
     samples = [record | placed for record in records if record["type"] == "sample"]
     if ended.watched:

@@ -1,0 +1,117 @@
+"""Run folders: finding them, making them, and what is derived from their records."""
+
+from __future__ import annotations
+
+import os
+import re
+import secrets
+import shutil
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal
+
+from harness import score
+from harness.errors import PrerequisiteError, RecordError, SpecError
+from harness.records import SCHEMA, read, unwritable, write_whole
+
+RUN_ID = re.compile(r"\d{8}T\d{6}Z-[0-9a-f]{6}")
+_MIN_FREE_BYTES = 64 << 20
+
+
+def write_scorecard(folder: Path) -> dict[str, Any]:
+    """Rebuild `scorecard.json` of a run folder from its records, and return it.
+
+    Raises:
+        RecordError: the records cannot be read, or say what no run says.
+    """
+    path = folder / "records.jsonl"
+    journal = read(path)
+    try:
+        card = score.scorecard(journal.records, torn=journal.torn)
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise RecordError(
+            f"a record does not have the form of schema {SCHEMA}: {type(error).__name__}: {error}",
+            where=str(path),
+            hint="use an untouched copy, or measure again with `harness run`",
+            reason="records_damaged",
+        ) from error
+    write_whole(folder / "scorecard.json", score.dump(card))
+    return card
+
+
+def write_reports(folder: Path, card: dict[str, Any], lang: Literal["ko", "en"]) -> list[Path]:
+    """Write `scorecard.md` and `report.html` beside the scorecard."""
+    from harness.report import html, markdown
+
+    markdown.write(card, folder / "scorecard.md", lang=lang)
+    html.write(card, folder / "report.html", lang=lang)
+    return [folder / "scorecard.md", folder / "report.html"]
+
+
+def find_run(text: str, results: Path) -> Path:
+    """The folder of a run given by path or id; `latest` is the newest one.
+
+    Raises:
+        SpecError: there is no such run.
+    """
+    path = Path(text)
+    runs = [folder.name for folder in _runs(results)]
+    if text == "latest" and runs:
+        return results / runs[-1]
+    for candidate in (path, path.parent if path.suffix else path, results / text):
+        if os.path.isfile(candidate / "records.jsonl"):  # noqa: PTH113 - never raises
+            return candidate
+    raise SpecError(
+        "no run with records here",
+        where=text,
+        allowed="a run folder, its id, or latest" + (f" (newest: {runs[-1]})" if runs else ""),
+        hint="harness run",
+        reason="run_missing",
+    )
+
+
+def attempts(results: Path, plan_hash: str) -> int:
+    """Runs of this very plan that the folder still holds: a deleted one leaves no trace."""
+    return sum(_plan_of(earlier) == plan_hash for earlier in _runs(results))
+
+
+def new_run_folder(results: Path) -> Path:
+    """A fresh folder named by UTC time and 6 hex.
+
+    Raises:
+        RecordError: it cannot be made. PrerequisiteError: the disk is full.
+    """
+    stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
+    folder = results / f"{stamp}-{secrets.token_hex(3)}"
+    try:
+        folder.mkdir(parents=True)
+        free_bytes = shutil.disk_usage(folder).free
+    except OSError as error:
+        raise unwritable(results, error) from error
+    if free_bytes < _MIN_FREE_BYTES:
+        folder.rmdir()
+        raise PrerequisiteError(
+            f"only {free_bytes >> 20} MiB are free, a run needs {_MIN_FREE_BYTES >> 20} MiB",
+            where=str(results),
+            hint="free space, or choose another folder with --out",
+            reason="disk_full",
+        )
+    return folder
+
+
+def _runs(results: Path) -> list[Path]:
+    """Folders of earlier runs that hold records, oldest first."""
+    return sorted(
+        path.parent
+        for path in results.glob("*/records.jsonl")
+        if RUN_ID.fullmatch(path.parent.name)
+    )
+
+
+def _plan_of(folder: Path) -> str:
+    """Hash of the plan that an earlier run followed; empty where it cannot be read."""
+    try:
+        first = read(folder / "records.jsonl").records[0]
+    except (RecordError, IndexError):
+        return ""
+    return str(first.get("plan", ""))
