@@ -59,7 +59,7 @@ suites:
   latency:
     prompt_tokens: [64, 256]
     output_tokens: [64]
-  memory: {prompt_tokens: 256, output_tokens: 64}
+  memory: {context: 512, output_tokens: 64}
   accuracy: {tasks: [arith], languages: [ko, en], items: 100}
 weights:
   accuracy: 0.40
@@ -227,8 +227,23 @@ FAULTS = [
     ("profile", "items: 100", "items: 0", 17, "items is 0", "1 to 100,000"),
     ("profile", "items: 100", "items: 100, seed: secret", 17, "seed is 'secret'",
      "64 digits out of 0-9 and a-f"),
-    ("profile", "memory: {prompt_tokens: 256", "memory: {prompt_tokens: 0", 16,
-     "prompt_tokens is 0", "1 to 1,048,576"),
+    ("profile", "memory: {context: 512", "memory: {context: 0", 16,
+     "context is 0", "2 to 1,048,576"),
+    ("profile", "output_tokens: 64}", "output_tokens: 512}", 16,
+     "512 output tokens leave no room for a prompt in a context of 512", "at most 511"),
+    ("profile", "output_tokens: 64}", "output_tokens: 64, further_contexts: [512]}", 16,
+     "further_contexts has 512, which is the context that is scored", "each value once"),
+    ("profile", "output_tokens: 64}", "output_tokens: 64, further_contexts: [1]}", 16,
+     "further_contexts is 1", "2 to 1,048,576"),
+    ("profile", "requests: 5", "requests: 5\n  processes_max: {latency: 2}", 9, "latency is 2",
+     "3 to 1,000"),
+    ("profile", "requests: 5", "requests: 5\n  processes_max: {task: 2}", 9,
+     "processes_max of 'task', which the profile does not run", "accuracy, latency, memory"),
+    ("profile", "requests: 5", "requests: 5\n  precision: 0", 9, "precision is 0", "0.001 to 1"),
+    ("profile", "requests: 5", "requests: 5\n  cool_down_max_s: 1e5", 9,
+     "cool_down_max_s is 100000.0", "0 to 3,600"),
+    ("profile", "output_tokens: [64]", "output_tokens: [64]\n    depths: [-1]", 16,
+     "depths is -1", "0 to 1,048,576"),
     ("profile", "accuracy: 0.40", "accuracy: 0.41", 18, "the weights sum to 1.01", "a sum of 1"),
     ("profile", "ttft_s: 0.20", "ttft: 0.20", 20, "unknown metric 'ttft'; did you mean 'ttft_s'?",
      "accuracy, "),
@@ -449,7 +464,7 @@ def test_a_profile_is_read(tmp_path: Path) -> None:
 
 
 def test_a_weight_needs_its_suite(tmp_path: Path) -> None:
-    text = PROFILE.replace("  memory: {prompt_tokens: 256, output_tokens: 64}\n", "")
+    text = PROFILE.replace("  memory: {context: 512, output_tokens: 64}\n", "")
     error = complaint(tmp_path, "profile", text.replace(", memory: 2", ""))
     assert error.where.endswith(":21")
     assert "'peak_resident_bytes' has a weight, but the profile does not run" in error.message
@@ -462,4 +477,4 @@ def test_a_profile_runs_something(tmp_path: Path) -> None:
         tmp_path, "profile", text.replace("{latency: 3, memory: 2, accuracy: 1}", "{}")
     )
     assert error.message == "the profile runs no suite"
-    assert error.allowed == "accuracy, latency, memory"
+    assert error.allowed == "accuracy, energy, kernel, latency, memory, sustained, task"
