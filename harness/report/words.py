@@ -28,9 +28,16 @@ KST = timezone(timedelta(hours=9), "KST")
 
 @cache
 def strings() -> Mapping[str, Mapping[str, str]]:
-    """The dictionary of strings: key → language → text."""
-    text = resources.files("harness.report").joinpath("templates/strings.json")
-    return cast("Mapping[str, Mapping[str, str]]", json.loads(text.read_text("utf-8")))
+    """The dictionary of strings: key → language → text.
+
+    `strings.json` holds what the reports say, `codes.json` the names of codes.
+    """
+    folder = resources.files("harness.report").joinpath("templates")
+    texts = [folder.joinpath(name).read_text("utf-8") for name in ("strings.json", "codes.json")]
+    return cast(
+        "Mapping[str, Mapping[str, str]]",
+        {key: entry for text in texts for key, entry in json.loads(text).items()},
+    )
 
 
 def say(lang: Lang, key: str, **values: object) -> str:
