@@ -22,7 +22,6 @@ import harness
 from harness.errors import Exit, HarnessError
 
 if TYPE_CHECKING:
-    from harness.execute import Outcome
     from harness.plan import Plan
 
 Lang = Literal["ko", "en"]
@@ -63,9 +62,19 @@ def cli() -> None:
 @cli.command()
 @click.option("--model", "models", multiple=True, metavar="PATH_OR_ID", help="A model; repeatable.")
 @click.option("--set", "set_name", help="A named set [default: default].")
-@click.option("--suite", "suites", multiple=True, help="latency, memory or accuracy; repeatable.")
+@click.option(
+    "--suite",
+    "suites",
+    multiple=True,
+    help="latency, task, kernel, sustained, memory, energy or accuracy; repeatable.",
+)
 @click.option("--profile", default="quick", show_default=True, help="A name or a YAML file.")
 @click.option("--device", default="this-machine", show_default=True, help="A name or a YAML file.")
+@click.option(
+    "--tune",
+    is_flag=True,
+    help="Measure each model also with the fastest thread counts, listed apart.",
+)
 @click.option("--dry-run", is_flag=True, help="Print the plan and an estimate; measure nothing.")
 @_results
 @_models_file
@@ -78,6 +87,7 @@ def run(
     suites: tuple[str, ...],
     profile: str,
     device: str,
+    tune: bool,
     dry_run: bool,
     results: Path,
     models_file: Path | None,
@@ -91,10 +101,12 @@ def run(
     harness run --model my-model.gguf    your model beside the reference
     harness run --dry-run                what would be done, and how long it takes
     """
-    from harness import session
+    from harness import session, terminal
 
     if models and set_name:
         raise click.UsageError("--model and --set exclude each other.")
+    if tune and dry_run:
+        raise click.UsageError("--tune measures, --dry-run does not: they exclude each other.")
     plan = session.prepare(
         models=models,
         set_name=set_name or "default",
@@ -102,12 +114,13 @@ def run(
         profile=profile,
         device=device,
         catalogue_path=models_file,
+        tune=terminal.show_tuning if tune else None,
     )
     if dry_run:
         _print_plan(plan, as_json=as_json)
         return
-    _announce(plan)
-    result = session.run(plan, results, _progress)
+    terminal.announce(plan)
+    result = session.run(plan, results, terminal.show_progress)
     reports = session.write_reports(result.folder, result.card, lang or _locale())
     if as_json:
         _emit(
@@ -119,7 +132,7 @@ def run(
             }
         )
     else:
-        _print_card(result.card, result.folder, lang or _locale())
+        terminal.show_card(result.card, result.folder, lang or _locale())
     raise SystemExit(result.exit_code)
 
 
@@ -130,14 +143,14 @@ def run(
 @_as_json
 def score(*, run_folder: str, results: Path, lang: Lang | None, as_json: bool) -> None:
     """Build the scorecard of RUN (a folder, an id, or latest) again from its records."""
-    from harness import session
+    from harness import session, terminal
 
     folder = session.find_run(run_folder, results)
     card = session.write_scorecard(folder)
     if as_json:
         _emit(card)
     else:
-        _print_card(card, folder, lang or _locale())
+        terminal.show_card(card, folder, lang or _locale())
 
 
 @cli.command()
@@ -248,6 +261,58 @@ def models_list(*, set_name: str, models_file: Path | None, as_json: bool) -> No
         )
 
 
+@cli.group()
+def devices() -> None:
+    """Laptops that models are to run on."""
+
+
+@devices.command("list")
+@_as_json
+def devices_list(*, as_json: bool) -> None:
+    """List the declared laptops, and which of them this machine is."""
+    from harness import devices as laptops
+
+    found = laptops.listing()
+    if as_json:
+        _emit({"devices": found})
+    else:
+        click.echo(laptops.text(found))
+
+
+@devices.command("probe")
+@_as_json
+def devices_probe(*, as_json: bool) -> None:
+    """Write devices/local.yaml, which declares this very machine; git ignores it."""
+    from harness import devices as laptops
+    from harness.spec import to_json
+
+    device, path = laptops.probe()
+    if as_json:
+        _emit({"written": str(path), "device": to_json(device)})
+        return
+    click.echo(f"wrote {path}: {device.name}")
+    click.echo(f"next: harness run --device {device.id}")
+
+
+@cli.command()
+@click.option("--quick", is_flag=True, help="A third of the repetitions.")
+@_as_json
+def selftest(*, quick: bool, as_json: bool) -> None:
+    """Measure the harness itself against an engine whose times and sizes are known.
+
+    Run it first on a new laptop: it says how far this machine's clock, memory readings
+    and noise can be trusted.
+    """
+    from harness import selftest as truth
+
+    found = truth.run(quick=quick, progress=lambda line: click.echo(line, err=True))
+    if as_json:
+        _emit(found)
+    else:
+        click.echo(truth.text(found))
+    raise SystemExit(truth.exit_code(found))
+
+
 @cli.command()
 @_results
 @_as_json
@@ -337,59 +402,14 @@ def _interrupt(_signal: int, _frame: FrameType | None) -> None:
     raise KeyboardInterrupt
 
 
-def _announce(plan: Plan) -> None:
-    for skip in plan.skipped:
-        click.echo(f"skipped {skip.model}: {skip.detail}", err=True)
-        if skip.hint:
-            click.echo(f"  next: {skip.hint}", err=True)
-    click.echo(
-        f"{len(plan.artefacts)} models, {len(plan.jobs)} jobs, about "
-        f"{_duration(plan.estimate_s)}; leave the machine alone meanwhile",
-        err=True,
-    )
-
-
-def _progress(outcome: Outcome, left: int, left_s: float) -> None:
-    """One line as a job ends. Nothing is printed while one runs."""
-    job = outcome.job
-    trouble = f" ({outcome.reason}: {outcome.detail.splitlines()[0]})" if outcome.detail else ""
-    click.echo(
-        f"{outcome.state:<4} {job.model} {job.suite} #{job.process + 1} "
-        f"{outcome.wall_s:.1f} s{trouble} · {left} left, about {_duration(left_s)}",
-        err=True,
-    )
-    if outcome.state not in {"ok", "interrupted"}:
-        from harness.session import next_step
-
-        click.echo(f"  next: {next_step(outcome)}", err=True)
-
-
-def _duration(seconds: float) -> str:
-    whole = max(1, round(seconds))
-    return f"{whole} s" if whole < 100 else f"{whole // 60} min {whole % 60:02d} s"
-
-
 def _print_plan(plan: Plan, *, as_json: bool) -> None:
+    from harness import terminal
     from harness.spec import to_json
 
     if as_json:
         _emit({"plan": to_json(plan), "estimate_s": round(plan.estimate_s, 1)})
-        return
-    for job in plan.jobs:
-        cases = ", ".join(case.id for case in job.cases)
-        click.echo(f"{job.id}  {job.model:<24} {job.suite:<9} #{job.process + 1}  {cases}")
-    for skip in plan.skipped:
-        click.echo(f"skipped           {skip.model:<24} {skip.detail}")
-    click.echo(f"{len(plan.jobs)} jobs, about {_duration(plan.estimate_s)}")
-
-
-def _print_card(card: dict[str, Any], folder: Path, lang: Lang) -> None:
-    from rich.console import Console
-
-    from harness.report import console
-
-    kept = sorted(path for path in folder.iterdir() if path.is_file())
-    console.show(card, Console(), files=[str(path) for path in kept], lang=lang)
+    else:
+        terminal.show_plan(plan)
 
 
 def _locale() -> Lang:

@@ -260,20 +260,16 @@ def _adopt(job: Job, part: Path, ended: _Ended, journal: JournalWriter) -> Outco
             journal.append(record | placed)
     for sample in samples:
         journal.append(sample)
-    journal.append(
-        {
-            "type": "job",
-            **placed,
-            "suite_version": job.suite_version,
-            "outcome": state,
-            "reason": reason,
-            "detail": detail,
-            "exit_status": ended.status,
-            "wall_s": round(ended.wall_s, 6),
-            "torn": torn,
-            "stderr": "" if state == "ok" else ended.stderr,
-        }
-    )
+    ended_as = {
+        "outcome": state,
+        "reason": reason,
+        "detail": detail,
+        "exit_status": ended.status,
+        "wall_s": round(ended.wall_s, 6),
+        "torn": torn,
+        "stderr": "" if state == "ok" else ended.stderr,
+    }
+    journal.append(_job_record(job) | ended_as)
     return Outcome(
         job=job,
         state=state,
@@ -282,6 +278,27 @@ def _adopt(job: Job, part: Path, ended: _Ended, journal: JournalWriter) -> Outco
         wall_s=ended.wall_s,
         samples=tuple(samples),
     )
+
+
+def skipped(job: Job, reason: str, detail: str) -> Record:
+    """The record of a job that is not started, because it could not bring anything."""
+    return _job_record(job) | {"outcome": "skipped", "reason": reason, "detail": detail}
+
+
+def _job_record(job: Job) -> Record:
+    """A `job` record; the other fields are those of an end that nobody saw."""
+    return {
+        "type": "job",
+        **place(job),
+        "suite_version": job.suite_version,
+        "outcome": "",
+        "reason": "",
+        "detail": "",
+        "exit_status": None,
+        "wall_s": 0.0,
+        "torn": False,
+        "stderr": "",
+    }
 
 
 def _classify(records: list[Record], ended: _Ended) -> tuple[str, str, str]:

@@ -39,7 +39,18 @@ ALLOWED = {
     "doctor": CORE | SPEC | {"environment", "models", "backends", "probes"},
     "scaffold": CORE | SPEC,
 }
-FREE = {"__main__", "cli", "session", "fleet"}
+FREE = {
+    "__main__",
+    "cli",
+    "terminal",
+    "session",
+    "prepare",
+    "runs",
+    "selftest",
+    "tuning",
+    "devices",
+    "fleet",
+}
 
 
 def imports(path: Path) -> set[str]:

@@ -1,0 +1,82 @@
+"""What a run says on a terminal: plans, progress and the card. Chatter goes to stderr."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+import click
+
+from harness.execute import Outcome
+from harness.plan import Plan
+
+
+def announce(plan: Plan) -> None:
+    """What is about to be measured, and what is not."""
+    for skip in plan.skipped:
+        click.echo(f"skipped {skip.model}: {skip.detail}", err=True)
+        if skip.hint:
+            click.echo(f"  next: {skip.hint}", err=True)
+    click.echo(
+        f"{len(plan.artefacts)} models, {_required(plan)} jobs, about "
+        f"{_duration(plan.estimate_s)}{_at_most(plan)}; leave the machine alone meanwhile",
+        err=True,
+    )
+
+
+def _required(plan: Plan) -> int:
+    return sum(not job.optional for job in plan.jobs)
+
+
+def _at_most(plan: Plan) -> str:
+    """What repeating until the figures are precise may add."""
+    optional = sum(job.optional for job in plan.jobs)
+    if not optional:
+        return ""
+    return f", at most {_duration(plan.longest_s)} with {optional} repetitions more"
+
+
+def show_tuning(model: str, table: str) -> None:
+    """Where the thread tuner has got to."""
+    click.echo(f"tuned {model}: {table}", err=True)
+
+
+def show_progress(outcome: Outcome, left: int, left_s: float) -> None:
+    """One line as a job ends. Nothing is printed while one runs."""
+    job = outcome.job
+    trouble = f" ({outcome.reason}: {outcome.detail.splitlines()[0]})" if outcome.detail else ""
+    click.echo(
+        f"{outcome.state:<4} {job.model} {job.suite} #{job.process + 1} "
+        f"{outcome.wall_s:.1f} s{trouble} · {left} left, about {_duration(left_s)}",
+        err=True,
+    )
+    if outcome.state not in {"ok", "interrupted"}:
+        from harness.session import next_step
+
+        click.echo(f"  next: {next_step(outcome)}", err=True)
+
+
+def _duration(seconds: float) -> str:
+    whole = max(1, round(seconds))
+    return f"{whole} s" if whole < 100 else f"{whole // 60} min {whole % 60:02d} s"
+
+
+def show_plan(plan: Plan) -> None:
+    """Every job of a plan, what is left out, and how long it takes."""
+    for job in plan.jobs:
+        cases = ", ".join(case.id for case in job.cases)
+        needed = "  if needed" if job.optional else ""
+        click.echo(f"{job.id}  {job.model:<24} {job.suite:<9} #{job.process + 1}  {cases}{needed}")
+    for skip in plan.skipped:
+        click.echo(f"skipped           {skip.model:<24} {skip.detail}")
+    click.echo(f"{_required(plan)} jobs, about {_duration(plan.estimate_s)}{_at_most(plan)}")
+
+
+def show_card(card: dict[str, Any], folder: Path, lang: Literal["ko", "en"]) -> None:
+    """The ranking, and the files that were left."""
+    from rich.console import Console
+
+    from harness.report import console
+
+    kept = sorted(path for path in folder.iterdir() if path.is_file())
+    console.show(card, Console(), files=[str(path) for path in kept], lang=lang)
