@@ -28,6 +28,7 @@ PAPER = "#ffffff"
 FONT = "system-ui, 'Noto Sans KR', 'Noto Sans CJK KR', 'Malgun Gothic', sans-serif"
 WIDTH = 500
 LABEL_PX = 6.8
+PANEL_WIDTH, PANEL_HEIGHT, PANELS_A_ROW = 230, 90, 3
 LONGEST_LABEL = 34
 MIB = 2**20
 _OPEN, _CLOSE = "\ue000", "\ue001"
@@ -208,6 +209,54 @@ def memory(rows: Sequence[Row]) -> str:
         ),
     )
     return _svg(chart.properties(width=_bar_width(data), height=alt.Step(28)))
+
+
+def sustained(rows: Sequence[Row]) -> str:
+    """Decode rate over the minutes of a sustained run, a small panel a model.
+
+    As a share of the first minute, so that models of any speed stand side by side.
+    """
+    shown = [row for row in rows if len(row.minutes) > 1 and row.minutes[0] > 0]
+    if not shown:
+        return ""
+    import altair as alt
+
+    names = labels([row.model for row in shown])
+    data = [
+        {"model": name, "minute": minute, "share": rate / row.minutes[0]}
+        for row, name in zip(shown, names, strict=True)
+        for minute, rate in enumerate(row.minutes, start=1)
+    ]
+    shares = [rate / row.minutes[0] for row in shown for rate in row.minutes]
+    low, high = min(shares), max(shares)
+    scale = alt.Scale(domain=[min(0.85, low - 0.02), max(1.02, high)], nice=False, zero=False)
+    minutes = max(len(row.minutes) for row in shown)
+    base = alt.Chart(width=PANEL_WIDTH, height=PANEL_HEIGHT)
+    panel = alt.layer(
+        base.mark_rule(color=FAINT, strokeDash=[3, 3]).encode(y=alt.datum(0.9)),
+        base.mark_line(color=ACCENT, strokeWidth=2, point={"size": 18, "color": ACCENT}).encode(
+            alt.X(
+                "minute:Q",
+                title=_title("axis.minute"),
+                scale=alt.Scale(domain=[1, minutes], nice=False),
+                axis=alt.Axis(tickCount=min(minutes, 5), tickMinStep=1, format="d"),
+            ),
+            alt.Y(
+                "share:Q",
+                title=_title("axis.share"),
+                scale=scale,
+                axis=alt.Axis(tickCount=3, format="%"),
+            ),
+        ),
+    )
+    header = alt.Header(title=None, labelColor=INK, labelFontSize=11.5, labelAnchor="start")
+    return _svg(
+        panel.facet(
+            alt.Facet("model:N", sort=names, header=header),
+            data=alt.InlineData(values=data),
+            columns=PANELS_A_ROW,
+        )
+    )
 
 
 def translate(svg: str, lang: Lang) -> str:

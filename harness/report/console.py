@@ -143,6 +143,9 @@ def _remarks(view: View, lang: Lang) -> list[RenderableType]:
         )
         line.append(f" {words.word(lang, 'finding', finding.code)}: {finding.detail}")
         out.append(line)
+    if found := [len(row.findings) for row in view.rows if row.findings]:
+        said = say(lang, "findings.models", count=sum(found), models=len(found))
+        out.append(Text(f"  {said}", style="yellow"))
     if view.problems:
         out += [Text(), Text(say(lang, "jobs"), style="bold")]
     for job in view.problems:

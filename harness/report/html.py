@@ -13,39 +13,20 @@ import base64
 import hashlib
 import re
 from collections.abc import Mapping
-from functools import partial
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from harness.metrics import METRICS
 from harness.records import write_whole
-from harness.report import reading, tables, words
-from harness.report.view import Factor, Ranking, View
+from harness.report import figures, reading, tables, words
+from harness.report.view import Factor, Ranking
 from harness.report.words import LANGS, Lang
 
 if TYPE_CHECKING:
     from markupsafe import Markup
 
 RANKING_COLUMNS = ("accuracy", "ttft_s", "decode_tok_per_s", "peak_resident_bytes")
-CASE_COLUMNS = (
-    "ttft_s",
-    "prefill_tok_per_s",
-    "decode_tok_per_s",
-    "tpot_s",
-    "itl_s_p50",
-    "itl_s_p90",
-    "itl_s_p95",
-    "itl_s_p99",
-)
-MEMORY_COLUMNS = (
-    "load_s",
-    "peak_resident_bytes",
-    "runtime_resident_bytes",
-    "peak_anon_bytes",
-    "peak_file_bytes",
-    "peak_shmem_bytes",
-)
 HEAT_STEPS = 10
 EFFECT_STEPS = ((1.10, "up3"), (1.03, "up2"), (1.005, "up1"))
 
@@ -94,12 +75,12 @@ def render(scorecard: Mapping[str, Any], *, lang: Lang = "ko") -> str:
         sentence=sentence,
         name=name,
         charts=charts,
+        sustained_chart=sustained_chart,
         heat=heat,
         effect_class=effect_class,
         main=words.main_ranking(view),
         columns=RANKING_COLUMNS,
-        memory_columns=MEMORY_COLUMNS,
-        case_columns=partial(case_columns, view),
+        figures=figures,
     )
 
 
@@ -167,6 +148,13 @@ def charts(ranking: Ranking) -> Charts:
     )
 
 
+def sustained_chart(ranking: Ranking) -> Mapping[Lang, Markup]:
+    """Draw the decode rates of one list's models over time."""
+    from harness.report import charts as draw
+
+    return _svgs(draw.sustained(ranking.rows))
+
+
 def _svgs(svg: str) -> dict[Lang, Markup]:
     from markupsafe import Markup
 
@@ -191,12 +179,6 @@ def effect_class(factor: Factor) -> str:
         if factor.effect <= 1 / least:
             return name.replace("up", "down")
     return "even"
-
-
-def case_columns(view: View) -> tuple[str, ...]:
-    """Metrics of the latency table that any case has."""
-    present = {m for row in view.rows for case in row.cases.values() for m in case}
-    return tuple(metric for metric in CASE_COLUMNS if metric in present)
 
 
 def _asset(name: str) -> str:

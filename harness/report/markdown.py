@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.records import write_whole
-from harness.report import reading, tables, words
+from harness.report import figures, reading, tables, words
 from harness.report.view import Ranking, Row, View
 from harness.report.words import DASH, Lang, say
 
@@ -23,7 +23,6 @@ COLUMNS = (
     "itl_s_p90",
     "peak_resident_bytes",
 )
-CASE_COLUMNS = ("ttft_s", "prefill_tok_per_s", "decode_tok_per_s", "itl_s_p50", "itl_s_p90")
 _SPECIAL = re.compile(r"[\\`*\[\]<>|~#!&$@]|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])")
 _LINKS = re.compile(r"(?i)(:)(?=//)|(?<=www)(\.)")
 
@@ -62,7 +61,9 @@ def render(scorecard: Mapping[str, Any], *, lang: Lang = "en") -> str:
     for ranking in view.rankings:
         lines += _ranking(ranking, view, lang)
     lines += [say(lang, "ties"), "", say(lang, "method.weights"), ""]
-    lines += _parts(view, lang) + _tasks(view, lang) + _cases(view, lang)
+    lines += _parts(view, lang) + _tasks(view, lang)
+    for numbers in figures.all_of(view):
+        lines += _figures(numbers, lang)
     lines += _validity(view, lang) + _machine(view, lang) + _definitions(view, lang)
     return "\n".join(lines).rstrip("\n") + "\n"
 
@@ -199,39 +200,41 @@ def _tasks(view: View, lang: Lang) -> list[str]:
     ]
 
 
-def _cases(view: View, lang: Lang) -> list[str]:
+def _figures(numbers: figures.Numbers, lang: Lang) -> list[str]:
+    """A table of figures; a column for the model where its lines are something else."""
+    by_model = numbers.first == "model"
+    head = (
+        [say(lang, numbers.first)] if by_model else [say(lang, "model"), say(lang, numbers.first)]
+    )
+    head += [_cell(cell, lang) for cell in numbers.heads]
     body = []
-    for row in view.rows:
-        for case, metrics in row.cases.items():
-            if any(metric in metrics for metric in CASE_COLUMNS):
-                body.append(
-                    [
-                        escape(row.model),
-                        escape(case),
-                        *(
-                            words.value(m, metrics[m].value if m in metrics else None)
-                            for m in CASE_COLUMNS
-                        ),
-                    ]
-                )
-    if not body:
-        return []
-    head = [say(lang, "model"), say(lang, "case")]
-    head += [words.word(lang, "metric", metric) for metric in CASE_COLUMNS]
-    return [f"## {say(lang, 'latency')}", "", *table(head, body, left=(0, 1)), ""]
+    for group in numbers.groups:
+        for line in group.lines:
+            start = [] if by_model else [escape(group.title.text)]
+            values = [figure.text for figure in line.figures]
+            if line.missing is not None:
+                values = [escape(words.absent(*line.missing, lang))]
+                values += [""] * (len(numbers.heads) - 1)
+            body.append([*start, _cell(line.name, lang), *values])
+    left = (0,) if by_model else (0, 1)
+    return [f"## {say(lang, numbers.title)}", "", *table(head, body, left=left), ""]
+
+
+def _cell(cell: tables.Cell, lang: Lang) -> str:
+    return escape(words.word(lang, cell.group, cell.text) if cell.group else cell.text)
 
 
 def _validity(view: View, lang: Lang) -> list[str]:
     state = words.word(lang, "verdict", view.verdict)
     lines = [f"## {say(lang, 'verdict')}: {escape(state)}", ""]
-    for finding in view.findings:
-        severity = words.word(lang, "severity", finding.severity)
-        title = words.word(lang, "finding", finding.code)
-        lines.append(f"- {escape(f'{severity} {title}: {finding.detail}')}")
-    if not view.findings:
+    findings, *others = tables.validity(view)
+    for severity, *rest in findings.rows:
+        scope, code, detail = (_cell(cell, lang) for cell in rest)
+        lines.append(f"- {_cell(severity, lang)}, {scope}: {code}: {detail}")
+    if not findings.rows:
         lines.append(say(lang, "verdict.clean"))
     lines.append("")
-    for plain in tables.validity(view)[1:]:
+    for plain in others:
         if plain.rows:
             lines += _plain(plain, lang)
     return lines
@@ -239,19 +242,13 @@ def _validity(view: View, lang: Lang) -> list[str]:
 
 def _plain(plain: tables.Plain, lang: Lang) -> list[str]:
     head = [say(lang, key) for key in plain.heads]
-    body = [
-        [
-            escape(words.word(lang, cell.group, cell.text) if cell.group else cell.text)
-            for cell in row
-        ]
-        for row in plain.rows
-    ]
+    body = [[_cell(cell, lang) for cell in row] for row in plain.rows]
     left = range(len(head))
     return [f"## {say(lang, plain.title)}", "", *table(head, body, left=left), ""]
 
 
 def _machine(view: View, lang: Lang) -> list[str]:
-    lines = [f"## {say(lang, 'machine')}", ""]
+    lines = [f"## {say(lang, 'machine')}", "", escape(words.calibration(view, lang)), ""]
     engines = _plain(tables.engines(view), lang) if view.rows else []
     if not view.facts:
         return [*lines, say(lang, "machine.none"), "", *engines]

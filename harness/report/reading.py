@@ -12,21 +12,27 @@ from __future__ import annotations
 
 import math
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from harness.errors import RecordError
 from harness.report.view import (
+    Bench,
+    Calibration,
     Check,
+    Client,
+    Compat,
     Estimate,
     Fact,
     Factor,
     Finding,
     JobOutcome,
+    Memory,
     Pair,
     Ranking,
     Row,
     Skipped,
+    Spread,
     Task,
     View,
 )
@@ -83,6 +89,17 @@ def read(scorecard: Json) -> View:
         )
     card = _cleaned(scorecard)
     verdict, attempt = card["verdict"], card["attempt"]
+    skipped = [
+        Skipped(
+            model=s["model"],
+            case=s.get("case", ""),
+            reason=s["reason"],
+            detail=s["detail"],
+            hint=s["hint"],
+        )
+        for s in card["skipped"]
+    ]
+    calibration = card.get("calibration") or {}
     return View(
         run=card["run"],
         harness=card["harness"],
@@ -92,11 +109,12 @@ def read(scorecard: Json) -> View:
         profile=dict(flatten(card["profile"])),
         device=dict(flatten(card["device"])),
         facts=_facts(card["environment"]),
-        verdict=verdict["state"],
-        findings=tuple(
-            Finding(code=f["code"], severity=f["severity"], detail=f["detail"])
-            for f in verdict["findings"]
+        calibration=(
+            _calibration(calibration.get("before")),
+            _calibration(calibration.get("after")),
         ),
+        verdict=verdict["state"],
+        findings=_findings(verdict["findings"]),
         attempt=(str(attempt["number"]), str(attempt["of"])),
         weights=card["weights"],
         rankings=_rankings(card),
@@ -104,10 +122,8 @@ def read(scorecard: Json) -> View:
             Pair(a=p["a"], b=p["b"], gap=p["gap"], p=p["p_adjusted"], beats=p["beats"])
             for p in card["pairs"]
         ),
-        skipped=tuple(
-            Skipped(model=s["model"], reason=s["reason"], detail=s["detail"], hint=s["hint"])
-            for s in card["skipped"]
-        ),
+        skipped=tuple(s for s in skipped if not s.case),
+        left_out=tuple(s for s in skipped if s.case),
     )
 
 
@@ -118,7 +134,8 @@ def _rankings(card: Json) -> tuple[Ranking, ...]:
         _row(entry, card, joint=entry["rank"] is not None and places.count(place) > 1)
         for entry, place in zip(entries, places, strict=True)
     ]
-    found = ((name, tuple(row for row in rows if row.list_name == name)) for name in LISTS)
+    names = dict.fromkeys([*LISTS, *(row.list_name for row in rows)])
+    found = ((name, tuple(row for row in rows if row.list_name == name)) for name in names)
     return tuple(
         Ranking(list_name=name, rows=tuple(sorted(group, key=_order)))
         for name, group in found
@@ -177,6 +194,10 @@ def _row(entry: Json, card: Json, *, joint: bool) -> Row:
             for job in entry["jobs"]
         ),
         engine=tuple(flatten(entry["engine"])),
+        findings=_findings(entry.get("findings", ())),
+        compat=_compat(entry.get("compat") or {}),
+        memory=_memory(entry.get("memory") or {}),
+        minutes=tuple((entry.get("sustained") or {}).get("minutes", ())),
         on_front=model in card["pareto"]["front"],
         dominated_by=tuple(card["pareto"]["dominated"].get(model, ())),
     )
@@ -193,6 +214,50 @@ def _factors(ratios: Json, weights: Mapping[str, float]) -> tuple[Factor, ...]:
         )
         for metric, weight in weights.items()
         if metric in ratios
+    )
+
+
+def _findings(found: Iterable[Json]) -> tuple[Finding, ...]:
+    return tuple(Finding(code=f["code"], severity=f["severity"], detail=f["detail"]) for f in found)
+
+
+def _compat(found: Json) -> Compat:
+    client, aiperf = found.get("mlperf_client"), found.get("aiperf") or {}
+    return Compat(
+        llama_bench=tuple(
+            Bench(b["test"], b["tok_per_s"], b["stddev"], b["n"])
+            for b in found.get("llama_bench") or ()
+        ),
+        mlperf_client=Client(client["ttft_s"], client["tok_per_s"], client["n"])
+        if client
+        else None,
+        aiperf={
+            metric: Spread(*(spread.get(column) for column in Spread._fields))
+            for metric, spread in aiperf.items()
+            if isinstance(spread, Mapping)
+        },
+        user_tok_per_s=aiperf.get("output_tok_per_s_per_user"),
+    )
+
+
+def _memory(found: Json) -> Memory:
+    growth = found.get("kv_bytes_per_tok") or {}
+    return Memory(
+        phases=found.get("phases", {}),
+        kv_fitted=growth.get("fitted"),
+        kv_computed=growth.get("computed"),
+    )
+
+
+def _calibration(found: Json | None) -> Calibration | None:
+    if not found:
+        return None
+    return Calibration(
+        read_bytes_per_s=found.get("read_bytes_per_s"),
+        copy_bytes_per_s=found.get("copy_bytes_per_s"),
+        fp32_flop_per_s=found.get("fp32_flop_per_s"),
+        threads=str(found.get("threads", "")),
+        method=found.get("method", ""),
     )
 
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from harness.metrics import show_bytes
 from harness.report import words
-from harness.report.view import Estimate, Ranking, Row, View
+from harness.report.view import Finding, Ranking, View
 from harness.report.words import Lang
 
 
@@ -39,10 +38,10 @@ def validity(view: View) -> tuple[Plain, ...]:
         Plain(
             "findings",
             "verdict.clean",
-            ("severity", "code", "detail"),
-            tuple(
-                (Cell(f.severity, "severity"), Cell(f.code, "finding"), Cell(f.detail))
-                for f in view.findings
+            ("severity", "model", "code", "detail"),
+            (
+                *(_finding(Cell("run", "scope"), f) for f in view.findings),
+                *(_finding(Cell(row.model), f) for row in view.rows for f in row.findings),
             ),
         ),
         Plain(
@@ -87,6 +86,38 @@ def validity(view: View) -> tuple[Plain, ...]:
                 for s in view.skipped
             ),
         ),
+        _left_out(view),
+    )
+
+
+def _finding(scope: Cell, finding: Finding) -> tuple[Cell, ...]:
+    return (
+        Cell(finding.severity, "severity"),
+        scope,
+        Cell(finding.code, "finding"),
+        Cell(finding.detail),
+    )
+
+
+def _left_out(view: View) -> Plain:
+    """Cases that were not run; models that lack one for the same reason share a row."""
+    groups: dict[tuple[str, str, str, str], list[str]] = {}
+    for s in view.left_out:
+        groups.setdefault((s.case, s.reason, s.detail, s.hint), []).append(s.model)
+    return Plain(
+        "left_out",
+        "",
+        ("case", "model", "reason", "detail", "hint"),
+        tuple(
+            (
+                Cell(case, "case"),
+                Cell(", ".join(models)),
+                Cell(reason, "reason"),
+                Cell(detail),
+                Cell(hint),
+            )
+            for (case, reason, detail, hint), models in groups.items()
+        ),
     )
 
 
@@ -105,17 +136,6 @@ def engines(view: View) -> Plain:
             for (backend, detail), models in groups.items()
         ),
     )
-
-
-def latency_cases(row: Row, metrics: Sequence[str]) -> tuple[str, ...]:
-    """Cases of a model that hold any of these metrics."""
-    return tuple(case for case, found in row.cases.items() if any(m in found for m in metrics))
-
-
-def volume(case: Mapping[str, Estimate], metrics: Sequence[str]) -> str:
-    """Timed requests behind a case: the count of its first metric."""
-    counts = (case[m].n for m in metrics if m in case)
-    return next((str(count) for count in counts if count is not None), words.DASH)
 
 
 def fact(name: str, text: str, lang: Lang) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 
 VOLATILE = frozenset({"memory_available_bytes", "swap_used_bytes", "temperature_c", "load_1m"})
 """Facts that no two readings agree on: a difference is no finding."""
@@ -76,6 +77,64 @@ class JobOutcome:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """One remark on the validity of the run, or of one model's jobs."""
+
+    code: str
+    severity: str
+    detail: str
+
+
+class Bench(NamedTuple):
+    """One test as llama-bench prints it: mean and standard deviation, in tok/s."""
+
+    test: str
+    tok_per_s: float
+    stddev: float | None
+    n: int
+
+
+class Client(NamedTuple):
+    """MLPerf Client's two figures: geometric means over cases of the mean of each."""
+
+    ttft_s: float
+    tok_per_s: float
+    n: int
+
+
+class Spread(NamedTuple):
+    """AIPerf's columns; the tail is None below 100 requests."""
+
+    avg: float | None
+    p50: float | None
+    p90: float | None
+    p99: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Compat:
+    """What other tools would print of the same samples.
+
+    Attributes:
+        aiperf: its metrics in s by id; `user_tok_per_s` is its output rate a user.
+    """
+
+    llama_bench: tuple[Bench, ...] = ()
+    mlperf_client: Client | None = None
+    aiperf: Mapping[str, Spread]
+    user_tok_per_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Memory:
+    """Peaks in bytes by case and phase, and what a token of context takes."""
+
+    phases: Mapping[str, Mapping[str, float]]
+    kv_fitted: float | None
+    kv_computed: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
     """One model of a ranking.
 
@@ -83,6 +142,8 @@ class Row:
         rank_range: ranks it takes when each weight moves by 0.10.
         joint: another entry of the list has the same rank.
         on_front: on the Pareto front; `dominated_by` names who is better in all.
+        findings: about this model's jobs alone.
+        minutes: median decode rate in each minute of the sustained run, tok/s.
     """
 
     model: str
@@ -106,6 +167,10 @@ class Row:
     tasks: tuple[Task, ...]
     jobs: tuple[JobOutcome, ...]
     engine: tuple[tuple[str, str], ...]
+    findings: tuple[Finding, ...]
+    compat: Compat
+    memory: Memory
+    minutes: tuple[float, ...]
     on_front: bool
     dominated_by: tuple[str, ...]
 
@@ -153,19 +218,11 @@ class Ranking:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Finding:
-    """One remark on the validity of the run."""
-
-    code: str
-    severity: str
-    detail: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Skipped:
-    """A model that was asked for and not run."""
+    """A model, or only one case of it, that was asked for and not run."""
 
     model: str
+    case: str
     reason: str
     detail: str
     hint: str
@@ -191,6 +248,17 @@ class Fact:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Calibration:
+    """What the machine itself could do: the roof of MBU and MFU, SI units a second."""
+
+    read_bytes_per_s: float | None
+    copy_bytes_per_s: float | None
+    fp32_flop_per_s: float | None
+    threads: str
+    method: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Pair:
     """Two models of one list compared: `a` has the higher score.
 
@@ -209,7 +277,12 @@ class Pair:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class View:
-    """A scorecard ready to be shown; every string in it is clean."""
+    """A scorecard ready to be shown; every string in it is clean.
+
+    Attributes:
+        calibration: before and after the run; None where it was not measured.
+        skipped: models that were not run. left_out: cases of models that were.
+    """
 
     run: str
     harness: str
@@ -219,6 +292,7 @@ class View:
     profile: Mapping[str, str]
     device: Mapping[str, str]
     facts: tuple[Fact, ...]
+    calibration: tuple[Calibration | None, Calibration | None]
     verdict: str
     findings: tuple[Finding, ...]
     attempt: tuple[str, str]
@@ -226,6 +300,7 @@ class View:
     rankings: tuple[Ranking, ...]
     pairs: tuple[Pair, ...]
     skipped: tuple[Skipped, ...]
+    left_out: tuple[Skipped, ...]
 
     @property
     def rows(self) -> tuple[Row, ...]:

@@ -23,6 +23,11 @@ LANGS: tuple[Lang, Lang] = ("ko", "en")
 DASH = "–"
 NAMED = 3
 """Models named in a sentence before the rest is only counted."""
+CALIBRATED = {
+    "read_bytes_per_s": "GB/s",
+    "copy_bytes_per_s": "GB/s",
+    "fp32_flop_per_s": "GFLOP/s",
+}
 KST = timezone(timedelta(hours=9), "KST")
 
 
@@ -220,6 +225,28 @@ def why_unranked(row: Row, lang: Lang) -> str:
 def cause(reason: str, detail: str, lang: Lang) -> str:
     """A reason code in words, with its detail."""
     return ": ".join(part for part in (word(lang, "reason", reason), detail) if part)
+
+
+def absent(reason: str, detail: str, lang: Lang) -> str:
+    """That something was not measured, and why where that is known."""
+    why = cause(reason, detail, lang)
+    return say(lang, "absent.why", why=why) if why else say(lang, "absent")
+
+
+def calibration(view: View, lang: Lang) -> str:
+    """What the machine could do before and after the run, in SI units."""
+    before, after = view.calibration
+    first = before or after
+    if first is None:
+        return say(lang, "calibration.none")
+    parts = []
+    for name, unit in CALIBRATED.items():
+        rates = [getattr(found, name) for found in view.calibration if found]
+        shown = " → ".join(number(rate / 1e9) for rate in rates if rate is not None)
+        if shown:
+            parts.append(say(lang, f"calibration.{name}", value=f"{shown} {unit}"))
+    values = {"threads": first.threads or DASH, "method": first.method or DASH}
+    return say(lang, "calibration", rates=", ".join(parts) or DASH, **values)
 
 
 def outcome(gate: Check) -> str:

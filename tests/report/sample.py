@@ -41,6 +41,115 @@ def estimate(value: float, spread: float, unit: str, n: int = 50) -> dict[str, A
     }
 
 
+def cases(speed: float, memory: float) -> dict[str, Any]:
+    """Every kind of case that a standard run has."""
+    fixed = {
+        f"fixed-p{p}-n128{depth}": {
+            "ttft_s": estimate(p / 304 / speed * slow, 0.03, "s"),
+            "prefill_tok_per_s": estimate(304 * speed / slow, 0.02, "tok/s"),
+            "decode_tok_per_s": estimate((22 - p / 512) * speed / slow, 0.02, "tok/s"),
+            "tpot_s": estimate(slow / (22 - p / 512) / speed, 0.02, "s"),
+            **{
+                f"itl_s_p{q}": estimate((0.045 + 0.0001 * q) / speed * slow, 0.02, "s", 6350)
+                for q in (50, 90, 95, 99)
+            },
+            "mbu": estimate(0.71 / slow, 0.02, "1"),
+            "mfu": estimate(0.43 / slow, 0.02, "1"),
+        }
+        for p in (64, 256, 1024)
+        for depth, slow in (("", 1.0), ("@d512", 1.12))
+    }
+    chat = {
+        f"chat-{language}": {
+            "task_tokenise_s": estimate(0.0004, 0.1, "s"),
+            "task_ttft_s": estimate(0.4 / speed, 0.03, "s"),
+            "task_decode_tok_per_s": estimate(21.2 * speed, 0.02, "tok/s"),
+            "task_char_per_s": estimate(21.2 * speed * chars, 0.03, "char/s"),
+            "task_byte_per_s": estimate(21.2 * speed * chars * size, 0.03, "B/s"),
+            "task_output_tok": estimate(131, 0.1, "tok"),
+            "task_end_to_end_s": estimate(6.6 / speed, 0.05, "s"),
+            "length_ratio": estimate(0.97, 0.08, "1"),
+        }
+        for language, chars, size in (("ko", 1.4, 2.7), ("en", 4.3, 1.0))
+    }
+    load = {
+        case: {
+            "load_s": estimate(total / speed, 0.05, "s", 10),
+            "load_start_s": estimate(0.05, 0.05, "s", 10),
+            "load_import_s": estimate(0.21, 0.05, "s", 10),
+            "load_weights_s": estimate((total - 0.4) / speed, 0.05, "s", 10),
+            "load_first_s": estimate(0.12 / speed, 0.05, "s", 10),
+        }
+        for case, total in (("load", 1.2), ("load-cold", 2.9))
+    }
+    split = {
+        case: {
+            "peak_resident_bytes": estimate(memory * part, 0.004, "B", 3),
+            "peak_anon_bytes": estimate(memory * anon, 0.004, "B", 3),
+            "peak_file_bytes": estimate(memory * (part - anon), 0.004, "B", 3),
+            "peak_shmem_bytes": estimate(0.0, 0.0, "B", 3),
+        }
+        for case, part, anon in (
+            ("c512", 0.96, 0.93),
+            ("c2048", 1.0, 0.97),
+            ("c2048-mmap", 1.04, 0.22),
+            ("c8192", 1.16, 1.13),
+        )
+    }
+    kernel = {
+        "pp512": {"kernel_pp_tok_per_s": estimate(311 * speed, 0.01, "tok/s", 15)},
+        "tg128": {"kernel_tg_tok_per_s": estimate(22.4 * speed, 0.01, "tok/s", 15)},
+        "tg128@d1024": {"kernel_tg_tok_per_s": estimate(20.1 * speed, 0.01, "tok/s", 15)},
+    }
+    energy = {
+        "energy-p256-n128": {
+            "energy_j": estimate(96 / speed, 0.03, "J", 10),
+            "energy_j_per_tok": estimate(0.75 / speed, 0.03, "J/tok", 10),
+        }
+    }
+    return fixed | chat | load | split | kernel | energy
+
+
+def details(speed: float, memory: float) -> dict[str, Any]:
+    """The parts of an entry that no score rests on."""
+    return {
+        "findings": [],
+        "compat": {
+            "llama_bench": [
+                {"test": "pp512", "tok_per_s": 310.4 * speed, "stddev": 2.31, "n": 15},
+                {"test": "tg128", "tok_per_s": 22.38 * speed, "stddev": 0.21, "n": 15},
+                {"test": "tg128@d1024", "tok_per_s": 20.07 * speed, "stddev": None, "n": 1},
+            ],
+            "mlperf_client": {"ttft_s": 0.85 / speed, "tok_per_s": 21.2 * speed, "n": 150},
+            "aiperf": {
+                "ttft_s": {"avg": 1.47 / speed, "p50": 0.84 / speed, "p90": 3.4, "p99": 3.5},
+                "itl_s": {"avg": 0.047 / speed, "p50": 0.046, "p90": 0.05, "p99": 0.06},
+                "request_latency_s": {"avg": 7.4 / speed, "p50": 6.8, "p90": None, "p99": None},
+                "output_tok_per_s_per_user": 21.1 * speed,
+            },
+        },
+        "memory": {
+            "phases": {
+                case: {
+                    "runtime": 34_000_000,
+                    "import": 96_000_000,
+                    "load": round(memory * part * 0.88),
+                    "prefill": round(memory * part),
+                    "decode": round(memory * part),
+                }
+                for case, part in (
+                    ("c512", 0.96),
+                    ("c2048", 1.0),
+                    ("c2048-mmap", 1.04),
+                    ("c8192", 1.16),
+                )
+            },
+            "kv_bytes_per_tok": {"fitted": 29_400.0, "computed": 28_672},
+        },
+        "sustained": {"minutes": [21 * speed * (1 - 0.02 * min(m, 5)) for m in range(10)]},
+    }
+
+
 def entry(model: str, *, rank: int | None, speed: float, skill: float) -> dict[str, Any]:
     """One model: `speed` and `skill` are its ratios to the reference."""
     ratios = {
@@ -90,18 +199,15 @@ def entry(model: str, *, rank: int | None, speed: float, skill: float) -> dict[s
             "itl_s_p50": estimate(0.046 / speed, 0.02, "s"),
             "itl_s_p90": estimate(0.051 / speed, 0.04, "s"),
             "peak_resident_bytes": estimate(memory, 0.004, "B"),
+            "runtime_resident_bytes": estimate(34e6, 0.004, "B"),
+            "mbu": estimate(0.71, 0.02, "1"),
+            "mfu": estimate(0.43, 0.02, "1"),
+            "sustained_ratio": estimate(0.9, 0.01, "1", 1),
+            "sustained_above_90_s": estimate(598, 0.0, "s", 1),
             "accuracy": estimate(accuracy, 0.06, "1", 400),
             "accuracy_raw": estimate(0.2 + 0.8 * accuracy, 0.05, "1", 400),
         },
-        "cases": {
-            f"p{p}n128": {
-                "ttft_s": estimate(p / 304 / speed, 0.03, "s"),
-                "prefill_tok_per_s": estimate(304 * speed, 0.02, "tok/s"),
-                "decode_tok_per_s": estimate((22 - p / 512) * speed, 0.02, "tok/s"),
-                "itl_s_p90": estimate(0.05 / speed, 0.02, "s"),
-            }
-            for p in (64, 256, 1024)
-        },
+        "cases": cases(speed, memory),
         "tasks": {
             task: {
                 "value": 0.25 + 0.75 * accuracy * (1 - i * 0.22),
@@ -127,6 +233,18 @@ def entry(model: str, *, rank: int | None, speed: float, skill: float) -> dict[s
             },
         ],
         "engine": {"name": "llama.cpp", "build": "b6837", "isa": ["avx2", "fma"]},
+        **details(speed, memory),
+    }
+
+
+def calibration(read_bytes_per_s: float) -> dict[str, Any]:
+    """What a laptop's calibration kernel finds."""
+    return {
+        "read_bytes_per_s": read_bytes_per_s,
+        "copy_bytes_per_s": 36.1e9,
+        "fp32_flop_per_s": 812e9,
+        "threads": 8,
+        "method": "numpy",
     }
 
 
@@ -177,6 +295,10 @@ def card(entries: list[dict[str, Any]], **changes: Any) -> dict[str, Any]:
                 }
             ],
         },
+        "calibration": {
+            "before": calibration(41.2e9),
+            "after": calibration(40.9e9),
+        },
         "attempt": {"number": 3, "of": 7},
         "weights": WEIGHTS,
         "entries": entries,
@@ -219,7 +341,34 @@ def laptop() -> dict[str, Any]:
     entries[1]["tied_with"] = [entries[2]["model"]]
     entries[2]["tied_with"] = [entries[1]["model"]]
     entries[0]["rank"] = 3
-    return card(entries)
+    entries[3]["findings"] = [
+        {
+            "code": "slowed_down",
+            "severity": "invalid",
+            "detail": "fixed-p64-n128: the last third of the requests ran at 91 % of the first",
+        },
+        {"code": "not_converged", "severity": "warn", "detail": "fixed-p1024-n128, process 2"},
+    ]
+    without_energy(entries[4])
+    made = card(entries)
+    made["skipped"].append(
+        {
+            "model": entries[4]["model"],
+            "case": "energy-p256-n128",
+            "reason": "energy_too_coarse",
+            "detail": "3 readings inside a request, 5 are needed",
+            "hint": "",
+        }
+    )
+    return made
+
+
+def without_energy(made: dict[str, Any]) -> None:
+    """Take a model's energy, its sustained run and its roof away."""
+    del made["cases"]["energy-p256-n128"]
+    made["sustained"] = None
+    for metric in ("mbu", "mfu", "sustained_ratio", "sustained_above_90_s"):
+        del made["metrics"][metric]
 
 
 def crowd(count: int) -> dict[str, Any]:
@@ -247,11 +396,14 @@ def hostile() -> dict[str, Any]:
         )
         made |= {"reason": payload, "detail": payload, "tied_with": [payload]}
         made["tasks"][payload] = made["tasks"].pop("ko-arith")
-        made["cases"][payload] = made["cases"].pop("p64n128")
+        made["cases"][payload] = made["cases"].pop("fixed-p64-n128")
         made["metrics"][payload] = estimate(1, 0.1, payload)
         made["gates"][0] |= {"id": payload, "reason": payload}
         made["jobs"][1] |= {"outcome": "failed", "reason": payload, "detail": payload}
         made["engine"] = {payload: payload, "build": [payload]}
+        made["findings"] = [{"code": payload, "severity": payload, "detail": payload}]
+        made["memory"]["phases"][payload] = {payload: 1, "decode": 1}
+        made["compat"]["llama_bench"][0]["test"] = payload
         entries.append(made)
     everything = " ".join(PAYLOADS)
     return card(
@@ -267,5 +419,10 @@ def hostile() -> dict[str, Any]:
             "state": PAYLOADS[0],
             "findings": [{"code": p, "severity": p, "detail": p} for p in PAYLOADS],
         },
-        skipped=[{"model": p, "reason": p, "detail": p, "hint": p} for p in PAYLOADS],
+        skipped=[
+            {"model": p, "reason": p, "detail": p, "hint": p, "case": case}
+            for p in PAYLOADS
+            for case in ("", p)
+        ],
+        calibration={"before": calibration(1e9) | {"method": everything}, "after": None},
     )

@@ -1,0 +1,343 @@
+"""The tables of figures of a report: the same for Markdown and for the page.
+
+View ─▶ Numbers: groups of lines of figures, each with its interval
+
+A table without any figure is left out; a model that lacks what others have says why it
+was not measured. Nothing that is absent becomes a 0.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Sequence
+from typing import NamedTuple
+
+from harness.report import words
+from harness.report.tables import Cell
+from harness.report.view import Estimate, Row, Spread, View
+
+LATENCY = (
+    "ttft_s",
+    "prefill_tok_per_s",
+    "decode_tok_per_s",
+    "tpot_s",
+    "itl_s_p50",
+    "itl_s_p90",
+    "itl_s_p95",
+    "itl_s_p99",
+)
+LOAD = (
+    "load_s",
+    "load_start_s",
+    "load_import_s",
+    "load_weights_s",
+    "load_compile_s",
+    "load_first_s",
+)
+CHAT = (
+    "task_ttft_s",
+    "task_decode_tok_per_s",
+    "task_char_per_s",
+    "task_byte_per_s",
+    "task_output_tok",
+    "length_ratio",
+    "task_end_to_end_s",
+)
+SUSTAINED = ("sustained_ratio", "sustained_above_90_s")
+ENERGY = ("energy_j", "energy_j_per_tok")
+ROOFLINE = ("mbu", "mfu")
+PEAKS = ("peak_resident_bytes", "runtime_resident_bytes")
+SPLIT = ("peak_anon_bytes", "peak_file_bytes", "peak_shmem_bytes")
+PHASES = ("runtime", "import", "load", "prefill", "decode")
+AIPERF = ("ttft_s", "itl_s", "request_latency_s")
+_CASES = {
+    "latency": "fixed-",
+    "task": "chat-",
+    "kernel": "(pp|tg)[0-9]",
+    "sustained": "sustained-",
+    "memory": "c[0-9]",
+    "energy": "energy-",
+}
+"""How the names of a suite's cases start."""
+
+
+class Figure(NamedTuple):
+    """A value as text with its unit, and its interval where one is known."""
+
+    text: str
+    span: str = ""
+
+
+class Line(NamedTuple):
+    """One row; where `missing` is given it stands for all figures: reason and detail."""
+
+    name: Cell
+    figures: tuple[Figure, ...]
+    missing: tuple[str, str] | None = None
+
+
+class Group(NamedTuple):
+    """Lines of one model, or of one list where each line is a model."""
+
+    title: Cell
+    lines: tuple[Line, ...]
+
+
+class Numbers(NamedTuple):
+    """A table of figures.
+
+    Attributes:
+        title: key of its heading; `TITLE.caption` explains it.
+        first: key of the first column's heading: what the lines are.
+    """
+
+    title: str
+    first: str
+    heads: tuple[Cell, ...]
+    groups: tuple[Group, ...]
+
+
+NONE = Figure(words.DASH)
+Figures = Callable[[Row], "tuple[Figure, ...]"]
+
+
+def latency(view: View) -> Numbers:
+    """The fixed workload by case; a name with `@d` started behind that many tokens."""
+    return _by_case(view, "latency", "latency", LATENCY)
+
+
+def load(view: View) -> Numbers:
+    """Start of the process to the first token, by phase, cold and warm apart."""
+    return _by_case(view, "load", "latency", LOAD)
+
+
+def chat(view: View) -> Numbers:
+    """Real prompts through the chat template; characters compare across tokenisers."""
+    return _by_case(view, "chat", "task", CHAT)
+
+
+def energy(view: View) -> Numbers:
+    """Energy above the idle power."""
+    return _by_case(view, "energy", "energy", ENERGY)
+
+
+def sustained(view: View) -> Numbers:
+    """How far the decode rate falls while the machine is kept busy."""
+    return _by_metric(view, "sustained", "sustained", SUSTAINED)
+
+
+def roofline(view: View) -> Numbers:
+    """How near the engine comes to what this machine can do at best."""
+    return _by_metric(view, "roofline", "latency", ROOFLINE)
+
+
+def peaks(view: View) -> Numbers:
+    """Peak memory of each model with the file's size and the cost of a token of context."""
+    shown = words.shown_metrics(view.rows, PEAKS)
+    growth = any(row.memory.kv_fitted or row.memory.kv_computed for row in view.rows)
+
+    def figures(row: Row) -> tuple[Figure, ...]:
+        out = [_figure(metric, row.metric(metric)) for metric in shown]
+        if _is_empty(out):
+            return (NONE,) * len(heads)
+        out.append(Figure(words.size(row.size_bytes)))
+        if growth:
+            out += [
+                Figure(words.value("kv_growth_bytes_per_tok", amount))
+                for amount in (row.memory.kv_fitted, row.memory.kv_computed)
+            ]
+        return tuple(out)
+
+    heads = [*_metrics(shown), Cell("size", "column")]
+    heads += [Cell("kv_fitted", "column"), Cell("kv_computed", "column")] if growth else []
+    return _by_model(view, "peaks", "memory", heads, figures)
+
+
+def phases(view: View) -> Numbers:
+    """Peaks by context and phase, and the largest samples of each kind of memory."""
+    known = {p for row in view.rows for found in row.memory.phases.values() for p in found}
+    present = [phase for phase in PHASES if phase in known]
+    split = _shown_in_cases(view, SPLIT)
+
+    def lines(row: Row) -> Iterable[Line]:
+        cases = {c for c, found in row.cases.items() if any(metric in found for metric in split)}
+        for case in sorted(cases | set(row.memory.phases), key=natural):
+            found, parts = row.memory.phases.get(case, {}), row.cases.get(case, {})
+            yield Line(
+                Cell(case, "case"),
+                (
+                    *(Figure(words.size(found.get(phase))) for phase in present),
+                    *(_figure(metric, parts.get(metric)) for metric in split),
+                ),
+            )
+
+    heads = [*(Cell(phase, "phase") for phase in present), *_metrics(split)]
+    return _grouped(view, "phases", first="case", suite="memory", heads=heads, lines=lines)
+
+
+def kernel(view: View) -> Numbers:
+    """Kernel passes: this project's median beside what llama-bench prints."""
+
+    def lines(row: Row) -> Iterable[Line]:
+        for bench in sorted(row.compat.llama_bench, key=lambda bench: natural(bench.test)):
+            own = row.cases.get(bench.test, {}).get(f"kernel_{bench.test[:2]}_tok_per_s")
+            mean = words.number(bench.tok_per_s)
+            if bench.stddev is not None:
+                mean += f" ± {words.number(bench.stddev)}"
+            figures = (_figure("kernel_pp_tok_per_s", own), Figure(mean), Figure(str(bench.n)))
+            yield Line(Cell(bench.test), figures)
+
+    heads = [Cell("kernel", "column"), Cell("t/s"), Cell("n", "column")]
+    return _grouped(view, "kernel", first="test", suite="kernel", heads=heads, lines=lines)
+
+
+def mlperf_client(view: View) -> Numbers:
+    """The fixed cases as MLPerf Client sums them up."""
+
+    def figures(row: Row) -> tuple[Figure, ...]:
+        client = row.compat.mlperf_client
+        if client is None:
+            return (NONE,) * 3
+        return (
+            Figure(words.value("ttft_s", client.ttft_s)),
+            Figure(words.value("decode_tok_per_s", client.tok_per_s)),
+            Figure(str(client.n)),
+        )
+
+    heads = [
+        Cell("Time To First Token"),
+        Cell("2nd+ Token Generation Rate"),
+        Cell("n", "column"),
+    ]
+    return _by_model(view, "mlperf_client", "latency", heads, figures)
+
+
+def aiperf(view: View) -> Numbers:
+    """The requests of all fixed cases together as AIPerf sums them up."""
+
+    def lines(row: Row) -> Iterable[Line]:
+        for metric in AIPERF:
+            if spread := row.compat.aiperf.get(metric):
+                figures = (Figure(words.value("ttft_s", amount)) for amount in spread)
+                yield Line(Cell(metric, "aiperf"), tuple(figures))
+        if row.compat.user_tok_per_s is not None:
+            rate = Figure(words.value("decode_tok_per_s", row.compat.user_tok_per_s))
+            yield Line(Cell("user_tok_per_s", "aiperf"), (rate, *(NONE,) * 3))
+
+    heads = [Cell(column) for column in Spread._fields]
+    return _grouped(view, "aiperf", first="metric", suite="latency", heads=heads, lines=lines)
+
+
+def all_of(view: View) -> list[Numbers]:
+    """Every table that has a figure, in the order of a report."""
+    makers = (
+        *(latency, load, chat, sustained, energy, roofline, peaks, phases),
+        *(kernel, mlperf_client, aiperf),
+    )
+    return [table for table in (make(view) for make in makers) if table.groups]
+
+
+def natural(name: str) -> tuple[bool, list[str | int]]:
+    """Sort key by numbers in a name, with all depths behind the cases without one."""
+    plain, _, depth = name.partition("@d")
+    parts: list[str | int] = list(re.split(r"([0-9]+)", f"{plain}@{depth}"))
+    parts[1::2] = [int(part) for part in parts[1::2]]
+    return bool(depth), parts
+
+
+def _by_case(view: View, title: str, suite: str, metrics: Sequence[str]) -> Numbers:
+    """The cases of each model that hold any of these metrics, and how often they ran."""
+    shown = _shown_in_cases(view, metrics)
+
+    def lines(row: Row) -> Iterable[Line]:
+        for case in sorted(row.cases, key=natural):
+            found = row.cases[case]
+            if any(metric in found for metric in shown):
+                counts = [found[m].n for m in shown if m in found and found[m].n is not None]
+                count = str(counts[0]) if counts else words.DASH
+                figures = (_figure(metric, found.get(metric)) for metric in shown)
+                yield Line(Cell(case, "case"), (*figures, Figure(count)))
+
+    heads = [*_metrics(shown), Cell("n", "column")]
+    return _grouped(view, title, first="case", suite=suite, heads=heads, lines=lines)
+
+
+def _by_metric(view: View, title: str, suite: str, metrics: Sequence[str]) -> Numbers:
+    """The models' own summaries of these metrics."""
+    shown = words.shown_metrics(view.rows, metrics)
+
+    def figures(row: Row) -> tuple[Figure, ...]:
+        return tuple(_figure(metric, row.metric(metric)) for metric in shown)
+
+    return _by_model(view, title, suite, _metrics(shown), figures)
+
+
+def _by_model(
+    view: View, title: str, suite: str, heads: Sequence[Cell], figures: Figures
+) -> Numbers:
+    """A table with one line a model, grouped by list where there are several."""
+    several = len(view.rankings) > 1
+    groups = []
+    for ranking in view.rankings:
+        lines = []
+        for row in ranking.rows:
+            found = figures(row)
+            missing = _why_missing(view, row, suite) if _is_empty(found) else None
+            lines.append(Line(Cell(row.model), found, missing))
+        groups.append(Group(Cell(ranking.list_name, "list") if several else Cell(""), tuple(lines)))
+    return _unless_empty(Numbers(title, "model", tuple(heads), tuple(groups)))
+
+
+def _grouped(
+    view: View,
+    title: str,
+    *,
+    first: str,
+    suite: str,
+    heads: Sequence[Cell],
+    lines: Callable[[Row], Iterable[Line]],
+) -> Numbers:
+    """A table with a group of lines a model."""
+    groups = []
+    for row in view.rows:
+        found = tuple(lines(row))
+        if not found:
+            found = (Line(Cell(""), (), _why_missing(view, row, suite)),)
+        groups.append(Group(Cell(row.model), found))
+    return _unless_empty(Numbers(title, first, tuple(heads), tuple(groups)))
+
+
+def _unless_empty(numbers: Numbers) -> Numbers:
+    filled = any(not _is_empty(line.figures) for group in numbers.groups for line in group.lines)
+    return numbers if filled else numbers._replace(groups=())
+
+
+def _is_empty(figures: Sequence[Figure]) -> bool:
+    return all(figure == NONE for figure in figures)
+
+
+def _why_missing(view: View, row: Row, suite: str) -> tuple[str, str]:
+    """Why a model has no figures of a suite; two empty texts where nobody said."""
+    for job in row.jobs:
+        if job.suite == suite and job.outcome != "ok":
+            return job.cause or job.outcome, job.detail
+    prefix = _CASES.get(suite)
+    for skipped in view.left_out:
+        if prefix and skipped.model == row.model and re.match(prefix, skipped.case):
+            return skipped.reason, skipped.detail
+    return "", ""
+
+
+def _shown_in_cases(view: View, metrics: Sequence[str]) -> tuple[str, ...]:
+    present = {m for row in view.rows for case in row.cases.values() for m in case}
+    return tuple(metric for metric in metrics if metric in present)
+
+
+def _metrics(metrics: Sequence[str]) -> tuple[Cell, ...]:
+    return tuple(Cell(metric, "metric") for metric in metrics)
+
+
+def _figure(metric: str, found: Estimate | None) -> Figure:
+    if found is None or found.value is None:
+        return NONE
+    return Figure(words.value(metric, found.value), words.span(metric, found))
