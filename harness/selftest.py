@@ -76,27 +76,39 @@ def run(*, quick: bool = False, progress: Callable[[str], None] | None = None) -
     Raises:
         HarnessError: the temporary folder cannot be written.
     """
-    say = progress or (lambda _line: None)
     began = time.perf_counter()
     with tempfile.TemporaryDirectory(prefix="harness-selftest-") as temporary:
         folder = Path(temporary)
-        plan = _plan(folder, quick=quick)
-        say(f"{len(plan.jobs)} jobs of fake engines")
-        result = session.run(plan, folder / "results")
-        records = read(result.folder / "records.jsonl").records
-        say("two workers at once")
-        pair = _observed([*_only(records, "run"), *_two_at_once(plan, folder)])
-        seen = _observed(records)
-        checks, noise = _alarms(records)
-        checks += [*_timers(seen, records, folder), *_memory(seen, pair)]
-        checks += [_refusal(seen[name]) for name in NAIVE]
-        checks.append(_twins(seen))
-    return {
-        "checks": checks,
-        "noise": noise,
-        "passed": all(check["passed"] is not False for check in checks),
-        "wall_s": round(time.perf_counter() - began, 3),
-    }
+        found = judge(*measure(folder, quick=quick, progress=progress), folder)
+    return found | {"wall_s": round(time.perf_counter() - began, 3)}
+
+
+def measure(
+    folder: Path, *, quick: bool = False, progress: Callable[[str], None] | None = None
+) -> tuple[list[Record], list[Record]]:
+    """Run the fake models, which leave their own logs in `folder`.
+
+    Returns:
+        Records of the run, and of two memory jobs that ran side by side.
+    """
+    say = progress or (lambda _line: None)
+    plan = _plan(folder, quick=quick)
+    say(f"{len(plan.jobs)} jobs of fake engines")
+    result = session.run(plan, folder / "results")
+    say("two workers at once")
+    return read(result.folder / "records.jsonl").records, _two_at_once(plan, folder)
+
+
+def judge(records: Sequence[Record], pair: Sequence[Record], folder: Path) -> dict[str, Any]:
+    """What `measure` found against the logs in its folder; as `run`, without `wall_s`."""
+    seen = _observed(records)
+    checks, noise = _alarms(records)
+    checks += _timers(seen, records, folder)
+    checks += _memory(seen, _observed([*_only(records, "run"), *pair]))
+    checks += [_refusal(seen[name]) for name in NAIVE]
+    checks.append(_twins(seen))
+    passed = all(check["passed"] is not False for check in checks)
+    return {"checks": checks, "noise": noise, "passed": passed}
 
 
 def text(found: Mapping[str, Any]) -> str:
