@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple, TypeGuard
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -24,7 +24,7 @@ _NS = 1e9
 ITL_PERCENTILES = (50, 90, 95, 99)
 TAIL_SAMPLES = 100
 """Percentiles above the median are reported from this many samples on."""
-_REPEAT_TOLERANCE = 0.9
+_LOAD_PHASES = ("start", "import", "weights", "compile", "first")
 
 
 @dataclass(frozen=True, slots=True)
@@ -261,8 +261,41 @@ class RequestTimes(NamedTuple):
     itl_s: Floats
 
 
+class ChatTimes(NamedTuple):
+    """Metrics of one chat answer, named as in the registry, in s, tok/s, char/s and B/s.
+
+    The rates are None for a single output token.
+    """
+
+    task_tokenise_s: float
+    task_ttft_s: float
+    task_decode_tok_per_s: float | None
+    task_end_to_end_s: float
+    task_char_per_s: float | None
+    task_byte_per_s: float | None
+    task_output_tok: int
+
+
+class _Clock(NamedTuple):
+    """Moments of one answer in ns after t0: ids ready, tokens `[n]`, text available."""
+
+    ids_ns: int
+    token_ns: npt.NDArray[np.int64]
+    end_ns: int
+
+    @property
+    def tpot_s(self) -> float | None:
+        """(t_n - t_1) / (n - 1), None for a single token."""
+        n = self.token_ns.size
+        return int(self.token_ns[-1] - self.token_ns[0]) / _NS / (n - 1) if n > 1 else None
+
+
 def request_times(
-    sample: Mapping[str, Any], *, submitted: int | None = None, outputs: int | None = None
+    sample: Mapping[str, Any],
+    *,
+    submitted: int | None = None,
+    outputs: int | None = None,
+    depth: int = 0,
 ) -> RequestTimes:
     """Metrics of a latency sample (definitions: docs/metrics.md).
 
@@ -270,12 +303,76 @@ def request_times(
     TPOT = (t_n - t_1) / (n - 1); decode = 1 / TPOT.
 
     Args:
-        sample: `ids_ns`, `token_ns`, `end_ns`, `submitted`, `evaluated`; ns after t0.
+        sample: `ids_ns`, `token_ns`, `end_ns`, `submitted`, `evaluated`, `decoded`, and
+            `depth_evaluated` where there is a depth; ns after t0.
         submitted: prompt tokens that the case asks for; None = any.
         outputs: output tokens that the case asks for; None = any.
+        depth: tokens that the case wants in the cache before the prompt.
 
     Raises:
-        SampleRefusedError: `prompt_not_evaluated`, `wrong_workload` or `bad_times`.
+        SampleRefusedError: `prompt_not_evaluated`, `wrong_workload`, `wrong_token_count`
+            or `bad_times`.
+    """
+    asked = require_evaluated(sample)
+    if depth and (found := whole(sample, "depth_evaluated", least=0)) != depth:
+        raise SampleRefusedError(
+            f"{found} of {depth} tokens were in the cache before the prompt",
+            reason="prompt_not_evaluated",
+        )
+    clock = _read_clock(sample)
+    n = clock.token_ns.size
+    if submitted not in {None, asked} or outputs not in {None, n}:
+        raise SampleRefusedError(
+            f"{asked} prompt and {n} output tokens; the case asks for {submitted} and {outputs}",
+            reason="wrong_workload",
+        )
+    require_decoded(sample, n - 1)
+    first, tpot_s = int(clock.token_ns[0]), clock.tpot_s
+    return RequestTimes(
+        tokenise_s=clock.ids_ns / _NS,
+        ttft_s=first / _NS,
+        prefill_tok_per_s=asked / ((first - clock.ids_ns) / _NS),
+        tpot_s=tpot_s,
+        decode_tok_per_s=1 / tpot_s if tpot_s else None,
+        end_to_end_s=clock.end_ns / _NS,
+        itl_s=(clock.token_ns[1:] - clock.token_ns[:-1]) / _NS,
+    )
+
+
+def chat_times(sample: Mapping[str, Any]) -> ChatTimes:
+    """Metrics of a chat answer; its end token is not one of its output tokens.
+
+    Rates of text are over te - t1: characters do not depend on the tokeniser.
+
+    Raises:
+        SampleRefusedError: `no_output` (the answer has no token), `prompt_not_evaluated`,
+            `wrong_token_count` or `bad_times`.
+    """
+    require_evaluated(sample)
+    if sample.get("token_ns") == []:
+        raise SampleRefusedError("the answer is empty", reason="no_output")
+    clock = _read_clock(sample)
+    n, first = clock.token_ns.size, int(clock.token_ns[0])
+    # The end token, too, came out of a step.
+    require_decoded(sample, n if sample.get("stop") == "end" else n - 1)
+    tpot_s = clock.tpot_s
+    text_s = (clock.end_ns - first) / _NS
+    return ChatTimes(
+        task_tokenise_s=clock.ids_ns / _NS,
+        task_ttft_s=first / _NS,
+        task_decode_tok_per_s=1 / tpot_s if tpot_s else None,
+        task_end_to_end_s=clock.end_ns / _NS,
+        task_char_per_s=whole(sample, "chars", least=0) / text_s if tpot_s else None,
+        task_byte_per_s=whole(sample, "bytes", least=0) / text_s if tpot_s else None,
+        task_output_tok=n,
+    )
+
+
+def require_evaluated(sample: Mapping[str, Any]) -> int:
+    """Prompt tokens of a request, all of which the engine evaluated.
+
+    Raises:
+        SampleRefusedError: `prompt_not_evaluated` or `bad_times`.
     """
     asked = whole(sample, "submitted", least=1)
     evaluated = whole(sample, "evaluated", least=0)
@@ -283,38 +380,37 @@ def request_times(
         raise SampleRefusedError(
             f"{evaluated} of {asked} prompt tokens were evaluated", reason="prompt_not_evaluated"
         )
-    ids_ns = whole(sample, "ids_ns", least=0)
-    end_ns = whole(sample, "end_ns", least=1)
-    token_ns = _clock(sample.get("token_ns"))
-    n = token_ns.size
-    if submitted not in {None, asked} or outputs not in {None, n}:
+    return asked
+
+
+def require_decoded(sample: Mapping[str, Any], steps: int) -> None:
+    """Check that every step evaluated one token: a chunk is not a token.
+
+    Raises:
+        SampleRefusedError: `wrong_token_count`, or `bad_times` without a count.
+    """
+    decoded = whole(sample, "decoded", least=0)
+    if decoded != steps:
         raise SampleRefusedError(
-            f"{asked} prompt and {n} output tokens; the case asks for {submitted} and {outputs}",
-            reason="wrong_workload",
+            f"the engine counted {decoded} tokens in {steps} steps", reason="wrong_token_count"
         )
-    itl_ns = token_ns[1:] - token_ns[:-1]
-    first, last = int(token_ns[0]), int(token_ns[-1])
-    if first <= ids_ns or end_ns < last or (n > 1 and int(itl_ns.min()) <= 0):
-        raise SampleRefusedError("times do not grow", reason="bad_times")
-    span_s = (last - first) / _NS
-    return RequestTimes(
-        tokenise_s=ids_ns / _NS,
-        ttft_s=first / _NS,
-        prefill_tok_per_s=asked / ((first - ids_ns) / _NS),
-        tpot_s=span_s / (n - 1) if n > 1 else None,
-        decode_tok_per_s=(n - 1) / span_s if n > 1 else None,
-        end_to_end_s=end_ns / _NS,
-        itl_s=itl_ns / _NS,
-    )
 
 
-def load_s(sample: Mapping[str, Any]) -> float:
-    """Start of the process to ready, in s.
+def load_times(sample: Mapping[str, Any]) -> dict[str, float]:
+    """Start of the process to ready as `load_s`, and the phases that the engine can tell, in s.
 
     Raises:
         SampleRefusedError: `bad_times`.
     """
-    return whole(sample, "ready_ns", least=1) / _NS
+    ready_ns = whole(sample, "ready_ns", least=1)
+    times = {"load_s": ready_ns / _NS}
+    for phase in _LOAD_PHASES:
+        if sample.get(f"{phase}_ns") is not None:
+            part_ns = whole(sample, f"{phase}_ns", least=0)
+            if part_ns > ready_ns:
+                raise SampleRefusedError(f"{phase} took longer than loading", reason="bad_times")
+            times[f"load_{phase}_s"] = part_ns / _NS
+    return times
 
 
 def kernel_tok_per_s(sample: Mapping[str, Any]) -> float:
@@ -330,23 +426,6 @@ def kernel_tok_per_s(sample: Mapping[str, Any]) -> float:
             f"{evaluated} of {tokens} tokens were evaluated", reason="prompt_not_evaluated"
         )
     return tokens / (whole(sample, "elapsed_ns", least=1) / _NS)
-
-
-def repeats_were_cached(sample: Mapping[str, Any]) -> bool:
-    """Whether a repeated prompt was answered from a cache.
-
-    An engine without a counter of evaluated tokens may answer a repeated prompt at most
-    10 % faster. Every repetition must be faster than the fastest new prompt by more than
-    that, so that noise on a prefill of a few ms does not accuse an honest engine; a real
-    cache hit is faster many times over.
-
-    Raises:
-        SampleRefusedError: `bad_times`.
-    """
-    new, repeated = sample.get("new_ns"), sample.get("repeated_ns")
-    if not _are_times(new) or not _are_times(repeated):
-        raise SampleRefusedError("no times of the repeated prompt", reason="bad_times")
-    return max(repeated) < _REPEAT_TOLERANCE * min(new)
 
 
 def suite_of(metric: str) -> str:
@@ -374,15 +453,21 @@ def whole(sample: Mapping[str, Any], key: str, *, least: int) -> int:
     return value
 
 
-def _are_times(values: Any) -> TypeGuard[list[int]]:
-    return (
-        isinstance(values, list)
-        and bool(values)
-        and all(isinstance(value, int) and value > 0 for value in values)
+def _read_clock(sample: Mapping[str, Any]) -> _Clock:
+    """Moments that grow; anything else is refused."""
+    clock = _Clock(
+        ids_ns=whole(sample, "ids_ns", least=0),
+        token_ns=_moments(sample.get("token_ns")),
+        end_ns=whole(sample, "end_ns", least=1),
     )
+    moments = clock.token_ns
+    grows = moments.size == 1 or int((moments[1:] - moments[:-1]).min()) > 0
+    if int(moments[0]) <= clock.ids_ns or clock.end_ns < int(moments[-1]) or not grows:
+        raise SampleRefusedError("times do not grow", reason="bad_times")
+    return clock
 
 
-def _clock(values: Any) -> npt.NDArray[np.int64]:
+def _moments(values: Any) -> npt.NDArray[np.int64]:
     """Moments in ns as int64 `[n]`, n ≥ 1; floats (and so NaN) are refused."""
     if isinstance(values, list) and values:
         try:

@@ -9,24 +9,29 @@ A scorecard holds nothing that the records do not: scoring again gives the same 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from harness.errors import RecordError
-from harness.metrics import METRICS
+from harness.metrics import METRICS, suite_of
 from harness.scoring.accuracy import Task
+from harness.scoring.compat import compat
+from harness.scoring.efficiency import calibrations, roof_of
 from harness.scoring.judge import Judged, Ratio, judge
 from harness.scoring.observe import Observed, observe
 from harness.scoring.rank import Ranking, pareto, rank
 from harness.scoring.rules import Rules, read_rules
-from harness.scoring.summary import Summary, summaries
+from harness.scoring.summary import Summaries, Summary, length_ratio, summaries
+from harness.scoring.validity import Validity, examine, forgive
 from harness.spec import canonical
-from harness.stats import Interval, round_all
+from harness.stats import Interval, median, round_all
 
 __all__ = ["LISTS", "SCHEMA", "dump", "scorecard"]
 
 SCHEMA = 1
-LISTS = ("real", "embedded", "synthetic")
-"""Ranked apart: a network of this project says nothing about a real one."""
+LISTS = ("real", "real-tuned", "embedded", "embedded-tuned", "synthetic")
+"""Ranked apart: a network of this project says nothing about a real one, and settings that
+were chosen by measuring nothing about the defaults."""
 FULL_PROCESSES = 10
 FULL_REQUESTS = 5
 
@@ -50,14 +55,18 @@ def scorecard(records: Sequence[Mapping[str, Any]], *, torn: bool = False) -> Js
     rules = read_rules(run["profile"])
     observed = observe(records, run["models"], rules)
     environment = _environment(records)
+    calibration = calibrations(records)
+    validity = examine(records, observed, rules, run["device"])
     lost = _lost(run, records, torn=torn)
-    verdict = _verdict(environment, [*lost, *_own_findings(rules, observed)], rules)
+    verdict = _verdict(environment, [*lost, *_few_repetitions(rules)], validity, rules)
+    found = {seen.id: summaries(seen, rules, roof_of(calibration)) for seen in observed}
     judged = judge(
         observed,
-        [summaries(seen, rules) for seen in observed],
+        [_with_length(seen, found[seen.id], observed, rules) for seen in observed],
         rules,
         memory_budget=run["device"].get("memory_budget_bytes"),
         run_invalid=_why_invalid(verdict),
+        jobs_invalid=_jobs_invalid(validity, rules),
     )
     groups = [[entry for entry in judged if entry.list_name == name] for name in LISTS]
     scored = [[entry for entry in group if entry.score is not None] for group in groups]
@@ -77,11 +86,12 @@ def scorecard(records: Sequence[Mapping[str, Any]], *, torn: bool = False) -> Js
         "started_utc": run.get("started_utc", ""),
         "device": run["device"],
         "environment": {when: record["facts"] for when, record in environment.items()},
+        "calibration": calibration,
         "verdict": verdict,
         "attempt": run.get("attempt", {"number": 1, "of": 1}),
         "weights": dict(rules.weights),
         "entries": _sorted_entries(
-            _entry(entry, ranking)
+            _entry(entry, ranking, rules, validity)
             for group, ranking in zip(groups, rankings, strict=True)
             for entry in group
         ),
@@ -142,21 +152,20 @@ def _environment(records: Iterable[Mapping[str, Any]]) -> dict[str, Json]:
     return out
 
 
-def _verdict(environment: Mapping[str, Json], own: Sequence[Json], rules: Rules) -> Json:
+def _verdict(
+    environment: Mapping[str, Json], own: Sequence[Json], validity: Validity, rules: Rules
+) -> Json:
     """Whether the run counts. A tolerant profile turns everything into warnings."""
-    findings = {
-        canonical(finding): finding
-        for found in (*(record["findings"] for record in environment.values()), own)
-        for finding in found
-    }
-    severities = {finding.get("severity") for finding in findings.values()}
+    around = [finding for record in environment.values() for finding in record["findings"]]
+    findings = forgive([*around, *own, *validity.run], validity.forgiven)
+    severities = {finding.get("severity") for finding in findings}
     if not rules.profile.tolerates_unknown and severities & {"invalid", "unknown"}:
         state = "invalid"
     elif rules.profile.tier != "verified":
         state = "unverified"
     else:
-        state = "warn" if severities else "valid"
-    return {"state": state, "findings": [findings[key] for key in sorted(findings)]}
+        state = "warn" if severities or any(validity.models.values()) else "valid"
+    return {"state": state, "findings": findings}
 
 
 def _lost(
@@ -167,7 +176,14 @@ def _lost(
     if torn:
         detail = "the last line was unfinished and was dropped"
         out.append({"code": "records_torn", "severity": "warn", "detail": detail})
-    ended = len({record.get("job") for record in records if record["type"] == "job"})
+    # An optional job that precision made needless is not lost.
+    ended = len(
+        {
+            record.get("job")
+            for record in records
+            if record["type"] == "job" or record.get("kind") == "not_needed"
+        }
+    )
     planned = run.get("jobs", ended)
     if ended < planned:
         detail = f"{ended} of {planned} jobs are on record"
@@ -175,8 +191,7 @@ def _lost(
     return out
 
 
-def _own_findings(rules: Rules, observed: Sequence[Observed]) -> list[Json]:
-    """What the samples themselves say about the run."""
+def _few_repetitions(rules: Rules) -> list[Json]:
     out = []
     protocol = rules.profile.protocol
     processes, requests = protocol.processes.get("latency", 1), protocol.requests
@@ -189,15 +204,6 @@ def _own_findings(rules: Rules, observed: Sequence[Observed]) -> list[Json]:
                 f"a full run has {FULL_PROCESSES} of {FULL_REQUESTS}",
             }
         )
-    out += [
-        {
-            "code": "output_varies",
-            "severity": "warn",
-            "detail": f"{seen.id}: the same request gave different outputs",
-        }
-        for seen in observed
-        if seen.deterministic is False
-    ]
     return out
 
 
@@ -206,6 +212,32 @@ def _why_invalid(verdict: Mapping[str, Any]) -> str:
         return ""
     codes = sorted({f["code"] for f in verdict["findings"] if f["severity"] != "warn"})
     return f"the run does not count: {', '.join(codes)}"
+
+
+def _jobs_invalid(validity: Validity, rules: Rules) -> dict[str, str]:
+    """Why a model's jobs do not count, in a strict profile's eyes."""
+    if rules.profile.tolerates_unknown:
+        return {}
+    invalid = {
+        model: [finding for finding in findings if finding["severity"] == "invalid"]
+        for model, findings in validity.models.items()
+    }
+    return {
+        model: "; ".join(f"{finding['code']}: {finding['detail']}" for finding in findings)
+        for model, findings in invalid.items()
+        if findings
+    }
+
+
+def _with_length(
+    seen: Observed, summary: Summaries, observed: Sequence[Observed], rules: Rules
+) -> Summaries:
+    """The summaries with the length of chat answers against the reference's."""
+    reference = next((other for other in observed if other.id == rules.profile.reference), None)
+    ratio = length_ratio(seen, reference) if reference else None
+    if ratio is None:
+        return summary
+    return replace(summary, metrics={**summary.metrics, "length_ratio": ratio})
 
 
 def _tier(rules: Rules, verdict: Mapping[str, Any]) -> str:
@@ -222,7 +254,7 @@ def _sorted_entries(entries: Iterable[Json]) -> list[Json]:
     )
 
 
-def _entry(entry: Judged, ranking: Ranking) -> Json:
+def _entry(entry: Judged, ranking: Ranking, rules: Rules, validity: Validity) -> Json:
     model, reason = entry.observed.model, entry.reason
     places = ranking.ranges.get(entry.id)
     return {
@@ -256,7 +288,55 @@ def _entry(entry: Judged, ranking: Ranking) -> Json:
         "jobs": [job._asdict() for job in entry.observed.jobs],
         "engine": dict(entry.observed.engine),
         "deterministic": entry.observed.deterministic,
+        "findings": [*validity.models[entry.id], *_own_findings(entry.observed, rules)],
+        "compat": compat(entry.observed, rules),
+        "memory": _memory(entry),
+        "sustained": _sustained(entry.observed),
+        "energy": {"methods": list(entry.observed.energy_methods)},
     }
+
+
+def _own_findings(seen: Observed, rules: Rules) -> list[Json]:
+    """What a model's samples say themselves: why cases that no score demands have no figures
+    (the others are the reason of an entry), and whether equal requests gave equal outputs.
+    """
+    suites = {suite_of(metric) for metric in rules.weights}
+    demanded = {case for suite in suites for case in rules.scored(suite)}
+    out = [
+        {"code": reason, "severity": "warn", "detail": f"{case}: {detail}"}
+        for case, reason, detail in seen.problems
+        if case not in demanded
+    ]
+    if seen.deterministic is False:
+        detail = "the same request gave different outputs"
+        out.append({"code": "output_varies", "severity": "warn", "detail": detail})
+    return out
+
+
+def _memory(entry: Judged) -> Json:
+    """Peaks by case and phase, and what a token of context takes."""
+    growth = entry.summaries.metrics.get("kv_growth_bytes_per_tok")
+    return {
+        "phases": {
+            case: {phase: median(peaks) for phase, peaks in found.items()}
+            for case, found in entry.observed.phases.items()
+        },
+        "kv_bytes_per_tok": {
+            "fitted": growth.value if growth else None,
+            "computed": (entry.observed.engine.get("load") or {}).get("kv_bytes_per_token"),
+        },
+    }
+
+
+def _sustained(seen: Observed) -> Json | None:
+    """Median decode rate in each whole minute, over processes."""
+    minutes = [curve.minutes() for curve in seen.curves]
+    if not minutes:
+        return None
+    columns = [
+        [rate for rate in column if rate is not None] for column in zip(*minutes, strict=False)
+    ]
+    return {"minutes": [median(column) if column else None for column in columns]}
 
 
 def _estimates(found: Mapping[str, Summary]) -> Json:

@@ -7,7 +7,17 @@ from pathlib import Path
 from typing import Any
 
 from harness.score import dump, scorecard
-from harness.spec import AccuracySuite, LatencySuite, MemorySuite, Protocol, Suites
+from harness.spec import (
+    AccuracySuite,
+    EnergySuite,
+    KernelSuite,
+    LatencySuite,
+    MemorySuite,
+    Protocol,
+    Suites,
+    SustainedSuite,
+    TaskSuite,
+)
 from tests.strategies import Candidate, gate, profile, records
 
 PATH = Path(__file__).parent / "golden" / "scorecard.json"
@@ -15,15 +25,21 @@ PATH = Path(__file__).parent / "golden" / "scorecard.json"
 PROFILE = profile(
     reference="ref-4m.f16.gguf",
     protocol=Protocol(
-        processes={"latency": 4, "memory": 1, "accuracy": 1},
+        processes={"latency": 4, "kernel": 2, "memory": 2, "accuracy": 1},
         requests=5,
         warmup_max=5,
         grouping="suite",
         job_timeout_s=600.0,
     ),
     suites=Suites(
-        latency=LatencySuite(prompt_tokens=(64, 256), output_tokens=(32,)),
-        memory=MemorySuite(prompt_tokens=256, output_tokens=32),
+        latency=LatencySuite(prompt_tokens=(64, 256), output_tokens=(32,), depths=(0, 512)),
+        task=TaskSuite(languages=("ko", "en"), prompts=3, output_tokens=64),
+        kernel=KernelSuite(prompt_tokens=128, output_tokens=32, depths=(0, 512)),
+        sustained=SustainedSuite(duration_s=180.0, prompt_tokens=64, output_tokens=32),
+        memory=MemorySuite(
+            context=288, output_tokens=32, further_contexts=(1024, 4096), mapped=True
+        ),
+        energy=EnergySuite(prompt_tokens=64, output_tokens=32),
         accuracy=AccuracySuite(
             tasks=("arith", "calendar", "josa", "pairs"), languages=("ko", "en"), items=100
         ),
@@ -52,6 +68,15 @@ CANDIDATES = [
     Candidate(id="ref-1m.q8_0.gguf", skill=0.44, speed=2.3, memory_mib=65, kind="embedded", seed=5),
     Candidate(id="ref-1m.q4_0.gguf", skill=0.02, speed=2.6, memory_mib=64, kind="embedded", seed=6),
     Candidate(id="startup-a.q4_k_m.gguf", skill=0.83, speed=0.61, memory_mib=162, seed=7),
+    Candidate(
+        id="startup-a.q4_k_m.gguf.tuned",
+        skill=0.83,
+        speed=0.72,
+        memory_mib=162,
+        seed=7,
+        tuned=True,
+        chatty=0.7,
+    ),
     Candidate(id="startup-b.q4_k_m.gguf", skill=0.84, speed=0.58, memory_mib=166, seed=8),
     Candidate(id="startup-c.q8_0.gguf", skill=0.9, seed=9, fails=(("memory", "out_of_memory"),)),
 ]

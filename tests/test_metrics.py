@@ -8,12 +8,13 @@ import pytest
 from harness.metrics import (
     METRICS,
     SampleRefusedError,
+    chat_times,
     kernel_tok_per_s,
-    load_s,
+    load_times,
     percentile,
-    repeats_were_cached,
     request_times,
 )
+from harness.scoring.proofs import repeats_were_cached, require_available
 
 
 def sample(**changes):
@@ -25,7 +26,8 @@ def sample(**changes):
         "token_ns": [500_000_000, 540_000_000, 600_000_000, 650_000_000],
         "end_ns": 651_000_000,
     }
-    return made | changes
+    count = len(made["token_ns"])
+    return made | {"decoded": count - 1} | changes
 
 
 def test_request_by_hand():
@@ -40,7 +42,7 @@ def test_request_by_hand():
 
 
 def test_one_output_token_has_no_decode():
-    times = request_times(sample(token_ns=[500_000_000]))
+    times = request_times(sample(token_ns=[500_000_000], decoded=0))
     assert times.tpot_s is None
     assert times.decode_tok_per_s is None
     assert times.itl_s.size == 0
@@ -93,10 +95,124 @@ def test_other_workload_is_refused(asked):
     assert refused.value.reason == "wrong_workload"
 
 
+@pytest.mark.parametrize("decoded", [0, 1, 2, 4, 6])
+def test_a_chunk_is_not_a_token(decoded):
+    with pytest.raises(SampleRefusedError, match=f"counted {decoded} tokens in 3 steps") as refused:
+        request_times(sample(decoded=decoded))
+    assert refused.value.reason == "wrong_token_count"
+
+
+def test_an_uncounted_token_is_refused():
+    with pytest.raises(SampleRefusedError, match="decoded is None"):
+        request_times(sample(decoded=None))
+
+
+@pytest.mark.parametrize(("found", "reason"), [(511, "prompt_not_evaluated"), (None, "bad_times")])
+def test_the_depth_must_be_in_the_cache(found, reason):
+    assert request_times(sample(depth_evaluated=512), depth=512).ttft_s == 0.5
+    with pytest.raises(SampleRefusedError) as refused:
+        request_times(sample(depth_evaluated=found), depth=512)
+    assert refused.value.reason == reason
+
+
+def chat(**changes):
+    """Three tokens and an end token: 12 characters in Hangul after 0.4 s of decoding."""
+    made = sample(
+        token_ns=[500_000_000, 600_000_000, 700_000_000],
+        end_ns=900_000_000,
+        decoded=3,
+        stop="end",
+        chars=12,
+        bytes=36,
+    )
+    return made | changes
+
+
+def test_chat_by_hand():
+    times = chat_times(chat())
+    assert times.task_ttft_s == 0.5
+    assert times.task_tokenise_s == 0.1
+    assert times.task_decode_tok_per_s == pytest.approx(10)
+    assert times.task_char_per_s == pytest.approx(30)
+    assert times.task_byte_per_s == pytest.approx(90)
+    assert times.task_end_to_end_s == pytest.approx(0.9)
+    assert times.task_output_tok == 3
+
+
+def test_an_answer_that_reached_its_limit_has_no_end_token():
+    assert chat_times(chat(stop="length", decoded=2)).task_output_tok == 3
+    with pytest.raises(SampleRefusedError) as refused:
+        chat_times(chat(stop="length"))
+    assert refused.value.reason == "wrong_token_count"
+
+
+def test_one_token_of_chat_has_no_rates():
+    times = chat_times(chat(token_ns=[500_000_000], decoded=1))
+    assert times.task_ttft_s == 0.5
+    assert times.task_output_tok == 1
+    assert times.task_decode_tok_per_s is times.task_char_per_s is times.task_byte_per_s is None
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"token_ns": [], "decoded": 0}, "no_output"),
+        ({"evaluated": 1}, "prompt_not_evaluated"),
+        ({"decoded": 6}, "wrong_token_count"),
+        ({"token_ns": None}, "bad_times"),
+        ({"chars": None}, "bad_times"),
+        ({"bytes": -1}, "bad_times"),
+    ],
+)
+def test_chat_answers_that_are_refused(changes, reason):
+    with pytest.raises(SampleRefusedError) as refused:
+        chat_times(chat(**changes))
+    assert refused.value.reason == reason
+
+
 def test_load():
-    assert load_s({"ready_ns": 1_250_000_000}) == 1.25
-    with pytest.raises(SampleRefusedError):
-        load_s({"ready_ns": 0})
+    assert load_times({"ready_ns": 1_250_000_000}) == {"load_s": 1.25}
+    phases = {"ready_ns": 10**9, "import_ns": 2 * 10**8, "weights_ns": 5 * 10**8}
+    assert load_times(phases | {"compile_ns": None}) == {
+        "load_s": 1.0,
+        "load_import_s": 0.2,
+        "load_weights_s": 0.5,
+    }
+    for broken in (
+        {"ready_ns": 0},
+        {"ready_ns": 10, "first_ns": 11},
+        {"ready_ns": 9, "start_ns": -1},
+    ):
+        with pytest.raises(SampleRefusedError):
+            load_times(broken)
+
+
+def check(**changes):
+    made = {"prefill_ns": 100, "extend_ns": 100, "step_ns": 10, "extend_step_ns": 10}
+    return made | {"same_token": True} | changes
+
+
+def test_honest_tokens_are_available():
+    require_available(check())
+    require_available(check(prefill_ns=50, step_ns=5))
+    require_available(check(prefill_ns=900, step_ns=90))
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"prefill_ns": 49}, "token_not_available"),
+        ({"step_ns": 4}, "token_not_available"),
+        ({"same_token": False}, "wrong_token"),
+        ({"same_token": 1}, "wrong_token"),
+        ({"extend_ns": None}, "bad_times"),
+        ({"step_ns": 0}, "bad_times"),
+    ],
+)
+def test_early_and_wrong_tokens_are_refused(changes, reason):
+    with pytest.raises(SampleRefusedError) as refused:
+        require_available(check(**changes))
+    assert refused.value.reason == reason
 
 
 def test_kernel():

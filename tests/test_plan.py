@@ -41,7 +41,7 @@ PROFILE = Profile(
     ),
     suites=Suites(
         latency=LatencySuite(prompt_tokens=(64, 1024), output_tokens=(64, 128)),
-        memory=MemorySuite(prompt_tokens=256, output_tokens=64),
+        memory=MemorySuite(context=256, output_tokens=64),
         accuracy=AccuracySuite(tasks=("josa", "pairs"), languages=("ko", "en"), items=10),
     ),
     weights={"accuracy": 1.0},

@@ -26,7 +26,7 @@ QUICK = profile(
     ),
     suites=Suites(
         latency=LatencySuite(prompt_tokens=(64,), output_tokens=(8,)),
-        memory=MemorySuite(prompt_tokens=64, output_tokens=8),
+        memory=MemorySuite(context=72, output_tokens=8),
         accuracy=AccuracySuite(tasks=("arith", "josa"), languages=("ko",), items=60),
     ),
 )

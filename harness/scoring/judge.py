@@ -15,13 +15,22 @@ import numpy as np
 
 from harness.metrics import METRICS, Floats, suite_of
 from harness.scoring.observe import Item, Observed, Problem
-from harness.scoring.rules import LOAD_CASE, Rules
+from harness.scoring.rules import COLD_LOAD_CASE, LOAD_CASE, Rules
 from harness.scoring.summary import Summaries, Summary
 from harness.spec import Gate
 from harness.stats import RESAMPLES, Interval, percentile_interval, round_significant
 
 CAP = 2.0
 SCALE = 1000.0
+_EVIDENCE = {
+    "latency": ("ttft_s", "requests"),
+    "task": ("task_ttft_s", "items"),
+    "kernel": ("kernel_{}_tok_per_s", "requests"),
+    "sustained": ("sustained_ratio", ""),
+    "memory": ("peak_resident_bytes", ""),
+    "energy": ("energy_j", "requests"),
+}
+"""The metric whose values tell that a case was measured, and how many a process gives."""
 
 
 class Reason(NamedTuple):
@@ -88,7 +97,9 @@ class Judged:
         # What the fake engine makes up must never stand beside a real model.
         if model["format"] == "fake":
             return "synthetic"
-        return "embedded" if model["source"]["kind"] == "embedded" else "real"
+        name = "embedded" if model["source"]["kind"] == "embedded" else "real"
+        # Choosing threads by measuring is an advantage that default settings do not have.
+        return f"{name}-tuned" if model.get("tuned") else name
 
     @property
     def resolved(self) -> bool:
@@ -100,7 +111,7 @@ class Judged:
         return all(
             self.summaries.metrics[metric].processes > 1
             for metric in self.ratios
-            if suite_of(metric) == "latency"
+            if suite_of(metric) not in {"accuracy", "memory"}
         )
 
 
@@ -111,12 +122,14 @@ def judge(
     *,
     memory_budget: float | None,
     run_invalid: str,
+    jobs_invalid: Mapping[str, str],
 ) -> list[Judged]:
     """Judge all models of a run against its reference.
 
     Args:
         memory_budget: of the device, in bytes, for gates without a limit.
         run_invalid: why the whole run does not count; empty = it does.
+        jobs_invalid: why a model's own jobs do not count, by its id.
     """
     reference = next(
         (
@@ -126,7 +139,7 @@ def judge(
         ),
         None,
     )
-    against = _reference_reason(reference, rules)
+    against = _reference_reason(reference, rules, jobs_invalid)
     judged = []
     for seen, summary in zip(observed, measured, strict=True):
         ratios: dict[str, Ratio] = {}
@@ -135,7 +148,7 @@ def judge(
         gates = tuple(_gate(gate, summary, ratios, memory_budget) for gate in rules.profile.gates)
         reason = (
             (Reason("run_invalid", run_invalid) if run_invalid else None)
-            or _own_reason(seen, summary, rules)
+            or _own_reason(seen, summary, rules, jobs_invalid)
             or against
             or _different_items(seen, reference[0] if reference else seen, rules)
             or _gate_reason(gates)
@@ -211,11 +224,13 @@ def _divided(better: Floats, worse: Floats) -> Floats:
     return np.where(better > 0, np.minimum(out, CAP * CAP), 1 / (CAP * CAP))
 
 
-def _reference_reason(reference: tuple[Observed, Summaries] | None, rules: Rules) -> Reason | None:
+def _reference_reason(
+    reference: tuple[Observed, Summaries] | None, rules: Rules, jobs_invalid: Mapping[str, str]
+) -> Reason | None:
     """Why nothing can be scored against the reference."""
     if reference is None:
         return Reason("no_reference", f"the reference {rules.profile.reference} was not measured")
-    own = _own_reason(*reference, rules)
+    own = _own_reason(*reference, rules, jobs_invalid)
     if own is None:
         return None
     if own.code == "at_chance":
@@ -229,8 +244,12 @@ def _reference_reason(reference: tuple[Observed, Summaries] | None, rules: Rules
     )
 
 
-def _own_reason(seen: Observed, summary: Summaries, rules: Rules) -> Reason | None:
+def _own_reason(
+    seen: Observed, summary: Summaries, rules: Rules, jobs_invalid: Mapping[str, str]
+) -> Reason | None:
     """The first thing that keeps a model from being scored whatever the others did."""
+    if invalid := jobs_invalid.get(seen.id):
+        return Reason("invalid_job", invalid)
     suites = sorted({suite_of(metric) for metric in rules.weights})
     if broken := next(_broken(seen, rules, suites), None):
         return broken
@@ -252,7 +271,7 @@ def _own_reason(seen: Observed, summary: Summaries, rules: Rules) -> Reason | No
 
 def _broken(seen: Observed, rules: Rules, suites: list[str]) -> Iterator[Reason]:
     """Refused, missing and incomplete cases of the weighted suites, worst first."""
-    demanded = {suite: sorted(rules.cases[suite]) for suite in suites}
+    demanded = {suite: rules.scored(suite) for suite in suites}
     if "load_s" in rules.weights:
         demanded["latency"] = sorted([*demanded["latency"], LOAD_CASE])
     wanted = {case for cases in demanded.values() for case in cases}
@@ -276,14 +295,17 @@ def _volume(seen: Observed, rules: Rules, suite: str, case: str) -> tuple[int, i
     processes = protocol.processes.get(suite, 1)
     if suite == "accuracy":
         return len(seen.items.get(case, ())), rules.cases[suite][case].items
-    if suite == "memory" or case == LOAD_CASE:
-        metric = "peak_resident_bytes" if suite == "memory" else "load_s"
-        series = seen.series.get((case, metric))
-        return (len(series.processes) if series else 0), processes
-    series = seen.series.get((case, "ttft_s"))
-    counts = [min(values.size, protocol.requests) for values in series.processes] if series else []
+    if case == LOAD_CASE:
+        # A job starts either with a cold cache or with a warm one.
+        places = ((LOAD_CASE, "load_s"), (COLD_LOAD_CASE, "load_s"))
+        found = [seen.series[place] for place in places if place in seen.series]
+        return sum(len(series.processes) for series in found), processes
+    metric, each = _EVIDENCE[suite]
+    wanted = {"requests": protocol.requests, "items": rules.cases[suite][case].items}.get(each, 1)
+    series = seen.series.get((case, metric.format(case[:2])))
+    counts = [min(values.size, wanted) for values in series.processes] if series else []
     # A process with more requests than asked does not stand in for a missing process.
-    return sum(sorted(counts)[-processes:]), processes * protocol.requests
+    return sum(sorted(counts)[-processes:]), processes * wanted
 
 
 def _missing(seen: Observed, suite: str, case: str, have: int, want: int) -> Reason:

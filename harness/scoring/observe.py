@@ -19,15 +19,22 @@ import numpy as np
 from harness.metrics import (
     Floats,
     SampleRefusedError,
+    chat_times,
     kernel_tok_per_s,
-    load_s,
-    repeats_were_cached,
+    load_times,
     request_times,
+    suite_of,
     whole,
 )
-from harness.scoring.rules import LOAD_CASE, Rules
+from harness.scoring.energy import joules_per_token, request_joules
+from harness.scoring.proofs import repeats_were_cached, require_available
+from harness.scoring.rules import COLD_LOAD_CASE, LOAD_CASE, Rules
+from harness.scoring.sustained import Curve, Pass, curve, read_pass
 from harness.spec import canonical
 
+PHASES = ("runtime", "import", "load", "prefill", "decode")
+"""Phases of a memory case, in their order."""
+_TRACE = "energy_trace"
 _SPLIT = {f"{part}_bytes": f"peak_{part}_bytes" for part in ("anon", "file", "shmem")}
 
 Sample = Mapping[str, Any]
@@ -84,6 +91,10 @@ class Observed:
         problems: refused or conflicting samples and skipped cases.
         engine: backend, facts and options that all its jobs share.
         deterministic: whether equal requests gave equal outputs; None = not repeated.
+        phases: peak bytes of each process, by memory case and phase.
+        curves: decode rate over time of each sustained process.
+        answer_chars: characters of each chat answer, by case and prompt; 0 where empty.
+        energy_methods: how energy was measured.
     """
 
     model: Mapping[str, Any]
@@ -93,6 +104,10 @@ class Observed:
     jobs: tuple[Job, ...]
     engine: Mapping[str, Any]
     deterministic: bool | None
+    phases: Mapping[str, Mapping[str, tuple[int, ...]]]
+    curves: tuple[Curve, ...]
+    answer_chars: Mapping[tuple[str, int], int]
+    energy_methods: tuple[str, ...]
 
     @property
     def id(self) -> str:
@@ -146,6 +161,10 @@ def _observe_model(
         jobs=tuple(sorted(job for _, job in jobs)),
         engine=_shared_engine(records["engine"]),
         deterministic=reader.deterministic(),
+        phases=reader.phases(),
+        curves=tuple(reader.curves),
+        answer_chars=reader.answer_chars,
+        energy_methods=tuple(sorted({str(t.get("method")) for t in reader.traces.values()})),
     )
 
 
@@ -181,10 +200,16 @@ class _Reader:
 
     def __init__(self, rules: Rules) -> None:
         self.problems: set[Problem] = set()
+        self.curves: list[Curve] = []
+        self.answer_chars: dict[tuple[str, int], int] = {}
+        self.traces: dict[str, Sample] = {}
         self._rules = rules
         self._values: dict[tuple[str, str, str, int], list[float | Floats]] = defaultdict(list)
         self._items: dict[tuple[str, int], list[Item]] = defaultdict(list)
-        self._outputs: dict[tuple[str, int], list[str]] = defaultdict(list)
+        self._outputs: dict[tuple[str, str, int], list[str]] = defaultdict(list)
+        self._memory: dict[tuple[str, int], dict[str, int]] = defaultdict(dict)
+        self._tree_peaks: dict[tuple[str, int], int] = {}
+        self._passes: dict[tuple[str, int], list[Pass]] = defaultdict(list)
 
     def collect(self, samples: Iterable[Sample]) -> None:
         """Read all samples; those that are refused become problems."""
@@ -202,73 +227,150 @@ class _Reader:
             del known[key]
             detail = f"two different {key.kind} samples of one request"
             self.problems.add(Problem(key.case, "conflicting_samples", detail))
-        memory: dict[tuple[str, int], dict[str, int]] = defaultdict(dict)
-        for key, sample in sorted(known.items(), key=itemgetter(0)):
+        ordered = sorted(known.items(), key=itemgetter(0))
+        self.traces = {
+            str(sample.get("job", "")): sample for key, sample in ordered if key.kind == _TRACE
+        }
+        for key, sample in ordered:
             try:
-                self._read(key, sample, memory)
+                self._read(key, sample)
             except SampleRefusedError as refused:
                 self.problems.add(Problem(key.case, refused.reason, refused.message))
-        for (case, process), phases in memory.items():
-            # Without the last phase the peak would be understated.
-            if "decode" in phases:
-                self._add("memory", case, "peak_resident_bytes", process, max(phases.values()))
-            if "runtime" in phases:
-                self._add("memory", case, "runtime_resident_bytes", process, phases["runtime"])
+        self._close_memory()
+        self._close_sustained()
 
-    def _read(
-        self, key: _Key, sample: Sample, memory: dict[tuple[str, int], dict[str, int]]
-    ) -> None:
-        match key.kind:
-            case "request":
+    def _read(self, key: _Key, sample: Sample) -> None:
+        """A kind counts in its own suites only: workloads are never mixed in a metric."""
+        match key.suite, key.kind:
+            case "latency" | "energy", "request":
                 self._request(key, sample)
-            case "item":
+            case "latency", "check" | "repeat":
+                self._proof(key, sample)
+            case "latency", "load":
+                where = COLD_LOAD_CASE if sample.get("cache") == "cold" else LOAD_CASE
+                for metric, value in load_times(sample).items():
+                    self._add(key, metric, value, case=where)
+            case "task", "chat":
+                self._chat(key, sample)
+            case "kernel", "kernel":
+                self._kernel(key, sample)
+            case "sustained", "sustained":
+                self._passes[key.case, key.process].append(read_pass(sample))
+            case "accuracy", "item":
                 self._items[key.case, key.process].append(_item(key, sample))
-            case "memory":
-                peak = whole(sample, "peak_resident_bytes", least=1)
-                memory[key.case, key.process][key.phase] = peak
-            case "memory_split":
-                for name, metric in _SPLIT.items():
-                    # Shown beside the peak, never scored: a part may be unknown.
-                    if isinstance(size := sample.get(name), int) and size >= 0:
-                        self._add(key.suite, key.case, metric, key.process, size)
-            case "load":
-                self._add(key.suite, LOAD_CASE, "load_s", key.process, load_s(sample))
-            case "kernel":
-                metric = f"kernel_{key.case[:2]}_tok_per_s"
-                self._add(key.suite, key.case, metric, key.process, kernel_tok_per_s(sample))
-            case "repeat" if repeats_were_cached(sample):
-                raise SampleRefusedError(
-                    "a repeated prompt was answered from a cache", reason="prompt_not_evaluated"
-                )
-            case _:
-                pass
+            case "memory", _:
+                self._read_memory(key, sample)
+
+    def _read_memory(self, key: _Key, sample: Sample) -> None:
+        if key.kind == "memory":
+            peak = whole(sample, "peak_resident_bytes", least=1)
+            self._memory[key.case, key.process][key.phase] = peak
+        elif key.kind == "memory_split":
+            self._split(key, sample)
+
+    def _proof(self, key: _Key, sample: Sample) -> None:
+        if key.kind == "check":
+            require_available(sample)
+        elif repeats_were_cached(sample):
+            raise SampleRefusedError(
+                "a repeated prompt was answered from a cache", reason="prompt_not_evaluated"
+            )
 
     def _request(self, key: _Key, sample: Sample) -> None:
-        case = self._rules.cases["latency"].get(key.case)
+        case = self._rules.cases[key.suite].get(key.case)
         times = request_times(
             sample,
             submitted=case.prompt_tokens if case else None,
             outputs=case.output_tokens if case else None,
+            depth=case.depth_tokens if case else 0,
         )
+        if output := sample.get("output_sha256"):
+            self._outputs[key.suite, key.case, key.number].append(str(output))
+        if key.suite == "energy":
+            joules = request_joules(sample, self.traces.get(str(sample.get("job", ""))))
+            self._add(key, "energy_j", joules)
+            self._add(key, "energy_j_per_tok", joules_per_token(joules, times.itl_s.size + 1))
+            return
         for metric, value in times._asdict().items():
             if value is not None and not (isinstance(value, np.ndarray) and not value.size):
-                self._add(key.suite, key.case, metric, key.process, value)
-        if output := sample.get("output_sha256"):
-            self._outputs[key.case, key.number].append(str(output))
+                self._add(key, metric, value)
 
-    def _add(self, suite: str, case: str, metric: str, process: int, value: float | Floats) -> None:
-        self._values[suite, case, metric, process].append(value)
+    def _chat(self, key: _Key, sample: Sample) -> None:
+        if sample.get("token_ns") == []:
+            self.answer_chars[key.case, key.number] = 0
+        for metric, value in chat_times(sample)._asdict().items():
+            if value is not None:
+                self._add(key, metric, value)
+        self.answer_chars[key.case, key.number] = whole(sample, "chars", least=0)
+        if output := sample.get("output_sha256"):
+            self._outputs[key.suite, key.case, key.number].append(str(output))
+
+    def _kernel(self, key: _Key, sample: Sample) -> None:
+        rate = kernel_tok_per_s(sample)
+        case = self._rules.cases["kernel"].get(key.case)
+        if case and sample["tokens"] != case.prompt_tokens + case.output_tokens:
+            raise SampleRefusedError(
+                f"{sample['tokens']} tokens; the case asks for another count",
+                reason="wrong_workload",
+            )
+        self._add(key, f"kernel_{key.case[:2]}_tok_per_s", rate)
+
+    def _split(self, key: _Key, sample: Sample) -> None:
+        for name, metric in _SPLIT.items():
+            # Shown beside the peak, never scored: a part may be unknown.
+            if isinstance(size := sample.get(name), int) and size >= 0:
+                self._add(key, metric, size)
+        if sample.get("tree_peak_bytes") is not None:
+            tree = whole(sample, "tree_peak_bytes", least=1)
+            self._tree_peaks[key.case, key.process] = tree
+
+    def _close_memory(self) -> None:
+        for (case, process), phases in self._memory.items():
+            key = _Key("memory", case, "memory", process, 0, "")
+            # A phase that is not there could have held the peak.
+            if all(phase in phases for phase in PHASES):
+                tree = self._tree_peaks.get((case, process), 0)
+                self._add(key, "peak_resident_bytes", max(*phases.values(), tree))
+            if "runtime" in phases:
+                self._add(key, "runtime_resident_bytes", phases["runtime"])
+
+    def _close_sustained(self) -> None:
+        refused = {problem.case for problem in self.problems}
+        for (case, process), passes in sorted(self._passes.items()):
+            found = curve(passes)
+            self.curves.append(found)
+            if case in refused:
+                continue  # a gap in the curve could hide the slowest requests
+            key = _Key("sustained", case, "sustained", process, 0, "")
+            try:
+                self._add(key, "sustained_ratio", found.ratio())
+                self._add(key, "sustained_above_90_s", found.above_90_s())
+            except SampleRefusedError as error:
+                self.problems.add(Problem(case, error.reason, error.message))
+
+    def _add(self, key: _Key, metric: str, value: float | Floats, *, case: str = "") -> None:
+        if suite_of(metric) != key.suite:
+            raise ValueError(f"{metric} is not measured by suite {key.suite}")
+        self._values[key.suite, case or key.case, metric, key.process].append(value)
+
+    def phases(self) -> dict[str, dict[str, tuple[int, ...]]]:
+        """Peaks of all processes, by case and phase."""
+        out: dict[str, dict[str, tuple[int, ...]]] = {}
+        for (case, _), phases in sorted(self._memory.items()):
+            found = out.setdefault(case, {})
+            for phase in PHASES:
+                if phase in phases:
+                    found[phase] = (*found.get(phase, ()), phases[phase])
+        return out
 
     def series(self) -> dict[tuple[str, str], Series]:
-        """Values by (case, metric); loading times of speed runs go before others."""
-        grouped: dict[tuple[str, str, str], list[Floats]] = defaultdict(list)
-        for (suite, case, metric, _), values in sorted(self._values.items(), key=lambda v: v[0]):
-            grouped[case, metric, suite].append(np.hstack(values).astype(np.float64))
-        out: dict[tuple[str, str], Series] = {}
-        for (case, metric, suite), processes in sorted(grouped.items(), key=lambda g: g[0]):
-            if (case, metric) not in out or suite == "latency":
-                out[case, metric] = Series(suite, tuple(processes))
-        return out
+        """Values by (case, metric), in that order."""
+        grouped: dict[tuple[str, str], list[Floats]] = defaultdict(list)
+        suites: dict[tuple[str, str], str] = {}
+        for (suite, case, metric, _), values in sorted(self._values.items(), key=itemgetter(0)):
+            grouped[case, metric].append(np.hstack(values).astype(np.float64))
+            suites[case, metric] = suite
+        return {place: Series(suites[place], tuple(grouped[place])) for place in sorted(grouped)}
 
     def items(self) -> dict[str, tuple[Item, ...]]:
         """Items by task, of the first process that answered any."""

@@ -13,6 +13,7 @@ from harness.plan import SUITE_VERSIONS, Case, cases_of
 from harness.spec import Profile, digest, profile_from_json
 
 LOAD_CASE = "load"
+COLD_LOAD_CASE = "load-cold"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,7 +23,7 @@ class Rules:
     Attributes:
         sha256: of the profile as it was recorded.
         weights: by metric id, in its order.
-        cases: demanded ones, by suite and id; a suite that is not run has none.
+        cases: by suite and id; a suite that is not run has none.
     """
 
     profile: Profile
@@ -34,6 +35,10 @@ class Rules:
     def weighs_accuracy(self) -> bool:
         """Whether guessing has to be excluded."""
         return any(suite_of(metric) == "accuracy" for metric in self.weights)
+
+    def scored(self, suite: str) -> list[str]:
+        """Ids of the cases that count for a suite's metrics; the others are shown only."""
+        return sorted(case.id for case in self.cases[suite].values() if case.scored)
 
 
 def read_rules(data: Mapping[str, Any]) -> Rules:

@@ -16,8 +16,9 @@ import numpy as np
 
 from harness.metrics import ITL_PERCENTILES, METRICS, TAIL_SAMPLES, Floats, percentile, suite_of
 from harness.scoring.accuracy import Accuracy, Task, summarise, summarise_task
+from harness.scoring.efficiency import Roof, utilisation
 from harness.scoring.observe import Observed, Series
-from harness.scoring.rules import Rules
+from harness.scoring.rules import LOAD_CASE, Rules
 from harness.stats import (
     RESAMPLES,
     Indices,
@@ -29,6 +30,9 @@ from harness.stats import (
     resample_units,
     stream,
 )
+
+_ALIKE = frozenset({"latency", "kernel", "energy"})
+"""Suites whose requests are alike, so that one far from the others is odd."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,17 +64,21 @@ class Summaries:
     accuracy: Accuracy | None
 
 
-def summaries(observed: Observed, rules: Rules) -> Summaries:
-    """All metrics of one model."""
+def summaries(observed: Observed, rules: Rules, roof: Roof) -> Summaries:
+    """All metrics of one model; only scored cases enter its `metrics`."""
     resampler = _Resampler(observed.id, by_case=rules.profile.protocol.grouping == "case")
     cases: dict[str, dict[str, Summary]] = {}
-    for (case, metric), series in observed.series.items():
+    every = {**observed.series, **utilisation(observed, rules.cases["latency"], roof)}
+    for (case, metric), series in sorted(every.items()):
         cases.setdefault(case, {})[metric] = resampler.summarise(case, metric, series)
         if metric == "itl_s":
             cases[case] |= resampler.percentiles(case, series)
     tasks = {task: summarise_task(task, items) for task, items in sorted(observed.items.items())}
     accuracy = summarise(tasks) if tasks else None
-    metrics = _over_cases(cases)
+    scored = {LOAD_CASE}.union(*(rules.scored(suite) for suite in rules.cases))
+    metrics = _over_cases({case: found for case, found in cases.items() if case in scored})
+    if growth := _kv_growth(cases, rules):
+        metrics["kv_growth_bytes_per_tok"] = growth
     if accuracy:
         metrics["accuracy"] = Summary(
             value=accuracy.value, interval=accuracy.interval, n=accuracy.n, draws=accuracy.draws
@@ -79,6 +87,47 @@ def summaries(observed: Observed, rules: Rules) -> Summaries:
             value=accuracy.raw, interval=accuracy.raw_interval, n=accuracy.n
         )
     return Summaries(metrics=metrics, cases=cases, tasks=tasks, accuracy=accuracy)
+
+
+def length_ratio(seen: Observed, reference: Observed) -> Summary | None:
+    """Mean characters of a chat answer over the reference's, on prompts that both answered.
+
+    Greedy answers do not vary, and the few prompts are no sample of all: no interval.
+    """
+    mine, theirs = seen.answer_chars, reference.answer_chars
+    shared = sorted(mine.keys() & theirs.keys())
+    length = sum(theirs[place] for place in shared)
+    if not length:
+        return None
+    value = sum(mine[place] for place in shared) / length
+    return Summary(value=value, interval=None, n=len(shared))
+
+
+def _kv_growth(cases: Mapping[str, Mapping[str, Summary]], rules: Rules) -> Summary | None:
+    """Least-squares slope of the peak over the context, in B/tok; needs two contexts.
+
+    Contexts with mapped weights are left out: their pages are shared and evictable.
+    """
+    parts = [
+        (case.context, cases[case.id]["peak_resident_bytes"])
+        for case in rules.cases["memory"].values()
+        if not case.mmap and "peak_resident_bytes" in cases.get(case.id, {})
+    ]
+    contexts = np.array([context for context, _ in parts], dtype=np.float64)
+    if np.unique(contexts).size < 2:
+        return None
+    centred = contexts - contexts.mean()
+    slopes = centred / (centred @ centred)
+    value = float(slopes @ np.array([part.value for _, part in parts]))
+    drawn = [part.draws for _, part in parts if part.draws is not None]
+    draws: Floats = slopes @ np.stack(drawn)
+    known = all(part.interval is not None for _, part in parts)
+    return Summary(
+        value=value,
+        interval=percentile_interval(draws, value) if known else None,
+        n=sum(part.n for _, part in parts),
+        processes=min(part.processes for _, part in parts),
+    )
 
 
 class _Resampler:
@@ -101,7 +150,7 @@ class _Resampler:
             value=value,
             interval=percentile_interval(draws, value),
             n=n,
-            outliers=outliers(np.hstack(series.processes)) if suite_of(metric) == "latency" else 0,
+            outliers=outliers(np.hstack(series.processes)) if suite_of(metric) in _ALIKE else 0,
             processes=medians.size,
             draws=draws,
         )

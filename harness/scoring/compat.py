@@ -1,0 +1,91 @@
+"""The same samples as other tools print them, for comparison with published figures. Pure.
+
+llama-bench: mean and sample standard deviation of kernel passes. MLPerf Client: geometric
+mean over cases of mean times to first token and mean rates of the tokens after it. AIPerf:
+mean and percentiles of a request's own figures. None of them enters a score.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from harness.metrics import TAIL_SAMPLES, Floats, percentile
+from harness.scoring.observe import Observed
+from harness.scoring.rules import Rules
+
+Json = dict[str, Any]
+
+
+def compat(seen: Observed, rules: Rules) -> Json:
+    """`llama_bench`, `mlperf_client` and `aiperf`; empty or None where nothing was measured."""
+    scored = rules.scored("latency")
+    cases = [case for case in scored if (case, "ttft_s") in seen.series]
+    decoding = [case for case in cases if (case, "decode_tok_per_s") in seen.series]
+    # Half of the cases would be another workload.
+    whole = bool(scored) and decoding == scored
+    return {
+        "llama_bench": _llama_bench(seen),
+        "mlperf_client": _mlperf_client(seen, decoding) if whole else None,
+        "aiperf": _aiperf(seen, decoding) if whole else None,
+    }
+
+
+def _values(seen: Observed, case: str, metric: str) -> Floats:
+    return np.hstack(seen.series[case, metric].processes)
+
+
+def _llama_bench(seen: Observed) -> list[Json]:
+    out = []
+    for case, metric in seen.series:
+        if metric.startswith("kernel_"):
+            rates = _values(seen, case, metric)
+            out.append(
+                {
+                    "test": case.replace("@d", " @ d"),
+                    "tok_per_s": float(rates.mean()),
+                    "stddev": float(rates.std(ddof=1)) if rates.size > 1 else 0.0,
+                    "n": rates.size,
+                }
+            )
+    return out
+
+
+def _mlperf_client(seen: Observed, cases: list[str]) -> Json:
+    ttft = [float(_values(seen, case, "ttft_s").mean()) for case in cases]
+    rate = [float(_values(seen, case, "decode_tok_per_s").mean()) for case in cases]
+    return {
+        "ttft_s": math.exp(math.fsum(map(math.log, ttft)) / len(ttft)),
+        "tok_per_s": math.exp(math.fsum(map(math.log, rate)) / len(rate)),
+        "n": sum(_values(seen, case, "ttft_s").size for case in cases),
+    }
+
+
+def _aiperf(seen: Observed, cases: list[str]) -> Json:
+    """Requests pooled. Inter-token latency is (request latency - TTFT) / (n - 1) there."""
+    ttft, latency, itl = [], [], []
+    for case in cases:
+        first, end = _values(seen, case, "ttft_s"), _values(seen, case, "end_to_end_s")
+        gaps = seen.series[case, "itl_s"].n // first.size
+        ttft.append(first)
+        latency.append(end)
+        itl.append((end - first) / gaps)
+    pooled = np.hstack(itl)
+    return {
+        "ttft_s": _spread(np.hstack(ttft)),
+        "itl_s": _spread(pooled),
+        "request_latency_s": _spread(np.hstack(latency)),
+        "output_tok_per_s_per_user": float((1 / pooled).mean()),
+    }
+
+
+def _spread(values: Floats) -> Json:
+    tail = values.size >= TAIL_SAMPLES
+    return {
+        "avg": float(values.mean()),
+        "p50": percentile(values, 50),
+        "p90": percentile(values, 90) if tail else None,
+        "p99": percentile(values, 99) if tail else None,
+    }

@@ -1,0 +1,444 @@
+"""Whether a run, and each model's jobs in it, can be believed. Pure.
+
+counters between requests, facts before jobs, calibration, repetitions ─▶ findings
+
+A finding is `{"code", "severity", "detail"}`. What happened while a model's jobs ran
+speaks against that model alone; what concerns the whole machine speaks against the run.
+Rules and thresholds: docs/metrics.md.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import pairwise
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from harness.scoring.efficiency import calibrations
+from harness.scoring.observe import Observed
+from harness.scoring.rules import Rules
+from harness.spec import canonical
+from harness.stats import median
+
+Finding = dict[str, str]
+Counters = Mapping[str, int]
+
+DRIFT = 0.05
+"""Calibration, and the decode rate of a model over a run, may move by this share."""
+BUSY_MEDIAN, BUSY_BLOCK, STEAL = 0.05, 0.20, 0.01
+BLOCK_S = 1.0
+LEAST_AVAILABLE_BYTES = 512 << 20
+SWAPPED_BYTES = 16 << 20
+HARD_FAULTS = 100
+SUSPENDED_NS = 10_000_000
+STEPPED_NS = 500_000_000
+SLEW = 500e-6
+"""Share by which a time service may legitimately stretch the wall clock."""
+UNSTABLE, UNEVEN = 0.10, 0.03
+LEAST_PROCESSES = 3
+_LEAST_REQUESTS = 9
+_MODES = ("power_mode", "governor", "energy_preference", "turbo")
+_SPEEDS = ("read_bytes_per_s", "copy_bytes_per_s", "fp32_flop_per_s")
+_SPREAD = ("ttft_s", "decode_tok_per_s")
+_UNKNOWN = (None, "", "unknown")
+_SENSORS = {
+    "on_battery": ("power_source", "unknown", "whether the machine ran on battery"),
+    "throttle_count": ("throttle_count", "unknown", "thermal throttling"),
+    "cpu_busy_ns": ("cpu_busy_ns", "unknown", "what else was running"),
+    "available_bytes": ("memory_available_bytes", "unknown", "available memory"),
+    "swap_in_bytes": ("swap_used_bytes", "unknown", "swapping"),
+    "hard_faults": ("hard_faults", "unknown", "page faults"),
+    "cpu_steal_ns": ("cpu_steal_ns", "warn", "time taken by a hypervisor"),
+    "boot_offset_ns": ("boot_offset_ns", "warn", "whether the machine was suspended"),
+    "wall_offset_ns": ("wall_offset_ns", "warn", "whether the clock was set"),
+    "continued": ("continued", "warn", "whether a process was stopped"),
+}
+"""Counter → name of the finding where it is missing, its severity, what it tells."""
+
+
+class Validity(NamedTuple):
+    """Findings on the run, and on each model's jobs by its id.
+
+    Attributes:
+        forgiven: codes that are only warnings in this run.
+    """
+
+    run: list[Finding]
+    models: dict[str, list[Finding]]
+    forgiven: frozenset[str]
+
+
+class _Job(NamedTuple):
+    """Counters of one job in order of time, and the facts just before it started."""
+
+    readings: list[tuple[str, Counters]]
+    facts: Mapping[str, Any]
+    gate: str
+
+    def values(self, name: str) -> list[int]:
+        return [counters[name] for _, counters in self.readings if name in counters]
+
+    def grown(self, name: str) -> int:
+        values = self.values(name)
+        return max(values) - min(values) if values else 0
+
+    def grown_in_cases(self, name: str) -> int:
+        """Between the first and the last request of each case: warm-ups do not count."""
+        by_case: dict[str, list[int]] = defaultdict(list)
+        for case, counters in self.readings:
+            if name in counters:
+                by_case[case].append(counters[name])
+        return sum(max(values) - min(values) for values in by_case.values())
+
+
+def examine(
+    records: Sequence[Mapping[str, Any]],
+    observed: Sequence[Observed],
+    rules: Rules,
+    device: Mapping[str, Any],
+) -> Validity:
+    """All findings on a run and its models, each list in a fixed order.
+
+    In a strict profile's eyes `invalid` and `unknown` do not count; what the profile
+    forgives is only a warning here.
+    """
+    jobs = _jobs(records)
+    facts = {
+        when: max(
+            (
+                record.get("facts") or {}
+                for record in records
+                if record["type"] == "environment" and record.get("when") == when
+            ),
+            key=canonical,
+            default={},
+        )
+        for when in ("before", "after")
+    }
+    calibrated = calibrations(records)
+    drifts = list(_drift(calibrated))
+    on_battery = device.get("power") == "battery"
+    models = {
+        seen.id: [
+            *_machine(list(jobs.get(seen.id, {}).values()), facts["before"], on_battery=on_battery),
+            *_repetitions(seen, rules),
+            *_engine(seen.id, records),
+            *_warm_up(seen.id, records),
+        ]
+        for seen in observed
+    }
+    everyone = [job for own in jobs.values() for job in own.values()]
+    run = [
+        *drifts,
+        *_over_the_run(facts, everyone, models),
+        *_unknown(records, everyone, rules),
+    ]
+    forgiven = set(rules.profile.tolerates)
+    if None not in calibrated.values() and not drifts:
+        # The calibration kernel would have run slower, too.
+        forgiven.add("unknown_throttle_count")
+    return Validity(
+        forgive(run, forgiven),
+        {model: forgive(found, forgiven) for model, found in models.items()},
+        frozenset(forgiven),
+    )
+
+
+def forgive(findings: Iterable[Finding], codes: Iterable[str]) -> list[Finding]:
+    """Findings once each and in order; those of the given codes are only warnings."""
+    forgiven = set(codes)
+    softened = [
+        found | {"severity": "warn"} if found["code"] in forgiven else found for found in findings
+    ]
+    return list({canonical(found): found for found in sorted(softened, key=canonical)}.values())
+
+
+def _finding(code: str, severity: str, detail: str) -> Finding:
+    return {"code": code, "severity": severity, "detail": detail}
+
+
+def _jobs(records: Iterable[Mapping[str, Any]]) -> dict[str, dict[str, _Job]]:
+    """Telemetry by model and job."""
+    jobs: dict[str, dict[str, _Job]] = defaultdict(dict)
+    found = [record for record in records if record["type"] == "telemetry"]
+    for record in sorted(found, key=canonical):
+        model, job = str(record.get("model", "")), str(record.get("job", ""))
+        known = jobs[model].setdefault(job, _Job([], {}, ""))
+        if record.get("source") == "worker":
+            counters = {
+                name: value
+                for name, value in (record.get("counters") or {}).items()
+                if isinstance(value, int)
+            }
+            known.readings.append((str(record.get("case", "")), counters))
+        elif record.get("source") == "parent":
+            jobs[model][job] = known._replace(
+                facts=record.get("facts") or {}, gate=str(record.get("gate", ""))
+            )
+    for own in jobs.values():
+        for known in own.values():
+            known.readings.sort(key=lambda reading: reading[1].get("clock_ns", 0))
+    return {model: dict(sorted(own.items())) for model, own in sorted(jobs.items())}
+
+
+def _machine(
+    jobs: Sequence[_Job], before: Mapping[str, Any], *, on_battery: bool
+) -> Iterator[Finding]:
+    """What the machine did while a model's jobs ran."""
+    battery = any(
+        1 in job.values("on_battery") or job.facts.get("power_source") == "battery" for job in jobs
+    )
+    if battery and not on_battery:
+        yield _finding("on_battery", "invalid", "the machine ran on battery during its jobs")
+    for name in _MODES:
+        seen = {str(value) for job in jobs if (value := job.facts.get(name)) not in _UNKNOWN}
+        if (start := before.get(name)) not in _UNKNOWN and (other := sorted(seen - {str(start)})):
+            yield _mode_changed(name, start, other)
+    if throttled := sum(job.grown("throttle_count") for job in jobs):
+        yield _finding("throttled", "invalid", f"the throttle counters grew by {throttled}")
+    yield from _processor(jobs)
+    yield from _memory(jobs)
+    yield from _clocks(jobs)
+    if capped := sum(job.gate == "capped" for job in jobs):
+        yield _finding(
+            "thermal_gate_capped", "warn", f"{capped} jobs began before the processor was cool"
+        )
+
+
+def _mode_changed(name: str, start: object, others: Sequence[str]) -> Finding:
+    detail = f"{name.replace('_', ' ')} was '{start}', then '{', '.join(others)}'"
+    return _finding("power_mode_changed", "invalid", detail)
+
+
+def _processor(jobs: Sequence[_Job]) -> Iterator[Finding]:
+    """Other programs, in blocks of at least a second, and a hypervisor's share."""
+    blocks = [block for job in jobs for block in _blocks(job)]
+    if blocks:
+        usual, most = median(blocks), max(blocks)
+        if usual > BUSY_MEDIAN or most > BUSY_BLOCK:
+            yield _finding(
+                "busy_machine",
+                "invalid",
+                f"other programs took {usual:.1%} of the processors (median), at most {most:.1%}",
+            )
+    spans = [_stolen(job) for job in jobs]
+    stolen, available = (sum(parts) for parts in zip(*spans, strict=True)) if spans else (0, 0)
+    if available and stolen / available >= STEAL:
+        yield _finding(
+            "cpu_steal", "invalid", f"the hypervisor took {stolen / available:.1%} of the time"
+        )
+
+
+def _blocks(job: _Job) -> list[float]:
+    """Share of all processors that others used, a block of at least a second each.
+
+    Counters tick in hundredths of a second: shorter blocks would be noise. A rest that is
+    too short joins the block before it.
+    """
+    needed = ("clock_ns", "cpu_busy_ns", "own_cpu_ns", "cpus")
+    rows = [c for _, c in job.readings if all(name in c for name in needed)]
+    edges = rows[:1]
+    for row in rows[1:]:
+        if row["clock_ns"] - edges[-1]["clock_ns"] >= BLOCK_S * 1e9:
+            edges.append(row)
+    if len(edges) < 2:
+        return []
+    edges[-1] = rows[-1]
+    return [_others(first, last) for first, last in pairwise(edges)]
+
+
+def _others(first: Counters, last: Counters) -> float:
+    busy, own, elapsed = (
+        last[name] - first[name] for name in ("cpu_busy_ns", "own_cpu_ns", "clock_ns")
+    )
+    return max(0.0, (busy - own) / (elapsed * max(1, last["cpus"])))
+
+
+def _stolen(job: _Job) -> tuple[int, int]:
+    """Stolen and passed processor time of a job, in ns."""
+    rows = [c for _, c in job.readings if {"clock_ns", "cpu_steal_ns", "cpus"} <= c.keys()]
+    if not rows:
+        return 0, 0
+    elapsed = rows[-1]["clock_ns"] - rows[0]["clock_ns"]
+    return rows[-1]["cpu_steal_ns"] - rows[0]["cpu_steal_ns"], elapsed * rows[-1]["cpus"]
+
+
+def _memory(jobs: Sequence[_Job]) -> Iterator[Finding]:
+    available = [value for job in jobs for value in job.values("available_bytes")]
+    if available and min(available) < LEAST_AVAILABLE_BYTES:
+        yield _finding(
+            "low_memory", "invalid", f"only {min(available) >> 20} MiB of memory were available"
+        )
+    swapped = sum(job.grown("swap_in_bytes") for job in jobs)
+    if swapped > SWAPPED_BYTES:
+        yield _finding("swapped", "invalid", f"{swapped >> 20} MiB came back from swap")
+    faults = max((job.grown_in_cases("hard_faults") for job in jobs), default=0)
+    if faults > HARD_FAULTS:
+        yield _finding(
+            "hard_faults", "invalid", f"{faults} pages were read from disk during requests"
+        )
+
+
+def _clocks(jobs: Sequence[_Job]) -> Iterator[Finding]:
+    asleep_ns = max((job.grown("boot_offset_ns") for job in jobs), default=0)
+    if asleep_ns > SUSPENDED_NS:
+        yield _finding("suspended", "invalid", f"the machine slept for {asleep_ns / 1e9:.2f} s")
+    for job in jobs:
+        # A suspend moves the wall clock, too, and is reported already.
+        moved = [
+            counters["wall_offset_ns"] - counters.get("boot_offset_ns", 0)
+            for _, counters in job.readings
+            if "wall_offset_ns" in counters
+        ]
+        moved_ns = max(moved) - min(moved) if moved else 0
+        if moved_ns > STEPPED_NS + SLEW * job.grown("clock_ns"):
+            yield _finding("clock_stepped", "invalid", f"the clock moved by {moved_ns / 1e9:.2f} s")
+            break
+    if stopped := sum(max(job.values("continued"), default=0) for job in jobs):
+        yield _finding("process_stopped", "invalid", f"its process was stopped {stopped} times")
+
+
+def _repetitions(seen: Observed, rules: Rules) -> Iterator[Finding]:
+    """Slowing down over the run, and process medians that do not agree."""
+    scored = rules.scored("latency")
+    ratio = _late_over_early(seen, scored)
+    if ratio is not None and ratio < 1 - DRIFT:
+        yield _finding(
+            "slowed_down",
+            "invalid",
+            f"the last third of requests decoded at {ratio:.1%} of the rate of the first",
+        )
+    spreads = []
+    for case in scored:
+        for metric in _SPREAD:
+            series = seen.series.get((case, metric))
+            if series and len(series.processes) >= LEAST_PROCESSES:
+                medians = np.array([np.median(values) for values in series.processes])
+                spreads.append((float(medians.std(ddof=1) / medians.mean()), case, metric))
+    if spreads and (worst := max(spreads))[0] > UNEVEN:
+        cv, case, metric = worst
+        yield _finding(
+            "unstable",
+            "invalid" if cv > UNSTABLE else "warn",
+            f"{case}: {metric} of its processes varies by {cv:.1%} (coefficient of variation)",
+        )
+
+
+def _late_over_early(seen: Observed, cases: Iterable[str]) -> float | None:
+    """Decode rate of the last third of requests over the first, all cases pooled.
+
+    Requests go by process and index, each relative to its case's median.
+    """
+    placed: list[tuple[int, int, float]] = []
+    for case in cases:
+        series = seen.series.get((case, "decode_tok_per_s"))
+        if series:
+            usual = float(np.median(np.hstack(series.processes)))
+            placed += [
+                (process, index, float(value) / usual)
+                for process, values in enumerate(series.processes)
+                for index, value in enumerate(values)
+            ]
+    if len(placed) < _LEAST_REQUESTS:
+        return None
+    rates = [rate for _, _, rate in sorted(placed)]
+    third = len(rates) // 3
+    return median(rates[-third:]) / median(rates[:third])
+
+
+def _engine(model: str, records: Iterable[Mapping[str, Any]]) -> Iterator[Finding]:
+    """Accuracy and speed must come from one build with one set of options."""
+    seen: dict[str, set[bytes]] = defaultdict(set)
+    for record in records:
+        if record["type"] != "engine" or record.get("model") != model:
+            continue
+        seen["backend"].add(canonical(record.get("backend")))
+        for part in ("facts", "options"):
+            for name, value in (record.get(part) or {}).items():
+                # A suite's context follows its cases; one memory case maps the weights.
+                own = name == "context" or (name == "mmap" and record.get("suite") == "memory")
+                if part == "facts" or not own:
+                    seen[f"{part}.{name}"].add(canonical(value))
+    if varies := sorted(name for name, values in seen.items() if len(values) > 1):
+        yield _finding("engine_changed", "invalid", f"differs between jobs: {', '.join(varies)}")
+
+
+def _warm_up(model: str, records: Iterable[Mapping[str, Any]]) -> Iterator[Finding]:
+    warmed = [
+        record.get("converged")
+        for record in records
+        if record["type"] == "sample"
+        and record.get("kind") == "warmup"
+        and record.get("model") == model
+    ]
+    if unsettled := sum(found is False for found in warmed):
+        yield _finding(
+            "not_converged", "warn", f"{unsettled} of {len(warmed)} warm-ups did not settle"
+        )
+
+
+def _drift(measured: Mapping[str, Mapping[str, Any] | None]) -> Iterator[Finding]:
+    before, after = measured["before"], measured["after"]
+    if not before or not after:
+        return
+    for name in _SPEEDS:
+        first, last = before.get(name), after.get(name)
+        if first and last and abs(math.log(last / first)) > math.log1p(DRIFT):
+            yield _finding(
+                "calibration_drift",
+                "invalid",
+                f"{name} was {first:.3g} before the run and {last:.3g} after it",
+            )
+
+
+def _over_the_run(
+    facts: Mapping[str, Mapping[str, Any]],
+    jobs: Sequence[_Job],
+    models: Mapping[str, Sequence[Finding]],
+) -> Iterator[Finding]:
+    """What changed over the run, unless it is said of a model already."""
+    before, after = facts["before"], facts["after"]
+    for name in _MODES:
+        start, end = before.get(name), after.get(name)
+        if start not in _UNKNOWN and end not in _UNKNOWN and start != end:
+            yield _mode_changed(name, start, [str(end)])
+    first, last = before.get("throttle_count"), after.get("throttle_count")
+    own = any(found["code"] == "throttled" for found_ in models.values() for found in found_)
+    if isinstance(first, int) and isinstance(last, int) and last > first and not own:
+        yield _finding("throttled", "invalid", f"the throttle counters grew by {last - first}")
+    asleep = [value for job in jobs for value in job.values("boot_offset_ns")]
+    within = any(found["code"] == "suspended" for found_ in models.values() for found in found_)
+    if asleep and max(asleep) - min(asleep) > SUSPENDED_NS and not within:
+        yield _finding("suspended", "warn", "the machine slept between two jobs")
+
+
+def _unknown(
+    records: Sequence[Mapping[str, Any]], jobs: Sequence[_Job], rules: Rules
+) -> Iterator[Finding]:
+    """Sensors that nobody could read, once each."""
+    known = {
+        finding.get("code")
+        for record in records
+        if record["type"] == "environment"
+        for finding in record.get("findings") or ()
+    }
+    readings = [counters for job in jobs for _, counters in job.readings]
+    timed = any(
+        record["type"] == "job"
+        and record.get("suite") == "latency"
+        and record.get("outcome") == "ok"
+        for record in records
+    )
+    if timed and not readings:
+        yield _finding("no_telemetry", "unknown", "nothing watched the machine between requests")
+    for counter, (name, severity, what) in _SENSORS.items():
+        if f"unknown_{name}" not in known and any(counter not in seen for seen in readings):
+            yield _finding(f"unknown_{name}", severity, f"{what} cannot be read here")
+    if timed and None in calibrations(records).values():
+        yield _finding("unknown_calibration", "unknown", "the machine's speed was not calibrated")
+    cools = rules.profile.protocol.cool_down_max_s > 0
+    if cools and "unknown_temperature_c" not in known and any(j.gate == "unknown" for j in jobs):
+        yield _finding("unknown_temperature_c", "warn", "nobody knows whether it was cool")
