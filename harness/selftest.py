@@ -105,8 +105,7 @@ def judge(records: Sequence[Record], pair: Sequence[Record], folder: Path) -> di
     checks, noise = _alarms(records)
     checks += _timers(seen, records, folder)
     checks += _memory(seen, _observed([*_only(records, "run"), *pair]))
-    checks += [_refusal(seen[name]) for name in NAIVE]
-    checks.append(_twins(seen))
+    checks += [*_refusals(seen), _twins(seen)]
     passed = all(check["passed"] is not False for check in checks)
     return {"checks": checks, "noise": noise, "passed": passed}
 
@@ -240,23 +239,29 @@ class _NotMeasuredError(Exception):
 def _values(seen: Observed, case: str, metric: str) -> tuple[Floats, ...]:
     if found := seen.series.get((case, metric)):
         return found.processes
-    raise _NotMeasuredError(_failure(seen) or f"no {metric} in the records")
+    raise _NotMeasuredError(_failure(seen, f"no {metric} in the records"))
 
 
-def _failure(seen: Observed) -> str:
+def _failure(seen: Observed, otherwise: str) -> str:
     """Reason codes of what went wrong with a model."""
     ends = {job.reason or job.outcome for job in seen.jobs if job.outcome != "ok"}
-    return ", ".join(sorted(ends | {problem.reason for problem in seen.problems}))
+    return ", ".join(sorted(ends | {found.reason for found in seen.problems})) or otherwise
 
 
-def _check(id_: str, what: str, asked: float | None, unit: str, of: Callable[[], float]) -> Check:
-    """A figure that may be at most `asked`; one that cannot be measured fails."""
-    measured, reason = None, ""
+def _check(
+    id_: str, what: str, asked: float | str | None, unit: str, of: Callable[[], float | str]
+) -> Check:
+    """A figure that may be at most `asked`, or a code that must come; missing ones fail."""
+    measured: float | str | None = None
+    passed, reason = None if asked is None else False, ""
     try:
         measured = of()
     except _NotMeasuredError as error:
         reason = str(error)
-    passed = None if asked is None else measured is not None and measured <= asked
+    if isinstance(measured, str):
+        passed = asked in measured.split(", ")
+    elif measured is not None and not isinstance(asked, str | None):
+        passed = measured <= asked
     out = {"id": id_, "what": what, "asked": asked, "measured": measured, "unit": unit}
     return out | {"passed": passed, "reason": reason}
 
@@ -344,19 +349,11 @@ def _memory(seen: Mapping[str, Observed], pair: Mapping[str, Observed]) -> Itera
                 yield _check(f"{name}{'-pair' if beside else ''}", what, asked, "B", of)
 
 
-def _refusal(seen: Observed) -> Check:
-    """A naive adapter's samples must be refused for the very thing that is wrong with them."""
-    fields, asked = NAIVE[seen.id]
-    measured = _failure(seen)
-    return {
-        "id": seen.id,
-        "what": f"reason to refuse an adapter with {', '.join(fields)}",
-        "asked": asked,
-        "measured": measured or "accepted",
-        "unit": "",
-        "passed": asked in measured.split(", "),
-        "reason": "",
-    }
+def _refusals(seen: Mapping[str, Observed]) -> Iterator[Check]:
+    """Naive adapters must be refused for the very thing that is wrong with them."""
+    for name, (fields, reason) in NAIVE.items():
+        what = f"reason to refuse an adapter with {', '.join(fields)}"
+        yield _check(name, what, reason, "", functools.partial(_failure, seen[name], "accepted"))
 
 
 def _alarms(records: Sequence[Record]) -> tuple[list[Check], list[dict[str, Any]]]:
