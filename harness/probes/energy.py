@@ -336,7 +336,7 @@ def _battery_uw(battery: Path) -> int:
 
 
 def _unreadable(message: str) -> HarnessError:
-    return HarnessError(message, hint="harness doctor", reason="energy_unreadable")
+    return HarnessError(message, reason="energy_unreadable")
 
 
 def _text(path: Path) -> str:
