@@ -216,18 +216,19 @@ def sustained(rows: Sequence[Row]) -> str:
 
     As a share of the first minute, so that models of any speed stand side by side.
     """
-    shown = [row for row in rows if len(row.minutes) > 1 and row.minutes[0] > 0]
+    shown = [row for row in rows if len(row.minutes) > 1 and row.minutes[0]]
     if not shown:
         return ""
     import altair as alt
 
     names = labels([row.model for row in shown])
-    data = [
-        {"model": name, "minute": minute, "share": rate / row.minutes[0]}
+    data: list[dict[str, Any]] = [
+        {"model": name, "minute": minute, "share": rate / (row.minutes[0] or 1.0)}
         for row, name in zip(shown, names, strict=True)
         for minute, rate in enumerate(row.minutes, start=1)
+        if rate is not None
     ]
-    shares = [rate / row.minutes[0] for row in shown for rate in row.minutes]
+    shares = [float(d["share"]) for d in data]
     low, high = min(shares), max(shares)
     scale = alt.Scale(domain=[min(0.85, low - 0.02), max(1.02, high)], nice=False, zero=False)
     minutes = max(len(row.minutes) for row in shown)
@@ -255,7 +256,7 @@ def sustained(rows: Sequence[Row]) -> str:
             alt.Facet("model:N", sort=names, header=header),
             data=alt.InlineData(values=data),
             columns=PANELS_A_ROW,
-        )
+        ).resolve_axis(x="independent")
     )
 
 

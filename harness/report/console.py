@@ -141,7 +141,8 @@ def _remarks(view: View, lang: Lang) -> list[RenderableType]:
             words.word(lang, "severity", finding.severity),
             style=STYLES.get(finding.severity, "yellow"),
         )
-        line.append(f" {words.word(lang, 'finding', finding.code)}: {finding.detail}")
+        title = words.word(lang, words.finding_group(finding.code), finding.code)
+        line.append(f" {title}: {finding.detail}")
         out.append(line)
     if found := [len(row.findings) for row in view.rows if row.findings]:
         said = say(lang, "findings.models", count=sum(found), models=len(found))

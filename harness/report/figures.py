@@ -96,9 +96,20 @@ class Numbers(NamedTuple):
     heads: tuple[Cell, ...]
     groups: tuple[Group, ...]
 
+    @property
+    def length(self) -> int:
+        """Lines of all groups."""
+        return sum(len(group.lines) for group in self.groups)
+
 
 NONE = Figure(words.DASH)
 Figures = Callable[[Row], "tuple[Figure, ...]"]
+
+
+def speed(view: View) -> Numbers:
+    """Each model's speed over the cases that are scored."""
+    metrics = (*(metric for metric in LATENCY if metric != "itl_s_p95"), "load_s")
+    return _by_metric(view, "speed", "latency", metrics)
 
 
 def latency(view: View) -> Numbers:
@@ -113,12 +124,25 @@ def load(view: View) -> Numbers:
 
 def chat(view: View) -> Numbers:
     """Real prompts through the chat template; characters compare across tokenisers."""
-    return _by_case(view, "chat", "task", CHAT)
+    return _by_metric(view, "chat", "task", CHAT)
+
+
+def chat_cases(view: View) -> Numbers:
+    """The same by language."""
+    return _by_case(view, "chat_cases", "task", CHAT)
 
 
 def energy(view: View) -> Numbers:
-    """Energy above the idle power."""
-    return _by_case(view, "energy", "energy", ENERGY)
+    """Energy above the idle power, and by which method it was measured."""
+    shown = words.shown_metrics(view.rows, ENERGY)
+
+    def figures(row: Row) -> tuple[Figure, ...]:
+        found = tuple(_figure(metric, row.metric(metric)) for metric in shown)
+        methods = ", ".join(row.energy_methods)
+        return (*found, NONE if _is_empty(found) or not methods else Figure(methods))
+
+    heads = [*_metrics(shown), Cell("method", "column")]
+    return _by_model(view, "energy", "energy", heads, figures)
 
 
 def sustained(view: View) -> Numbers:
@@ -179,16 +203,19 @@ def kernel(view: View) -> Numbers:
     """Kernel passes: this project's median beside what llama-bench prints."""
 
     def lines(row: Row) -> Iterable[Line]:
-        for bench in sorted(row.compat.llama_bench, key=lambda bench: natural(bench.test)):
-            own = row.cases.get(bench.test, {}).get(f"kernel_{bench.test[:2]}_tok_per_s")
-            mean = words.number(bench.tok_per_s)
-            if bench.stddev is not None:
-                mean += f" ± {words.number(bench.stddev)}"
+        for bench in sorted(row.compat.llama_bench, key=lambda bench: natural(_case(bench.test))):
+            own = row.cases.get(_case(bench.test), {}).get(f"kernel_{bench.test[:2]}_tok_per_s")
+            mean = f"{bench.tok_per_s:.2f} ± {bench.stddev:.2f}"
             figures = (_figure("kernel_pp_tok_per_s", own), Figure(mean), Figure(str(bench.n)))
             yield Line(Cell(bench.test), figures)
 
     heads = [Cell("kernel", "column"), Cell("t/s"), Cell("n", "column")]
     return _grouped(view, "kernel", first="test", suite="kernel", heads=heads, lines=lines)
+
+
+def _case(test: str) -> str:
+    """Our name of a test that llama-bench calls `tg128 @ d512`."""
+    return test.replace(" @ d", "@d")
 
 
 def mlperf_client(view: View) -> Numbers:
@@ -231,18 +258,18 @@ def aiperf(view: View) -> Numbers:
 def all_of(view: View) -> list[Numbers]:
     """Every table that has a figure, in the order of a report."""
     makers = (
-        *(latency, load, chat, sustained, energy, roofline, peaks, phases),
+        *(latency, load, chat, chat_cases, sustained, energy, roofline, peaks, phases),
         *(kernel, mlperf_client, aiperf),
     )
     return [table for table in (make(view) for make in makers) if table.groups]
 
 
-def natural(name: str) -> tuple[bool, list[str | int]]:
-    """Sort key by numbers in a name, with all depths behind the cases without one."""
+def natural(name: str) -> tuple[bool, bool, list[str | int]]:
+    """Sort key by numbers in a name: depths behind the rest, Korean before English."""
     plain, _, depth = name.partition("@d")
-    parts: list[str | int] = list(re.split(r"([0-9]+)", f"{plain}@{depth}"))
+    parts: list[str | int] = list(re.split(r"([0-9]+)", f"{plain} {depth}"))
     parts[1::2] = [int(part) for part in parts[1::2]]
-    return bool(depth), parts
+    return bool(depth), name.endswith("-en"), parts
 
 
 def _by_case(view: View, title: str, suite: str, metrics: Sequence[str]) -> Numbers:
@@ -325,6 +352,10 @@ def _why_missing(view: View, row: Row, suite: str) -> tuple[str, str]:
     for skipped in view.left_out:
         if prefix and skipped.model == row.model and re.match(prefix, skipped.case):
             return skipped.reason, skipped.detail
+    for finding in row.findings:
+        # A refused sample's finding begins with its case.
+        if prefix and re.match(prefix, finding.detail):
+            return finding.code, finding.detail
     return "", ""
 
 
@@ -340,4 +371,5 @@ def _metrics(metrics: Sequence[str]) -> tuple[Cell, ...]:
 def _figure(metric: str, found: Estimate | None) -> Figure:
     if found is None or found.value is None:
         return NONE
-    return Figure(words.value(metric, found.value), words.span(metric, found))
+    exact = found.lo == found.hi
+    return Figure(words.value(metric, found.value), "" if exact else words.span(metric, found))

@@ -198,6 +198,7 @@ def _row(entry: Json, card: Json, *, joint: bool) -> Row:
         compat=_compat(entry.get("compat") or {}),
         memory=_memory(entry.get("memory") or {}),
         minutes=tuple((entry.get("sustained") or {}).get("minutes", ())),
+        energy_methods=tuple((entry.get("energy") or {}).get("methods", ())),
         on_front=model in card["pareto"]["front"],
         dominated_by=tuple(card["pareto"]["dominated"].get(model, ())),
     )

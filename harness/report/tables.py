@@ -94,7 +94,7 @@ def _finding(scope: Cell, finding: Finding) -> tuple[Cell, ...]:
     return (
         Cell(finding.severity, "severity"),
         scope,
-        Cell(finding.code, "finding"),
+        Cell(finding.code, words.finding_group(finding.code)),
         Cell(finding.detail),
     )
 

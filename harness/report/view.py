@@ -90,7 +90,7 @@ class Bench(NamedTuple):
 
     test: str
     tok_per_s: float
-    stddev: float | None
+    stddev: float
     n: int
 
 
@@ -143,7 +143,9 @@ class Row:
         joint: another entry of the list has the same rank.
         on_front: on the Pareto front; `dominated_by` names who is better in all.
         findings: about this model's jobs alone.
-        minutes: median decode rate in each minute of the sustained run, tok/s.
+        minutes: median decode rate in each minute of the sustained run, tok/s; None
+            where no request fell into one.
+        energy_methods: how energy was measured.
     """
 
     model: str
@@ -170,7 +172,8 @@ class Row:
     findings: tuple[Finding, ...]
     compat: Compat
     memory: Memory
-    minutes: tuple[float, ...]
+    minutes: tuple[float | None, ...]
+    energy_methods: tuple[str, ...]
     on_front: bool
     dominated_by: tuple[str, ...]
 

@@ -249,6 +249,11 @@ def calibration(view: View, lang: Lang) -> str:
     return say(lang, "calibration", rates=", ".join(parts) or DASH, **values)
 
 
+def finding_group(code: str) -> str:
+    """Group of a finding's code: a refused sample speaks by its reason."""
+    return "reason" if f"reason.{code}" in strings() else "finding"
+
+
 def outcome(gate: Check) -> str:
     """Key of the string for a gate's outcome."""
     if gate.passed is None:

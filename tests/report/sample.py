@@ -41,6 +41,19 @@ def estimate(value: float, spread: float, unit: str, n: int = 50) -> dict[str, A
     }
 
 
+def chat(speed: float, chars: float, size: float) -> dict[str, Any]:
+    """Chat metrics for tokens of `chars` characters of `size` bytes."""
+    return {
+        "task_tokenise_s": estimate(0.0004, 0.1, "s"),
+        "task_ttft_s": estimate(0.4 / speed, 0.03, "s"),
+        "task_decode_tok_per_s": estimate(21.2 * speed, 0.02, "tok/s"),
+        "task_char_per_s": estimate(21.2 * speed * chars, 0.03, "char/s"),
+        "task_byte_per_s": estimate(21.2 * speed * chars * size, 0.03, "B/s"),
+        "task_output_tok": estimate(131, 0.1, "tok"),
+        "task_end_to_end_s": estimate(6.6 / speed, 0.05, "s"),
+    }
+
+
 def cases(speed: float, memory: float) -> dict[str, Any]:
     """Every kind of case that a standard run has."""
     fixed = {
@@ -59,17 +72,8 @@ def cases(speed: float, memory: float) -> dict[str, Any]:
         for p in (64, 256, 1024)
         for depth, slow in (("", 1.0), ("@d512", 1.12))
     }
-    chat = {
-        f"chat-{language}": {
-            "task_tokenise_s": estimate(0.0004, 0.1, "s"),
-            "task_ttft_s": estimate(0.4 / speed, 0.03, "s"),
-            "task_decode_tok_per_s": estimate(21.2 * speed, 0.02, "tok/s"),
-            "task_char_per_s": estimate(21.2 * speed * chars, 0.03, "char/s"),
-            "task_byte_per_s": estimate(21.2 * speed * chars * size, 0.03, "B/s"),
-            "task_output_tok": estimate(131, 0.1, "tok"),
-            "task_end_to_end_s": estimate(6.6 / speed, 0.05, "s"),
-            "length_ratio": estimate(0.97, 0.08, "1"),
-        }
+    languages = {
+        f"chat-{language}": chat(speed, chars, size)
         for language, chars, size in (("ko", 1.4, 2.7), ("en", 4.3, 1.0))
     }
     load = {
@@ -101,13 +105,7 @@ def cases(speed: float, memory: float) -> dict[str, Any]:
         "tg128": {"kernel_tg_tok_per_s": estimate(22.4 * speed, 0.01, "tok/s", 15)},
         "tg128@d1024": {"kernel_tg_tok_per_s": estimate(20.1 * speed, 0.01, "tok/s", 15)},
     }
-    energy = {
-        "energy-p256-n128": {
-            "energy_j": estimate(96 / speed, 0.03, "J", 10),
-            "energy_j_per_tok": estimate(0.75 / speed, 0.03, "J/tok", 10),
-        }
-    }
-    return fixed | chat | load | split | kernel | energy
+    return fixed | languages | load | split | kernel
 
 
 def details(speed: float, memory: float) -> dict[str, Any]:
@@ -118,7 +116,7 @@ def details(speed: float, memory: float) -> dict[str, Any]:
             "llama_bench": [
                 {"test": "pp512", "tok_per_s": 310.4 * speed, "stddev": 2.31, "n": 15},
                 {"test": "tg128", "tok_per_s": 22.38 * speed, "stddev": 0.21, "n": 15},
-                {"test": "tg128@d1024", "tok_per_s": 20.07 * speed, "stddev": None, "n": 1},
+                {"test": "tg128 @ d1024", "tok_per_s": 20.07 * speed, "stddev": 0.0, "n": 1},
             ],
             "mlperf_client": {"ttft_s": 0.85 / speed, "tok_per_s": 21.2 * speed, "n": 150},
             "aiperf": {
@@ -146,7 +144,8 @@ def details(speed: float, memory: float) -> dict[str, Any]:
             },
             "kv_bytes_per_tok": {"fitted": 29_400.0, "computed": 28_672},
         },
-        "sustained": {"minutes": [21 * speed * (1 - 0.02 * min(m, 5)) for m in range(10)]},
+        "sustained": {"minutes": [21 * speed * (1 - 0.02 * min(m, 5)) for m in range(9)] + [None]},
+        "energy": {"methods": ["rapl"]},
     }
 
 
@@ -196,12 +195,19 @@ def entry(model: str, *, rank: int | None, speed: float, skill: float) -> dict[s
             "ttft_s": estimate(0.84 / speed, 0.03, "s"),
             "prefill_tok_per_s": estimate(304 * speed, 0.02, "tok/s"),
             "decode_tok_per_s": estimate(21.5 * speed, 0.02, "tok/s"),
+            "tpot_s": estimate(0.0465 / speed, 0.02, "s"),
             "itl_s_p50": estimate(0.046 / speed, 0.02, "s"),
             "itl_s_p90": estimate(0.051 / speed, 0.04, "s"),
+            "itl_s_p95": estimate(0.055 / speed, 0.05, "s"),
+            "itl_s_p99": estimate(0.064 / speed, 0.08, "s"),
             "peak_resident_bytes": estimate(memory, 0.004, "B"),
+            **chat(speed, 2.45, 1.6),
+            "length_ratio": {"value": 0.97, "lo": None, "hi": None, "n": 20, "unit": "1"},
             "runtime_resident_bytes": estimate(34e6, 0.004, "B"),
             "mbu": estimate(0.71, 0.02, "1"),
             "mfu": estimate(0.43, 0.02, "1"),
+            "energy_j": estimate(96 / speed, 0.03, "J", 10),
+            "energy_j_per_tok": estimate(0.75 / speed, 0.03, "J/tok", 10),
             "sustained_ratio": estimate(0.9, 0.01, "1", 1),
             "sustained_above_90_s": estimate(598, 0.0, "s", 1),
             "accuracy": estimate(accuracy, 0.06, "1", 400),
@@ -365,9 +371,9 @@ def laptop() -> dict[str, Any]:
 
 def without_energy(made: dict[str, Any]) -> None:
     """Take a model's energy, its sustained run and its roof away."""
-    del made["cases"]["energy-p256-n128"]
-    made["sustained"] = None
-    for metric in ("mbu", "mfu", "sustained_ratio", "sustained_above_90_s"):
+    made |= {"sustained": None, "energy": {"methods": []}}
+    gone = ("energy_j", "energy_j_per_tok", "mbu", "mfu", "sustained_ratio", "sustained_above_90_s")
+    for metric in gone:
         del made["metrics"][metric]
 
 
