@@ -1,0 +1,75 @@
+"""Every code that a scorecard can hold is named in both languages and documented."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import harness
+from harness.metrics import METRICS
+from harness.report import words
+
+ROOT = Path(harness.__file__).parent
+PAGE = (ROOT.parent / "docs" / "metrics.md").read_text("utf-8")
+FINDERS = ("environment/rules.py", "scoring/validity.py", "score.py")
+REFUSERS = ("metrics.py", "scoring/observe.py", "scoring/proofs.py", "scoring/sustained.py")
+DOCUMENTED = set(re.findall(r"`([a-z0-9_]+)`", PAGE))
+
+
+def findings(path: Path) -> Iterator[str]:
+    """First arguments of `_finding` and values of "code" in a file, as far as they are literal."""
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "_finding":
+            first = node.args[0]
+            if isinstance(first, ast.Constant):
+                yield str(first.value)
+        elif isinstance(node, ast.Dict):
+            for key, value in zip(node.keys, node.values, strict=True):
+                literal = isinstance(value, ast.Constant)
+                if literal and isinstance(key, ast.Constant) and key.value == "code":
+                    yield str(value.value)
+
+
+def refusals(path: Path) -> Iterator[str]:
+    """Reasons that a file gives to the errors it raises."""
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        if isinstance(node, ast.Call):
+            for keyword in node.keywords:
+                if keyword.arg == "reason" and isinstance(keyword.value, ast.Constant):
+                    yield str(keyword.value.value)
+
+
+FINDINGS = sorted({code for name in FINDERS for code in findings(ROOT / name)})
+REASONS = sorted({code for name in REFUSERS for code in refusals(ROOT / name)})
+
+
+def test_the_sources_were_found() -> None:
+    assert {"on_battery", "slowed_down", "few_repetitions"} <= set(FINDINGS)
+    assert {"prompt_not_evaluated", "token_not_available"} <= set(REASONS)
+
+
+@pytest.mark.parametrize("code", FINDINGS)
+def test_findings_are_named_and_documented(code: str) -> None:
+    assert f"finding.{code}" in words.strings()
+    assert code in DOCUMENTED
+
+
+@pytest.mark.parametrize("code", REASONS)
+def test_refusals_are_named_and_documented(code: str) -> None:
+    assert f"reason.{code}" in words.strings()
+    assert code in DOCUMENTED
+
+
+def test_no_code_is_both_a_finding_and_a_reason() -> None:
+    names = words.strings()
+    both = {key.removeprefix("finding.") for key in names if key.startswith("finding.")}
+    assert not {code for code in both if f"reason.{code}" in names}
+
+
+@pytest.mark.parametrize("metric", METRICS)
+def test_metrics_are_documented(metric: str) -> None:
+    assert metric in DOCUMENTED
