@@ -58,40 +58,31 @@ def main(job_path: str, part_path: str, started_ns: int) -> int:
 def _run(job: Job, target: str, writer: PartWriter, started_ns: int, cache: str) -> None:
     from harness.errors import CapabilityError
     from harness.extensions import load
+    from harness.probes import counters
     from harness.suites import SUITES
 
     suite = importlib.import_module(SUITES[job.suite])
-    runtime = _memory_reading(job, "runtime")
+    memory = [*_memory_reading(job, "runtime")]
     base = time.perf_counter_ns() - started_ns
+    counters.watch_stops()
     backend: Backend = load(target)()
+    backend.import_engine()
+    memory += _memory_reading(job, "import")
     report = backend.load(Path(job.path), job.options)
-    loaded_ns = round((report.import_s + report.weights_s) * 1e9)
     first = backend.now_ns()
     # One token: what engines put off until the first call belongs to loading.
     backend.prefill([0])
     backend.reset()
-    ready = backend.now_ns()
+    first_ns = backend.now_ns() - first
+    memory += _memory_reading(job, "load")
     # Records are handed on: a home folder would name its owner.
     home = str(Path.home())
     facts = {name: value.replace(home, "~") for name, value in backend.describe().items()}
     writer.write({"type": "engine", "facts": facts, "load": _load_facts(report)})
-    if job.suite == "memory":
-        for record in (*runtime, *_memory_reading(job, "load")):
-            writer.write({"type": "sample"} | record)
+    for record in memory:
+        writer.write({"type": "sample"} | record)
     if job.suite == "latency":
-        writer.write(
-            {
-                "type": "sample",
-                "case": "load-cold" if cache == "cold" else "load",
-                "kind": "load",
-                "ready_ns": base + loaded_ns + ready - first,
-                "start_ns": base,
-                "import_ns": round(report.import_s * 1e9),
-                "weights_ns": round(report.weights_s * 1e9),
-                "first_ns": ready - first,
-                "cache": cache,
-            }
-        )
+        writer.write({"type": "sample"} | _load_sample(report, base, first_ns, cache))
     for case in job.cases:
         try:
             for record in suite.measure(case, backend, job):
@@ -107,6 +98,27 @@ def _run(job: Job, target: str, writer: PartWriter, started_ns: int, cache: str)
                 }
             )
     backend.close()
+
+
+def _load_sample(report: LoadReport, start_ns: int, first_ns: int, cache: str) -> dict[str, Any]:
+    """Start of the process to ready, by phase. What lies between the phases, memory
+    readings above all, is not part of it.
+    """
+    import_ns, weights_ns = round(report.import_s * 1e9), round(report.weights_s * 1e9)
+    compiled = {}
+    if report.compile_s is not None:
+        compiled = {"compile_ns": round(report.compile_s * 1e9)}
+    return {
+        "case": "load-cold" if cache == "cold" else "load",
+        "kind": "load",
+        "ready_ns": start_ns + import_ns + weights_ns + first_ns,
+        "start_ns": start_ns,
+        "import_ns": import_ns,
+        "weights_ns": weights_ns - compiled.get("compile_ns", 0),
+        **compiled,
+        "first_ns": first_ns,
+        "cache": cache,
+    }
 
 
 def _memory_reading(job: Job, phase: str) -> list[dict[str, Any]]:

@@ -61,6 +61,8 @@ class LoadReport:
     Attributes:
         import_s: importing the engine's libraries.
         weights_s: opening the model until it can be called.
+        compile_s: of that time, making the context or compiling; None where the engine
+            does both in one call.
         model_bytes: bytes of weights on disk.
         kv_bytes_per_token: computed from the architecture; 0 = unknown.
     """
@@ -69,6 +71,7 @@ class LoadReport:
     weights_s: float
     model_bytes: int
     kv_bytes_per_token: int
+    compile_s: float | None = None
 
 
 class Node:
@@ -92,10 +95,24 @@ class Backend(ABC):
 
     def __init__(self) -> None:
         self._loaded = False
+        self._imported = False
+        self._import_s = 0.0
         self._position = 0
         self._tip: Node | None = None
 
     # --- life cycle -----------------------------------------------------------------
+
+    def import_engine(self) -> None:
+        """Import the engine's libraries; `load` does it where nobody has done it before.
+
+        Raises:
+            PrerequisiteError: the engine is not installed.
+        """
+        if not self._imported:
+            started = time.perf_counter()
+            self._import()
+            self._import_s = time.perf_counter() - started
+            self._imported = True
 
     @abstractmethod
     def load(self, path: Path, options: BackendOptions) -> LoadReport:
@@ -136,8 +153,12 @@ class Backend(ABC):
         """Ids that end a generation."""
 
     @abstractmethod
-    def encode(self, text: str) -> list[int]:
-        """Token ids of plain text: nothing is added, and special tokens are not parsed."""
+    def encode(self, text: str, *, special: bool = False) -> list[int]:
+        """Token ids of a text; nothing is added.
+
+        `special` reads `<|im_start|>` and its like as the tokens that they name, which
+        rendered chat prompts need; in plain text they stay text.
+        """
 
     @abstractmethod
     def decode(self, ids: Sequence[int]) -> str:
@@ -210,6 +231,9 @@ class Backend(ABC):
         self._tip = node.parent
 
     # --- what adapters implement --------------------------------------------------------
+
+    def _import(self) -> None:  # noqa: B027 - an adapter without libraries has nothing to do
+        """Import the engine's libraries."""
 
     @abstractmethod
     def _advance(self, ids: Sequence[int], *, sample: bool) -> Step:

@@ -17,9 +17,14 @@ The model is a small JSON file named `*.fake.json`; every field is optional:
     crash_signal          {"at": "load"|"prefill"|"step", "signal": "SIGABRT"}
     hang                  "load", "prefill" or "step": sleeps for ever
     allocate_bytes        memory taken while loading and kept resident
-    allocate_kind         "heap" (default), "private", "shared" or "transient" (50 ms)
+    allocate_kind         "heap" (default), "private", "shared", "transient" (50 ms), or
+                          "child": a process of its own, which ends with this one
     reuse_prefix          true: a naive adapter that keeps the matching prefix over a
                           reset, and so evaluates fewer tokens than it was given
+    chunk_tokens          a naive adapter that evaluates so many tokens a step and hands
+                          them out as one, default 1
+    early_return          true: a naive adapter that returns before its result is there,
+                          after a tenth of the time; the next call waits for the rest
 
 Tokens are the 256 byte values and EOS = 256. Logits depend on the sequence alone, so
 prefill, step and extend agree however a sequence is cut.
@@ -30,7 +35,9 @@ from __future__ import annotations
 import contextlib
 import json
 import mmap
+import os
 import signal
+import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
@@ -50,7 +57,7 @@ _GOLDEN = 0x9E3779B97F4A7C15
 
 Clock = Literal["virtual", "real"]
 Hang = Literal["", "load", "prefill", "step"]
-AllocateKind = Literal["heap", "private", "shared", "transient"]
+AllocateKind = Literal["heap", "private", "shared", "transient", "child"]
 
 
 class Call(NamedTuple):
@@ -82,6 +89,8 @@ class FakeModel:
     allocate_bytes: int = 0
     allocate_kind: AllocateKind = "heap"
     reuse_prefix: bool = False
+    chunk_tokens: int = 1
+    early_return: bool = False
 
     @classmethod
     def read(cls, path: Path) -> FakeModel:
@@ -141,6 +150,7 @@ class FakeBackend(Backend):
         self._tokens: list[int] = []
         self._kept: list[int] = []
         self._ballast: Any = None
+        self._owed_s = 0.0
         self.calls: list[Call] = []
 
     # --- life cycle -----------------------------------------------------------------
@@ -181,6 +191,7 @@ class FakeBackend(Backend):
             (self._path.parent / self._model.truth).write_text(lines, "utf-8", newline="\n")
         self._path = None
         self._loaded = False
+        _release(self._ballast)
         self._ballast = None
 
     def now_ns(self) -> int:
@@ -206,8 +217,9 @@ class FakeBackend(Backend):
         """EOS alone."""
         return frozenset({EOS})
 
-    def encode(self, text: str) -> list[int]:
-        """UTF-8 bytes."""
+    def encode(self, text: str, *, special: bool = False) -> list[int]:
+        """UTF-8 bytes; there are no special tokens in text."""
+        del special
         self._require_model()
         return list(text.encode("utf-8", "replace"))
 
@@ -238,14 +250,25 @@ class FakeBackend(Backend):
         self._position += len(ids)
         delay = self._model.slow_steps.get(str(self._steps), self._model.step_s)
         self._steps += 1
-        self._spend("step", len(ids), delay)
-        return Step(self._greedy() if sample else -1, len(ids))
+        evaluated = len(ids) + self._run_ahead()
+        self._spend("step", evaluated, delay)
+        return Step(self._greedy() if sample else -1, evaluated)
+
+    def _run_ahead(self) -> int:
+        """Evaluate the rest of a chunk unasked; how many tokens that were."""
+        ahead = min(self._model.chunk_tokens - 1, self.context - self._position)
+        for _ in range(ahead):
+            self._append((self._greedy(),))
+            self._position += 1
+        return max(0, ahead)
 
     def _evaluate(self, ids: Sequence[int], rows: Sequence[int]) -> Logits:
         self._begin()
         start = len(self._states)
         self._append(ids)
-        self._spend("extend", len(ids), self._model.prefill_s_per_token * len(ids))
+        single = len(ids) == 1 and self._position > 0
+        took = self._model.step_s if single else self._model.prefill_s_per_token * len(ids)
+        self._spend("extend", len(ids), took, early=False)
         logits = np.empty((len(rows), self.vocabulary), np.float32)
         for index, row in enumerate(rows):
             logits[index] = self._logits(self._states[start + row])
@@ -287,17 +310,26 @@ class FakeBackend(Backend):
     # --- time and faults --------------------------------------------------------------
 
     def _begin(self) -> None:
+        """Start a call; one that returned early is waited for first."""
         self._started_ns = self.now_ns()
+        self._wait_until(self._started_ns + round(self._owed_s * 1e9))
+        self._started_ns = self.now_ns()
+        self._owed_s = 0.0
 
-    def _spend(self, kind: str, tokens: int, seconds: float) -> None:
+    def _spend(self, kind: str, tokens: int, seconds: float, *, early: bool = True) -> None:
         """Let `seconds` pass since `_begin`, and note what really passed."""
-        deadline = self._started_ns + round(seconds * 1e9)
+        if early and self._model.early_return:
+            self._owed_s = 0.9 * seconds
+            seconds -= self._owed_s
+        self._wait_until(self._started_ns + round(seconds * 1e9))
+        self.calls.append(Call(kind, tokens, self._started_ns, self.now_ns()))
+
+    def _wait_until(self, deadline: int) -> None:
         if self._model.clock == "virtual":
-            self._virtual_ns = deadline
+            self._virtual_ns = max(self._virtual_ns, deadline)
         else:
             while time.perf_counter_ns() < deadline:
                 pass
-        self.calls.append(Call(kind, tokens, self._started_ns, self.now_ns()))
 
     def _fault(self, at: str) -> None:
         """Crash or hang if the file says so for this place."""
@@ -323,6 +355,8 @@ def _allocate(size: int, kind: AllocateKind) -> object:
             return block
         time.sleep(0.05)
         return None
+    if kind == "child":
+        return _child(size)
     flags: dict[str, int] = {}
     with contextlib.suppress(AttributeError):  # Windows has neither flag: all maps are private
         flags["flags"] = mmap.MAP_ANONYMOUS | (
@@ -332,3 +366,38 @@ def _allocate(size: int, kind: AllocateKind) -> object:
     for offset in range(0, size, mmap.PAGESIZE):
         region[offset] = 1
     return region
+
+
+_CHILD = """
+import ctypes, mmap, os, signal, sys
+parent, size = int(sys.argv[1]), int(sys.argv[2])
+if sys.platform == "linux":
+    ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
+    if os.getppid() != parent:
+        sys.exit()
+region = mmap.mmap(-1, size)
+for offset in range(0, size, mmap.PAGESIZE):
+    region[offset] = 1
+print("ready", flush=True)
+sys.stdin.read()
+"""
+
+
+def _child(size: int) -> object:
+    """A process that holds `size` bytes until its input is closed or its parent dies."""
+    import subprocess
+
+    child = subprocess.Popen(
+        [sys.executable, "-S", "-c", _CHILD, str(os.getpid()), str(size)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    )
+    assert child.stdout is not None
+    child.stdout.readline()
+    return child
+
+
+def _release(ballast: Any) -> None:
+    """End a child that holds memory; everything else is freed by dropping it."""
+    if hasattr(ballast, "communicate"):
+        ballast.communicate()

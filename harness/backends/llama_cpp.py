@@ -39,7 +39,7 @@ LOGICAL_BATCH = 2048
 """Most tokens in one `llama_decode`, as llama-bench has it; longer prompts are cut."""
 
 _PLAIN = (False, False)
-"""Neither add special tokens nor parse them; neither remove nor write them."""
+"""Neither remove special tokens nor write them."""
 
 _KV_TYPES = {"f32": 0, "f16": 1}  # GGML_TYPE_F32, GGML_TYPE_F16
 
@@ -84,21 +84,27 @@ class LlamaCppBackend(Backend):
         self._require_none(path)
         _check_file(path)
         require_pinned(path, options)
-        started = time.perf_counter()
-        self._engine = library()
-        imported = time.perf_counter()
+        self.import_engine()
         self._options = options
+        started = time.perf_counter()
         try:
             self._open(path)
+            read = time.perf_counter()
+            self._make_context(path)
         except BackendError:
             self.close()
             raise
+        ended = time.perf_counter()
         return LoadReport(
-            import_s=imported - started,
-            weights_s=time.perf_counter() - imported,
+            import_s=self._import_s,
+            weights_s=ended - started,
+            compile_s=ended - read,
             model_bytes=self._engine.llama_model_size(self._model),
             kv_bytes_per_token=self._kv_bytes_per_token(),
         )
+
+    def _import(self) -> None:
+        self._engine = library()
 
     def _open(self, path: Path) -> None:
         engine = self._engine
@@ -109,6 +115,9 @@ class LlamaCppBackend(Backend):
         require_context(path, self._options, engine.llama_model_n_ctx_train(self._model))
         if engine.llama_model_has_encoder(self._model):
             raise CapabilityError("not a decoder-only network", where=str(path))
+
+    def _make_context(self, path: Path) -> None:
+        engine = self._engine
         self._handle = engine.llama_init_from_model(self._model, self._context_params())
         if not self._handle:
             raise _refusal("llama.cpp cannot make a context", path)
@@ -210,14 +219,22 @@ class LlamaCppBackend(Backend):
         is_end = self._engine.llama_vocab_is_eog
         return frozenset(i for i in range(self._vocabulary) if is_end(self._vocab, i))
 
-    def encode(self, text: str) -> list[int]:
-        """Ids of plain text; text that looks like a special token stays text."""
+    def encode(self, text: str, *, special: bool = False) -> list[int]:
+        """Ids of a text; `special` parses special tokens, otherwise they stay text."""
         self._require_model()
         data = text.encode("utf-8", "replace")
         size = len(data) + 8
         while True:
             buffer = (ctypes.c_int32 * size)()
-            count = self._engine.llama_tokenize(self._vocab, data, len(data), buffer, size, *_PLAIN)
+            count = self._engine.llama_tokenize(
+                self._vocab,
+                data,
+                len(data),
+                buffer,
+                size,
+                False,  # noqa: FBT003  (C has no keywords) add none
+                special,
+            )
             if count >= 0:
                 return buffer[:count]
             size = -count

@@ -62,13 +62,12 @@ class OnnxRuntimeBackend(Backend):
         """Open a folder (or one `.onnx` file in it) and allocate its cache."""
         self._require_none(path)
         require_pinned(path, options)
+        self.import_engine()
         started = time.perf_counter()
-        self._ort, tokenizers = import_engine()
-        imported = time.perf_counter()
         folder = open_folder(path)
         require_context(path, options, folder.context)
         self._options = options
-        self._tokenizer = open_tokenizer(tokenizers, folder.tokenizer)
+        self._tokenizer = open_tokenizer(self._tokenizers, folder.tokenizer)
         session = open_session(self._ort, folder.graph, options.threads)
         slots = self._probe(session, folder)
         self._allocate(session, slots, shared=SHARING in folder.operators)
@@ -76,11 +75,14 @@ class OnnxRuntimeBackend(Backend):
         self._loaded = True
         self._forget()
         return LoadReport(
-            import_s=imported - started,
-            weights_s=time.perf_counter() - imported,
+            import_s=self._import_s,
+            weights_s=time.perf_counter() - started,
             model_bytes=folder.bytes_on_disk,
             kv_bytes_per_token=sum(s.heads * s.width * np.dtype(s.dtype).itemsize for s in slots),
         )
+
+    def _import(self) -> None:
+        self._ort, self._tokenizers = import_engine()
 
     def _probe(self, session: Any, folder: OnnxFolder) -> list[Slot]:
         """Check that every input is one we can feed; return the slots of the cache."""
@@ -185,10 +187,12 @@ class OnnxRuntimeBackend(Backend):
         self._require_model()
         return self._folder.end_ids if self._folder else frozenset()
 
-    def encode(self, text: str) -> list[int]:
-        """Ids of plain text; text that looks like a special token stays text."""
+    def encode(self, text: str, *, special: bool = False) -> list[int]:
+        """Ids of a text; `special` parses special tokens, otherwise they stay text."""
         self._require_model()
         clean = text.encode("utf-8", "replace").decode("utf-8")  # lone surrogates have no UTF-8
+        # The name means the opposite of what it says: whether to treat them as text.
+        self._tokenizer.encode_special_tokens = not special
         ids: list[int] = self._tokenizer.encode(clean, add_special_tokens=False).ids
         return ids
 

@@ -1,7 +1,8 @@
 """Kernel mode, as llama-bench defines it: fixed ids, no tokeniser, no sampler.
 
 `ppN` evaluates N prompt tokens from an empty cache; `tgN` evaluates N single tokens
-one after the other from an empty cache. Never mixed with request latencies.
+one after the other from an empty cache. With a depth (`tg128@d1024`) the cache first
+gets that many tokens, untimed. Never mixed with request latencies.
 """
 
 from __future__ import annotations
@@ -16,11 +17,14 @@ from harness.suites.base import fixed_prompt, no_collector
 
 def measure(case: Case, backend: Backend, job: Job) -> Iterator[Record]:
     """One untimed pass, then `job.requests` timed ones."""
-    ids = fixed_prompt(backend, case.tokens, f"{job.seed}/{case.id}")
+    ids = fixed_prompt(backend, case.prompt_tokens + case.output_tokens, f"{job.seed}/{case.id}")
+    depth = fixed_prompt(backend, case.depth_tokens, f"{job.seed}/{case.id}/depth")
     timed = _prompt_processing if case.prompt_tokens else _token_generation
     with no_collector():
+        _fill(backend, depth)
         timed(backend, ids)
         for index in range(job.requests):
+            _fill(backend, depth)
             elapsed_ns, evaluated = timed(backend, ids)
             yield {
                 "case": case.id,
@@ -33,8 +37,14 @@ def measure(case: Case, backend: Backend, job: Job) -> Iterator[Record]:
             }
 
 
-def _prompt_processing(backend: Backend, ids: list[int]) -> tuple[int, int]:
+def _fill(backend: Backend, depth: list[int]) -> None:
+    """Empty the cache, then put the depth in."""
     backend.reset()
+    if depth:
+        backend.prefill(depth, sample=False)
+
+
+def _prompt_processing(backend: Backend, ids: list[int]) -> tuple[int, int]:
     start = backend.now_ns()
     evaluated = backend.prefill(ids, sample=False).evaluated
     return backend.now_ns() - start, evaluated
@@ -42,7 +52,6 @@ def _prompt_processing(backend: Backend, ids: list[int]) -> tuple[int, int]:
 
 def _token_generation(backend: Backend, ids: list[int]) -> tuple[int, int]:
     step = backend.step
-    backend.reset()
     evaluated = 0
     start = backend.now_ns()
     for token in ids:

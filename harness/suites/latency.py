@@ -7,76 +7,82 @@ go to the records; TTFT, ITL, TPOT and rates are computed from them by `metrics`
 
 from __future__ import annotations
 
+import itertools
 import statistics
 from collections.abc import Iterator, Sequence
 
 from harness.backends.base import Backend
 from harness.plan import Case, Job
 from harness.records import Record
-from harness.spec import sha256
-from harness.suites.base import fixed_prompt, no_collector
+from harness.suites.base import fixed_prompt, no_collector, request, telemetry
 
 _CONVERGED_CV = 0.05
 _WARMUP_WINDOW = 3
 _REPEAT_CHECKS = 3
+_PROOFS = 3
 
 
 def measure(case: Case, backend: Backend, job: Job) -> Iterator[Record]:
-    """Warm up, then time `job.requests` requests of one shape."""
+    """Warm up, prove that tokens are there when they are returned, then time the requests."""
     with no_collector():
-        yield _warm_up(case, backend, job)
+        yield warm_up(case, backend, job)
+        if job.process == 0 and backend.capabilities.logits:
+            yield _availability(case, backend, job)
+        yield telemetry(case.id, 0)
         for index in range(job.requests):
+            depth, prompt = _prompts(case, backend, job, str(index))
             yield {"case": case.id, "kind": "request", "index": index} | request(
-                backend, _prompt(case, backend, job, str(index)), case.output_tokens
+                backend, prompt, case.output_tokens, depth
             )
+            yield telemetry(case.id, index + 1)
         if not backend.capabilities.counts_evaluated:
             yield _repeat_check(case, backend, job)
 
 
-def request(backend: Backend, prompt: Sequence[int], output_tokens: int) -> Record:
-    """One timed request.
-
-    Returns:
-        Times in ns after the prompt was in memory: `ids_ns` (token ids ready; 0 here,
-        the prompt is given as ids), `token_ns` (output token i available), `end_ns`
-        (text available); `submitted` and `evaluated` prompt tokens; the output's hash.
-    """
-    now, step = backend.now_ns, backend.step
-    clock = [0] * output_tokens
-    output = [0] * output_tokens
-    backend.reset()
-    start = now()
-    token, evaluated = backend.prefill(prompt)
-    clock[0] = now()
-    output[0] = token
-    for i in range(1, output_tokens):
-        token = step(token).next_id
-        clock[i] = now()
-        output[i] = token
-    backend.decode(output)
-    end = now()
-    return {
-        "submitted": len(prompt),
-        "evaluated": evaluated,
-        "ids_ns": 0,
-        "token_ns": [moment - start for moment in clock],
-        "end_ns": end - start,
-        "output_sha256": sha256(repr(output).encode()),
-    }
-
-
-def _warm_up(case: Case, backend: Backend, job: Job) -> Record:
+def warm_up(case: Case, backend: Backend, job: Job) -> Record:
     """Full-shape requests until the last three agree within 5 %, at most `warmup_max`."""
     durations: list[int] = []
     converged = False
     while len(durations) < max(1, job.warmup_max) and not converged:
-        prompt = _prompt(case, backend, job, f"warm-up {len(durations)}")
-        durations.append(request(backend, prompt, case.output_tokens)["end_ns"])
+        depth, prompt = _prompts(case, backend, job, f"warm-up {len(durations)}")
+        durations.append(request(backend, prompt, case.output_tokens, depth)["end_ns"])
         window = durations[-_WARMUP_WINDOW:]
         converged = len(window) == _WARMUP_WINDOW and statistics.stdev(
             window
         ) < _CONVERGED_CV * statistics.fmean(window)
     return {"case": case.id, "kind": "warmup", "duration_ns": durations, "converged": converged}
+
+
+def _availability(case: Case, backend: Backend, job: Job) -> Record:
+    """Times of prefill and step beside those of `extend`, which has to hand logits over.
+
+    An adapter that returns before its token is available is much faster than one that
+    reads the logits; one that returns another token than the most likely one is wrong.
+    Each time is the best of three.
+    """
+    prompt = _prompts(case, backend, job, "proof")[1]
+    now = backend.now_ns
+    took: dict[str, list[int]] = {"prefill": [], "step": [], "extend": [], "extend_step": []}
+    same = True
+    for _ in range(_PROOFS):
+        backend.reset()
+        moments = [now()]
+        first = int(backend.prefill(prompt).next_id)
+        moments.append(now())
+        second = int(backend.step(first).next_id)
+        moments.append(now())
+        node = backend.root()
+        moments.append(now())
+        likely = int(backend.extend(node, prompt, [len(prompt) - 1])[0].argmax())
+        moments.append(now())
+        next_likely = int(backend.extend(node, [first], [0])[0].argmax())
+        moments.append(now())
+        same = same and (first, second) == (likely, next_likely)
+        spans = [after - before for before, after in itertools.pairwise(moments)]
+        for name, span in zip(took, (spans[0], spans[1], spans[3], spans[4]), strict=True):
+            took[name].append(span)
+    best = {f"{name}_ns": min(spans) for name, spans in took.items()}
+    return {"case": case.id, "kind": "check", "same_token": same} | best
 
 
 def _repeat_check(case: Case, backend: Backend, job: Job) -> Record:
@@ -87,16 +93,24 @@ def _repeat_check(case: Case, backend: Backend, job: Job) -> Record:
     """
     new: list[int] = []
     repeated: list[int] = []
-    known = _prompt(case, backend, job, "0")
+    known = _prompts(case, backend, job, "0")
     for check in range(_REPEAT_CHECKS):
-        fresh = _prompt(case, backend, job, f"check {check}")
-        new.append(request(backend, fresh, 1)["token_ns"][0])
-        repeated.append(request(backend, known, 1)["token_ns"][0])
+        fresh = _prompts(case, backend, job, f"check {check}")
+        new.append(request(backend, fresh[1], 1, fresh[0])["token_ns"][0])
+        repeated.append(request(backend, known[1], 1, known[0])["token_ns"][0])
     return {"case": case.id, "kind": "repeat", "new_ns": new, "repeated_ns": repeated}
 
 
-def _prompt(case: Case, backend: Backend, job: Job, salt: str) -> list[int]:
-    """The salt depends on the request, not on the process: repetitions of one request
+def _prompts(
+    case: Case, backend: Backend, job: Job, salt: str
+) -> tuple[Sequence[int], Sequence[int]]:
+    """Tokens of the depth, and the prompt behind them.
+
+    The salt depends on the request, not on the process: repetitions of one request
     must give the same output in every process.
     """
-    return fixed_prompt(backend, case.prompt_tokens, f"{job.seed}/{case.id}/{salt}")
+    seed = f"{job.seed}/{case.id}/{salt}"
+    return (
+        fixed_prompt(backend, case.depth_tokens, f"{seed}/depth"),
+        fixed_prompt(backend, case.prompt_tokens, seed),
+    )

@@ -1,0 +1,83 @@
+"""Task mode: chat prompts of real text, greedy, until the model ends its answer.
+
+The prompts were rendered by the model's chat template before the job. The clock starts
+with the text in memory, so tokenising counts; the end token is not a token of the answer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from harness.backends.base import Backend
+from harness.errors import CapabilityError
+from harness.plan import Case, Job
+from harness.records import Record
+from harness.suites.base import no_collector, output_sha256, telemetry
+
+
+def measure(case: Case, backend: Backend, job: Job) -> Iterator[Record]:
+    """One untimed answer, then every prompt once.
+
+    Raises:
+        CapabilityError: `prompt_too_long`: a prompt and its answer exceed the context.
+    """
+    del job  # the prompts are the case's own
+    for text in case.texts:
+        length = len(backend.encode(text, special=True))
+        if length + case.output_tokens > backend.context:
+            raise CapabilityError(
+                f"a prompt of {length} tokens and an answer of {case.output_tokens} exceed the "
+                f"context of {backend.context}",
+                reason="prompt_too_long",
+            )
+    with no_collector():
+        answer(backend, case.texts[0], case.output_tokens)
+        yield telemetry(case.id, 0)
+        for index, text in enumerate(case.texts):
+            yield {"case": case.id, "kind": "chat", "index": index} | answer(
+                backend, text, case.output_tokens
+            )
+            yield telemetry(case.id, index + 1)
+
+
+def answer(backend: Backend, text: str, most: int) -> Record:
+    """One timed answer of at most `most` tokens.
+
+    Returns:
+        Times in ns after the text was in memory: `ids_ns` (token ids ready), `token_ns`
+        (token i of the answer available; empty where the model ended at once), `end_ns`
+        (answer's text available); token counts, why it `stop`ped, and the length of the
+        answer in Unicode characters and UTF-8 bytes.
+    """
+    now, step, ends = backend.now_ns, backend.step, backend.end_ids
+    clock = [0] * most
+    output = [0] * most
+    counted = [0] * most
+    backend.reset()
+    start = now()
+    ids = backend.encode(text, special=True)
+    ready = now()
+    token, evaluated = backend.prefill(ids)
+    n = 0
+    while token not in ends:
+        clock[n] = now()
+        output[n] = token
+        n += 1
+        if n == most:
+            break
+        token, counted[n] = step(token)
+    said = backend.decode(output[:n])
+    end = now()
+    return {
+        "ids_ns": ready - start,
+        "token_ns": [moment - start for moment in clock[:n]],
+        "end_ns": end - start,
+        "submitted": len(ids),
+        "evaluated": evaluated,
+        # The step that brought the end token brought no token of the answer.
+        "decoded": sum(counted[:n]),
+        "stop": "length" if n == most else "end",
+        "chars": len(said),
+        "bytes": len(said.encode("utf-8", "replace")),
+        "output_sha256": output_sha256(output[:n]),
+    }
