@@ -28,7 +28,18 @@ def test_labels_drop_an_ending_that_all_share() -> None:
     assert charts.labels(["x" * 99])[0].endswith("…")
 
 
-@pytest.mark.parametrize("draw", [charts.tradeoff, charts.scores, charts.memory])
+def test_a_sustained_run_is_drawn_with_its_gaps_and_only_where_there_is_one() -> None:
+    made = [sample.entry(name, rank=1, speed=1, skill=1) for name in ("long", "gap", "short")]
+    made[1]["sustained"]["minutes"] = [20.0, None, 18.0]
+    made[2]["sustained"]["minutes"] = [20.0]
+    svg = charts.sustained(read(sample.card(made)).rows)
+    shown = "".join(ET.fromstring(svg).itertext())  # our own output
+    assert "long" in shown
+    assert "gap" in shown
+    assert "short" not in shown
+
+
+@pytest.mark.parametrize("draw", [charts.tradeoff, charts.scores, charts.memory, charts.sustained])
 def test_without_models_there_is_no_chart(draw) -> None:
     assert draw(()) == ""
 

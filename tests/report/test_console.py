@@ -26,7 +26,18 @@ def test_says_who_leads_why_it_is_a_tie_and_what_to_do_next() -> None:
     assert "→ harness models pull byeol-2.4b.q4_k_m.gguf" in text
     assert "few repetitions: 2 processes a suite" in text
     assert "memory#0: out of memory" in text
+    assert "findings on models: 2 (models: 1); see the report" in text
     assert text.rstrip().endswith("report.html")
+
+
+@pytest.mark.parametrize("lang", ["en", "ko"])
+def test_findings_on_models_take_one_line_of_80_columns(lang) -> None:
+    card = sample.laptop()
+    for entry in card["entries"]:
+        entry["findings"] = [{"code": "throttled", "severity": "invalid", "detail": "x"}] * 101
+    lines = printed(card, lang=lang).splitlines()
+    (line,) = [line for line in lines if "505" in line]
+    assert cell_len(line) <= 80
 
 
 def test_no_color_leaves_no_colour() -> None:

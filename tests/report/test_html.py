@@ -188,3 +188,35 @@ def test_write(tmp_path: Path) -> None:
     assert path.read_text("utf-8") == html.render(sample.card([]))
     with pytest.raises(HarnessError, match=re.escape(str(tmp_path / "report.html" / "x"))):
         html.write(sample.card([]), path / "x")
+
+
+def test_the_new_parts_are_on_the_page() -> None:
+    page = Page(html.render(sample.laptop()))
+    for words in (
+        "초당 글자 수",
+        "tg128 @ d1024",
+        "2nd+ Token Generation Rate",
+        "문맥 길이와 단계별 최대 메모리",
+        "c2048-mmap",
+        "메모리 읽기 41.2 → 40.9 GB/s",
+        "시간에 따른 디코드 속도",
+        "측정되지 않음: 전력 기록이 너무 성김",
+        "실행 중 점점 느려짐",
+        "측정하지 않은 조건",
+    ):
+        assert words in page.shown
+    chips = [a for a in page.all("a") if a.get("class", "").startswith("chip")]
+    assert [chip["class"] for chip in chips] == ["chip invalid"]
+
+
+def test_suites_that_did_not_run_leave_no_empty_section() -> None:
+    made = sample.entry("a", rank=1, speed=1, skill=1)
+    made |= {"cases": {}, "compat": {}, "sustained": None}
+    made["metrics"] = {"accuracy": made["metrics"]["accuracy"]}
+    page = Page(html.render(sample.card([made])))
+    ids = [attrs["id"] for attrs in page.all("section") if "id" in attrs]
+    assert "ranking" in ids
+    assert not {"chat", "other"} & set(ids)
+    linked = {attrs["href"].removeprefix("#") for attrs in page.all("a")}
+    assert set(ids) <= linked
+    assert "지속 성능" not in page.shown
