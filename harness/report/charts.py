@@ -240,7 +240,9 @@ def sustained(rows: Sequence[Row]) -> str:
                 "minute:Q",
                 title=_title("axis.minute"),
                 scale=alt.Scale(domain=[1, minutes], nice=False),
-                axis=alt.Axis(tickCount=min(minutes, 5), tickMinStep=1, format="d"),
+                axis=alt.Axis(
+                    values=list(range(1, minutes + 1, math.ceil(minutes / 6))), format="d"
+                ),
             ),
             alt.Y(
                 "share:Q",

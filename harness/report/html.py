@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from harness.metrics import METRICS
 from harness.records import write_whole
 from harness.report import figures, reading, tables, words
-from harness.report.view import Factor, Ranking
+from harness.report.view import Factor, Ranking, View
 from harness.report.words import LANGS, Lang
 
 if TYPE_CHECKING:
@@ -148,11 +148,11 @@ def charts(ranking: Ranking) -> Charts:
     )
 
 
-def sustained_chart(ranking: Ranking) -> Mapping[Lang, Markup]:
-    """Draw the decode rates of one list's models over time."""
+def sustained_chart(view: View) -> Mapping[Lang, Markup]:
+    """Draw the models' decode rates over time."""
     from harness.report import charts as draw
 
-    return _svgs(draw.sustained(ranking.rows))
+    return _svgs(draw.sustained(view.rows))
 
 
 def _svgs(svg: str) -> dict[Lang, Markup]:
