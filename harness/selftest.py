@@ -253,15 +253,16 @@ def _check(
 ) -> Check:
     """A figure that may be at most `asked`, or a code that must come; missing ones fail."""
     measured: float | str | None = None
-    passed, reason = None if asked is None else False, ""
+    passed: bool | None = False
+    reason = ""
     try:
         measured = of()
     except _NotMeasuredError as error:
         reason = str(error)
     if isinstance(measured, str):
         passed = asked in measured.split(", ")
-    elif measured is not None and not isinstance(asked, str | None):
-        passed = measured <= asked
+    elif measured is not None and not isinstance(asked, str):
+        passed = None if asked is None else measured <= asked
     out = {"id": id_, "what": what, "asked": asked, "measured": measured, "unit": unit}
     return out | {"passed": passed, "reason": reason}
 

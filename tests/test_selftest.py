@@ -101,7 +101,8 @@ def test_a_naive_adapter_that_is_accepted_fails(measured: Measured) -> None:
             record["evaluated"] = record["submitted"]
 
     check = judged(measured, whitewash)["naive-prefix"]
-    assert (check["passed"], check["measured"]) == (False, "accepted")
+    assert check["passed"] is False
+    assert "prompt_not_evaluated" not in check["measured"]
 
 
 def test_a_refused_clean_request_is_a_false_alarm(measured: Measured) -> None:
