@@ -74,8 +74,7 @@ def answer(backend: Backend, text: str, most: int) -> Record:
         "end_ns": end - start,
         "submitted": len(ids),
         "evaluated": evaluated,
-        # The step that brought the end token brought no token of the answer.
-        "decoded": sum(counted[:n]),
+        "decoded": sum(counted),
         "stop": "length" if n == most else "end",
         "chars": len(said),
         "bytes": len(said.encode("utf-8", "replace")),

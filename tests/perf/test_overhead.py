@@ -18,8 +18,8 @@ from harness.models.reference import materialise
 from harness.records import decode_line, encode_line
 from harness.score import dump, scorecard
 from harness.spec import BackendOptions
-from harness.suites import accuracy, latency
-from harness.suites.base import fixed_prompt
+from harness.suites import accuracy
+from harness.suites.base import fixed_prompt, request
 from tests.golden_run import golden_records
 
 OPTIONS = BackendOptions(threads=1, context=512)
@@ -37,7 +37,7 @@ def test_a_request_of_the_fake_engine(benchmark: BenchmarkFixture, tmp_path: Pat
     path.write_text('{"step_s": 0.001}')
     backend = opened(FakeBackend(), path)
     prompt = fixed_prompt(backend, 8, "overhead")
-    record = benchmark(latency.request, backend, prompt, 64)
+    record = benchmark(request, backend, prompt, 64)
     assert len(record["token_ns"]) == 64
 
 
@@ -47,7 +47,7 @@ def test_a_request_of_a_real_engine(benchmark: BenchmarkFixture, model: str) -> 
         LlamaCppBackend() if model.endswith("gguf") else OnnxRuntimeBackend(), materialise(model)
     )
     prompt = fixed_prompt(backend, 64, "overhead")
-    record = benchmark(latency.request, backend, prompt, 64)
+    record = benchmark(request, backend, prompt, 64)
     assert record["evaluated"] == 64
     backend.close()
 
