@@ -1,10 +1,12 @@
 """Resident memory of a process: the kernel's high-water mark, and a sampled split.
 
-The peak comes from the kernel, which alone sees transients: `VmHWM` on Linux,
-`PeakWorkingSetSize` on Windows, `ri_lifetime_max_phys_footprint` on macOS (the last two
-are written from the vendors' headers and untested on hardware). `ru_maxrss` is not used:
-a child inherits its parent's. The split into anonymous, file-backed and shared pages has
-no high-water mark anywhere, so the parent samples it.
+The peak of one process comes from the kernel, which alone sees transients: `VmHWM` on
+Linux, `PeakWorkingSetSize` on Windows, `ri_lifetime_max_phys_footprint` on macOS (the
+last two are written from the vendors' headers and untested on hardware). `ru_maxrss` is
+not used: a child inherits its parent's. Two things have no high-water mark anywhere, so
+the parent samples them on Linux: the split into anonymous, file-backed and shared pages,
+and the sum over a worker and what it started. A descendant that leaves its parent
+(a daemon) is not seen, nor is any where the kernel lacks `CONFIG_PROC_CHILDREN`.
 
 Standard library only, and ctypes only where it is needed: the measured child imports this.
 """
@@ -14,6 +16,8 @@ from __future__ import annotations
 import os
 import sys
 import threading
+import time
+from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 PERIOD_S = 0.01
@@ -21,6 +25,18 @@ PERIOD_S = 0.01
 
 _PLATFORM: str = sys.platform
 _KIB = 1024
+_SLACK_BYTES = 1 << 20
+"""A larger sample must be larger by this before a tree's shared pages are counted again."""
+_RESET_SLACK_BYTES = 4 << 20
+"""Kernels count resident pages in batches for each processor, and a reading takes some."""
+_FORKED_NOT_EXECUTED = 0x40  # PF_FORKNOEXEC of the kernel's <linux/sched.h>
+
+
+class Resident(NamedTuple):
+    """Resident size of a process: the largest since its mark was set, and the present one."""
+
+    peak_bytes: int
+    now_bytes: int
 
 
 class Split(NamedTuple):
@@ -31,23 +47,49 @@ class Split(NamedTuple):
     shmem_bytes: int
 
 
-def peak_resident_bytes(pid: int | None = None) -> int | None:
-    """Largest resident size of a process since its start.
+def resident(pid: int | None = None) -> Resident | None:
+    """Resident size of a process.
 
     Args:
         pid: None = this process.
 
     Returns:
-        Bytes, or None where the process is gone or the platform does not say.
+        None where the process is gone or the platform does not say.
     """
     pid = os.getpid() if pid is None else pid
     if _PLATFORM == "linux":
-        return _status(pid).get("VmHWM")
+        found = _status(pid)
+        if "VmHWM" not in found or "VmRSS" not in found:
+            return None
+        return Resident(max(found["VmHWM"], found["VmRSS"]), found["VmRSS"])
     if _PLATFORM == "win32":
-        return _windows_peak(pid, _library("kernel32"))
+        return _windows_resident(pid, _library("kernel32"))
     if _PLATFORM == "darwin":
-        return _macos_peak(pid, _library(None))
+        return _macos_resident(pid, _library(None))
     return None
+
+
+def peak_resident_bytes(pid: int | None = None) -> int | None:
+    """Largest resident size of a process since its mark was set; as `resident`."""
+    found = resident(pid)
+    return found.peak_bytes if found else None
+
+
+def reset_peak() -> bool:
+    """Set this process's high-water mark back to its present resident size.
+
+    Returns:
+        Whether it really fell; only Linux can.
+    """
+    if _PLATFORM != "linux":
+        return False
+    try:
+        with open("/proc/self/clear_refs", "wb", buffering=0) as file:  # noqa: PTH123 - as in _read
+            file.write(b"5")
+    except OSError:
+        return False
+    found = resident()
+    return found is not None and found.peak_bytes - found.now_bytes <= _RESET_SLACK_BYTES
 
 
 def resident_split(pid: int) -> Split | None:
@@ -58,13 +100,12 @@ def resident_split(pid: int) -> Split | None:
     return Split(found["RssAnon"], found.get("RssFile", 0), found.get("RssShmem", 0))
 
 
-class SplitSampler:
-    """Samples the split of a process and its descendants, in a thread of the parent.
+class TreeSampler:
+    """Samples a process and its descendants, in a thread of the parent.
 
-    The sample with the largest sum is kept. Pages that several processes share are
-    counted in each of them.
+    Pages that processes of the tree share are counted once.
 
-        sampler = SplitSampler()
+        sampler = TreeSampler()
         sampler.start(child.pid)
         ...
         sampler.stop()   # {"method": "sampled", "anon_bytes": …, …}
@@ -75,7 +116,9 @@ class SplitSampler:
         self._ended = threading.Event()
         self._thread: threading.Thread | None = None
         self._largest: Split | None = None
-        self._samples = 0
+        self._samples = self._processes = 0
+        self._unreadable = False
+        self._sum_counted, self._counted_again_s = 0, 0.0
 
     def start(self, pid: int) -> None:
         """Begin to sample a running process; once a sampler."""
@@ -86,50 +129,115 @@ class SplitSampler:
         """End sampling.
 
         Returns:
-            `anon_bytes`, `file_bytes`, `shmem_bytes` of the largest sample, the number of
-            `samples` and the `method`; None where nothing could be read.
+            `anon_bytes`, `file_bytes`, `shmem_bytes` of the largest sample, the most
+            `processes` at once, `tree_peak_bytes` (None where there was only one process,
+            or where one could not be read), the number of `samples` and the `method`;
+            None where nothing could be read.
         """
         self._ended.set()
         if self._thread:
             self._thread.join()
         if self._largest is None:
             return None
-        return {**self._largest._asdict(), "samples": self._samples, "method": "sampled"}
+        known = self._processes > 1 and not self._unreadable
+        return {
+            **self._largest._asdict(),
+            "processes": self._processes,
+            "tree_peak_bytes": sum(self._largest) if known else None,
+            "samples": self._samples,
+            "method": "sampled",
+        }
 
     def _watch(self, pid: int) -> None:
-        while True:
-            found = _tree_split(pid)
-            if found is None:
-                return
+        while tree := _tree(pid):
             self._samples += 1
-            if self._largest is None or sum(found) > sum(self._largest):
-                self._largest = found
+            self._processes = max(self._processes, len(tree))
+            self._compare(tree)
             if self._ended.wait(self._period_s):
                 return
 
+    def _compare(self, tree: Mapping[int, Split]) -> None:
+        """Keep the sample if it is the largest; a plain sum is an upper bound."""
+        total = sum(map(sum, tree.values()))
+        largest = sum(self._largest) if self._largest else 0
+        if len(tree) == 1:
+            if total > largest:
+                (self._largest,) = tree.values()
+            return
+        grown = total > self._sum_counted + _SLACK_BYTES
+        started_s = time.monotonic()
+        # To count shared pages the kernel walks over all pages. What is shared can become
+        # private without growth, so it is done again, but for a tenth of the time at most.
+        if total <= largest + _SLACK_BYTES or not (grown or started_s > self._counted_again_s):
+            return
+        found = _counted_once(tree)
+        self._sum_counted = total
+        self._counted_again_s = started_s + 10 * (time.monotonic() - started_s)
+        if found is None:
+            self._unreadable = True
+            found = max(tree.values(), key=sum)
+        if sum(found) > largest:
+            self._largest = found
 
-def _tree_split(pid: int) -> Split | None:
-    """Sum of a process and its living descendants; None once the process itself is gone."""
-    total = resident_split(pid)
-    if total is None:
-        return None
-    for child in _descendants(pid):
-        if found := resident_split(child):
-            total = Split(*(a + b for a, b in zip(total, found, strict=True)))
-    return total
+
+SplitSampler = TreeSampler
+"""The name from before a tree's shared pages were counted once."""
 
 
-def _descendants(pid: int) -> list[int]:
-    found: list[int] = []
+def _tree(pid: int) -> dict[int, Split]:
+    """A process and its living descendants; empty once the process itself is gone."""
+    root = resident_split(pid)
+    if root is None:
+        return {}
+    found = {pid: root}
     waiting = [pid]
     while waiting:
-        parent = waiting.pop()
-        for thread in _listed(f"/proc/{parent}/task"):
-            text = _read(f"/proc/{parent}/task/{thread}/children")
-            children = [int(word) for word in text.split()]
-            found += children
-            waiting += children
+        for child in _children(waiting.pop()):
+            split = resident_split(child)
+            if split and child not in found:
+                found[child] = split
+            waiting.append(child)
     return found
+
+
+def _children(pid: int) -> Iterator[int]:
+    """Children with an address space of their own.
+
+    Between `vfork` and `exec` a child still runs in its parent's, and would double it.
+    The thread that made it sleeps uninterruptibly all that time.
+    """
+    for thread in _listed(f"/proc/{pid}/task"):
+        path = f"/proc/{pid}/task/{thread}"
+        for word in _read(f"{path}/children").split():
+            child = int(word)
+            flags = _stat(f"/proc/{child}")[6:7]
+            # In this order: a child that executes in between is read after it has.
+            borrowed = flags and int(flags[0]) & _FORKED_NOT_EXECUTED
+            if not (borrowed and _stat(path)[:1] == [b"D"]):
+                yield child
+
+
+def _stat(path: str) -> list[bytes]:
+    """The fields of a process's or a thread's `stat` from the state on, which is the third."""
+    return _read(f"{path}/stat").rpartition(b")")[2].split()
+
+
+def _counted_once(tree: Mapping[int, Split]) -> Split | None:
+    """Pages of a tree, those that its processes share counted once; None where unreadable.
+
+    Proportional sizes lose what processes outside the tree share too: no kind can be
+    smaller than in the one process that has most of it.
+    """
+    shares = [Split(0, 0, 0)]
+    for pid in tree:
+        found = parse_status(_read(f"/proc/{pid}/smaps_rollup"))
+        if "Pss_Anon" in found:
+            shares.append(Split(found["Pss_Anon"], found["Pss_File"], found["Pss_Shmem"]))
+        elif resident_split(pid):
+            return None  # alive: not a process that has ended since it was listed
+    sums = map(sum, zip(*shares, strict=True))
+    most = map(max, zip(*tree.values(), strict=True))
+    return Split(*map(max, sums, most))
 
 
 def _status(pid: int) -> dict[str, int]:
@@ -173,8 +281,8 @@ def _library(name: str | None) -> Any:
     return ctypes.CDLL(name)
 
 
-def _windows_peak(pid: int, kernel32: Any) -> int | None:
-    """`PeakWorkingSetSize` (psapi.h, PROCESS_MEMORY_COUNTERS). Untested on hardware."""
+def _windows_resident(pid: int, kernel32: Any) -> Resident | None:
+    """Working set (psapi.h, PROCESS_MEMORY_COUNTERS). Untested on hardware."""
     import ctypes
 
     class Counters(ctypes.Structure):
@@ -182,7 +290,8 @@ def _windows_peak(pid: int, kernel32: Any) -> int | None:
             ("cb", ctypes.c_uint32),
             ("PageFaultCount", ctypes.c_uint32),
             ("PeakWorkingSetSize", ctypes.c_size_t),
-            ("others", ctypes.c_size_t * 7),
+            ("WorkingSetSize", ctypes.c_size_t),
+            ("others", ctypes.c_size_t * 6),
         )
 
     query_limited_information = 0x1000
@@ -196,17 +305,20 @@ def _windows_peak(pid: int, kernel32: Any) -> int | None:
         ctypes.c_void_p(handle), ctypes.byref(counters), counters.cb
     )
     kernel32.CloseHandle(ctypes.c_void_p(handle))
-    return int(counters.PeakWorkingSetSize) if done else None
+    if not done:
+        return None
+    return Resident(int(counters.PeakWorkingSetSize), int(counters.WorkingSetSize))
 
 
 _RUSAGE_INFO_V4 = 4
 _RUSAGE_V4_WORDS = 35
+_PHYS_FOOTPRINT = 7
 _LIFETIME_MAX_PHYS_FOOTPRINT = 28
 
 
-def _macos_peak(pid: int, libproc: Any) -> int | None:
-    """`ri_lifetime_max_phys_footprint` (sys/resource.h, rusage_info_v4): a 16-byte uuid,
-    then 35 words of 64 bits of which it is number 28 from 0. Untested on hardware.
+def _macos_resident(pid: int, libproc: Any) -> Resident | None:
+    """Footprint (sys/resource.h, rusage_info_v4): a 16-byte uuid, then 35 words of 64 bits,
+    counted from 0. Untested on hardware.
     """
     import ctypes
 
@@ -217,5 +329,8 @@ def _macos_peak(pid: int, libproc: Any) -> int | None:
         )
 
     usage = Usage()
-    failed = libproc.proc_pid_rusage(pid, _RUSAGE_INFO_V4, ctypes.byref(usage))
-    return None if failed else int(usage.words[_LIFETIME_MAX_PHYS_FOOTPRINT])
+    if libproc.proc_pid_rusage(pid, _RUSAGE_INFO_V4, ctypes.byref(usage)):
+        return None
+    return Resident(
+        int(usage.words[_LIFETIME_MAX_PHYS_FOOTPRINT]), int(usage.words[_PHYS_FOOTPRINT])
+    )

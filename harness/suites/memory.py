@@ -1,25 +1,28 @@
 """Memory: the kernel's own high-water mark of the worker, phase by phase.
 
-Peaks are cumulative from the start of the process. `runtime` (before the engine is
-imported) and `load` are read by the worker before this suite runs; the split into
-anonymous and file-backed pages has no high-water mark and is sampled by the parent.
+The mark is set back after each reading, so that a phase has its own peak; where the
+platform cannot do that, peaks are cumulative from the start of the process and say so.
+The worker itself reads `runtime` (before the engine is imported), `import` and `load`.
+What has no mark, the split by kind of page and the worker's children, the parent samples.
 """
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 
 from harness.backends.base import Backend
 from harness.errors import CapabilityError
 from harness.plan import Case, Job
-from harness.probes.memory import peak_resident_bytes
+from harness.probes import memory
 from harness.records import Record
 from harness.suites.base import fixed_prompt
 
+_mark = {"since": "start"}
+"""Since when this process's high-water mark counts."""
+
 
 def measure(case: Case, backend: Backend, job: Job) -> Iterator[Record]:
-    """One request, with a reading after prefill and after decode."""
+    """One request that fills the context, with a reading after prefill and after decode."""
     prompt = fixed_prompt(backend, case.prompt_tokens, f"{job.seed}/{case.id}")
     backend.reset()
     token = backend.prefill(prompt).next_id
@@ -30,14 +33,27 @@ def measure(case: Case, backend: Backend, job: Job) -> Iterator[Record]:
 
 
 def reading(case: str, phase: str) -> Record:
-    """The peak resident size of this process until now.
+    """Resident size of this process at the end of a phase, and its peak in it.
+
+    Returns:
+        `peak_resident_bytes` and since when: "phase", or "start" (of the process) where
+        the mark could not be set back at the end of the phase before; `resident_bytes` now.
 
     Raises:
         CapabilityError: this platform does not say.
     """
-    peak = peak_resident_bytes(os.getpid())
-    if peak is None:
+    found = memory.resident()
+    if found is None:
         raise CapabilityError(
             "this platform does not report a peak resident size", reason="memory_unreadable"
         )
-    return {"case": case, "kind": "memory", "phase": phase, "peak_resident_bytes": peak}
+    since = _mark["since"]
+    _mark["since"] = "phase" if memory.reset_peak() else "start"
+    return {
+        "case": case,
+        "kind": "memory",
+        "phase": phase,
+        "peak_resident_bytes": found.peak_bytes,
+        "resident_bytes": found.now_bytes,
+        "since": since,
+    }

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -107,50 +106,40 @@ def test_the_split_names_the_kind_of_page(way: str, kind: int) -> None:
 
 
 @linux
-def test_the_sampler_sees_descendants_and_keeps_the_largest() -> None:
-    grandchild = (
-        "import sys; area = bytearray(64 << 20); area[::4096] = b'x' * len(area[::4096]);"
-        "print('ready', flush=True); sys.stdin.read()"
-    )
-    body = f"""
-other = subprocess.Popen([sys.executable, "-I", "-S", "-c", {grandchild!r}],
-                         stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-other.stdout.readline(); time.sleep(.1)
-other.stdin.close(); other.wait()
-held()
-"""
-    sampler = memory.SplitSampler()
-    command = [sys.executable, "-I", "-S", "-c", PRELUDE + body, "0"]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
-        sampler.start(process.pid)
-        assert process.stdout is not None
-        process.stdout.readline()
-        time.sleep(0.03)
-        found = sampler.stop()
-        assert process.stdin is not None
-        process.stdin.close()
-    assert found is not None
-    assert found["method"] == "sampled"
-    assert isinstance(found["samples"], int)
-    assert found["samples"] > 3
-    assert isinstance(found["anon_bytes"], int)
-    assert found["anon_bytes"] >= 64 * MIB
-    assert found["anon_bytes"] <= 64 * MIB + 2 * TOLERANCE_BYTES
-
-
-@linux
 def test_a_process_that_is_gone_gives_nothing() -> None:
     with subprocess.Popen([sys.executable, "-I", "-S", "-c", ""]) as process:
         process.wait()
     assert memory.peak_resident_bytes(process.pid) is None
     assert memory.resident_split(process.pid) is None
-    sampler = memory.SplitSampler()
-    sampler.start(process.pid)
-    assert sampler.stop() is None
 
 
-def test_a_sampler_that_never_started_has_nothing_to_say() -> None:
-    assert memory.SplitSampler().stop() is None
+@linux
+def test_the_mark_is_set_back() -> None:
+    """A transient belongs to its own phase, and not to the next one."""
+    script = """
+from harness.probes import memory
+area = bytearray(64 << 20)
+area[::4096] = b"x" * len(area[::4096])
+del area
+print(*memory.resident(), memory.reset_peak(), *memory.resident())
+"""
+    command = [sys.executable, "-S", "-c", script]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT)
+    peak_before, now, fell, peak_after, now_after = done.stdout.split()
+    assert fell == "True"
+    assert int(peak_before) - int(now) == pytest.approx(64 * MIB, abs=TOLERANCE_BYTES)
+    assert int(peak_after) - int(now_after) <= MIB
+
+
+@linux
+def test_a_mark_that_cannot_be_set_back_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    # A kernel may accept the request and do nothing: the mark stands above the size.
+    status = b"VmHWM:\t 90000 kB\nVmRSS:\t 10000 kB\n"
+    monkeypatch.setattr(memory, "_read", lambda path: status)
+    assert not memory.reset_peak()
+    for platform in ("win32", "darwin", "plan9"):
+        monkeypatch.setattr(memory, "_PLATFORM", platform)
+        assert not memory.reset_peak()
 
 
 def test_status_lines_without_a_size_are_passed_over() -> None:
@@ -178,6 +167,7 @@ def test_windows_reads_the_peak_working_set(monkeypatch: pytest.MonkeyPatch) -> 
         counters = reference._obj
         assert size == 72  # sizeof(PROCESS_MEMORY_COUNTERS) on 64-bit Windows
         counters.PeakWorkingSetSize = 123 * MIB
+        counters.WorkingSetSize = 100 * MIB
 
     close = FakeCall(1)
     kernel32 = SimpleNamespace(
@@ -185,13 +175,13 @@ def test_windows_reads_the_peak_working_set(monkeypatch: pytest.MonkeyPatch) -> 
     )
     monkeypatch.setattr(memory, "_PLATFORM", "win32")
     monkeypatch.setattr(memory, "_library", lambda _: kernel32)
-    assert memory.peak_resident_bytes(7) == 123 * MIB
+    assert memory.resident(7) == (123 * MIB, 100 * MIB)
     assert len(close.calls) == 1
     kernel32.K32GetProcessMemoryInfo = FakeCall(0)
-    assert memory.peak_resident_bytes(7) is None
+    assert memory.resident(7) is None
     assert len(close.calls) == 2
     kernel32.OpenProcess = FakeCall(None)
-    assert memory.peak_resident_bytes(7) is None
+    assert memory.resident(7) is None
     assert len(close.calls) == 2
 
 
@@ -202,17 +192,19 @@ def test_macos_reads_the_lifetime_footprint(monkeypatch: pytest.MonkeyPatch) -> 
         assert (pid, flavor) == (7, 4)
         assert ctypes.sizeof(reference._obj) == 296  # sizeof(struct rusage_info_v4)
         reference._obj.words[28] = 45 * MIB
+        reference._obj.words[7] = 40 * MIB
 
     libproc = SimpleNamespace(proc_pid_rusage=FakeCall(0, fill))
     monkeypatch.setattr(memory, "_PLATFORM", "darwin")
     monkeypatch.setattr(memory, "_library", lambda _: libproc)
-    assert memory.peak_resident_bytes(7) == 45 * MIB
+    assert memory.resident(7) == (45 * MIB, 40 * MIB)
     libproc.proc_pid_rusage = FakeCall(-1)
-    assert memory.peak_resident_bytes(7) is None
+    assert memory.resident(7) is None
 
 
 def test_another_platform_says_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(memory, "_PLATFORM", "plan9")
+    assert memory.resident() is None
     assert memory.peak_resident_bytes() is None
 
 
