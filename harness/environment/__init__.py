@@ -11,16 +11,35 @@ import math
 import sys
 from collections.abc import Mapping
 
-from harness.environment.base import FACTS, UNKNOWN, Facts, common
+from harness.environment.base import FACTS, TELEMETRY, UNKNOWN, Facts, common
 from harness.environment.rules import preconditions
 
-__all__ = ["FACTS", "UNKNOWN", "default_threads", "observe", "preconditions"]
+__all__ = [
+    "FACTS",
+    "TELEMETRY",
+    "UNKNOWN",
+    "default_threads",
+    "observe",
+    "preconditions",
+    "telemetry",
+]
 
 
 def observe() -> Facts:
     """Every fact of `FACTS`, read now."""
     found = {**common(), **_platform_facts(sys.platform)}
     return {name: found.get(name, UNKNOWN) for name in FACTS}
+
+
+def telemetry() -> Facts:
+    """The facts of `TELEMETRY`, read now and cheaply: what cannot change is not asked for."""
+    if sys.platform == "linux":
+        from harness.environment import linux
+
+        found = linux.read_telemetry()
+    else:
+        found = _platform_facts(sys.platform)
+    return {name: found.get(name, UNKNOWN) for name in TELEMETRY}
 
 
 def _platform_facts(name: str) -> Facts:

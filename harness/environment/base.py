@@ -49,6 +49,19 @@ FACTS: Mapping[str, str] = {
 }
 """Every fact that `observe` reports; no name of a user or host and no serial number."""
 
+TELEMETRY: Final = (
+    "temperature_c",
+    "throttle_count",
+    "power_source",
+    "power_mode",
+    "governor",
+    "energy_preference",
+    "turbo",
+    "memory_available_bytes",
+    "swap_used_bytes",
+)
+"""Facts that change while a run lasts: the parent reads them before each job."""
+
 _VIRTUAL_PRODUCTS = ("virtual", "vmware", "qemu", "kvm", "xen", "parallels", "bochs", "bhyve")
 
 

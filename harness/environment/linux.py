@@ -65,6 +65,12 @@ def read(root: Path = Path("/"), affinity: frozenset[int] | None = None) -> Fact
     }
 
 
+def read_telemetry(root: Path = Path("/")) -> Facts:
+    """What can change while a run lasts: memory, power, temperature and throttling."""
+    machine = _Machine(root)
+    return {**machine.memory(), **machine.power(), **machine.heat()}
+
+
 def parse_cpu_list(text: str) -> list[int]:
     """`0-3,8` as numbers; what is not of this form is left out."""
     found: list[int] = []
@@ -82,17 +88,17 @@ class _Machine:
         self.proc = root / "proc"
         self.sys = root / "sys"
         self.root = root
-        self._cpuinfo = _pairs(_text(self.proc / "cpuinfo"))
         self._cpus = self.sys / "devices/system/cpu"
 
     def identity(self) -> Facts:
         """Operating system, computer and processor."""
         release = _pairs(_text(self.root / "etc/os-release"), "=")
+        cpuinfo = _pairs(_text(self.proc / "cpuinfo"))
         kernel = _text(self.proc / "sys/kernel/osrelease") or platform.release()
-        flags = (self._cpuinfo.get("flags") or self._cpuinfo.get("Features") or "").split()
+        flags = (cpuinfo.get("flags") or cpuinfo.get("Features") or "").split()
         dmi = self.sys / "class/dmi/id"
         product = f"{_text(dmi / 'sys_vendor')} {_text(dmi / 'product_name')}".strip()
-        names = (self._cpuinfo.get(key) for key in ("model name", "Model", "Hardware"))
+        names = (cpuinfo.get(key) for key in ("model name", "Model", "Hardware"))
         return {
             "os": (release.get("PRETTY_NAME") or "Linux").strip('"'),
             "kernel": kernel or UNKNOWN,
@@ -237,17 +243,17 @@ class _Machine:
         return "battery" if "0" in online else UNKNOWN
 
     def state(self) -> Facts:
-        """Temperature, throttling, load and debugger."""
+        """Heat, load and debugger."""
         load = _text(self.proc / "loadavg").split()
         tracer = _pairs(_text(self.proc / "self/status")).get("TracerPid")
-        facts: Facts = {
-            "temperature_c": self._temperature(),
-            "throttle_count": self._throttle_count(),
-            "load_1m": float(load[0]) if load else UNKNOWN,
-        }
+        facts = self.heat() | {"load_1m": float(load[0]) if load else UNKNOWN}
         if tracer is not None:
             facts["traced"] = tracer != "0"
         return facts
+
+    def heat(self) -> Facts:
+        """Temperature, and how often it slowed the processor down."""
+        return {"temperature_c": self._temperature(), "throttle_count": self._throttle_count()}
 
     def _temperature(self) -> float | str:
         zones = {

@@ -24,6 +24,8 @@ _MEMORY_SEEN = (0.85, 1.02)
 _LOAD_FLOOR = 0.5
 _LOAD_SHARE = 0.05
 _SAVING_MODES = frozenset({"low-power", "power", "best power efficiency", "quiet"})
+_MODES = ("power_mode", "governor", "energy_preference")
+"""Facts that a declared power mode may name, the one that users choose first."""
 _SENSORS = {
     "power_source": "whether the machine runs on battery",
     "power_mode": "the power mode",
@@ -36,20 +38,25 @@ _SENSORS = {
 
 
 def preconditions(
-    device: Device, facts: Mapping[str, object], *, after: bool = False
+    device: Device,
+    facts: Mapping[str, object],
+    *,
+    after: bool = False,
+    need_bytes: int | None = None,
 ) -> list[Finding]:
     """Findings about the machine before or after a run.
 
     Args:
         after: the run has just ended, so that the load is the run's own.
+        need_bytes: memory that the largest model is predicted to take; None = not known.
 
     Returns:
         `{"code", "severity", "detail"}` each; empty where nothing is wrong.
     """
     return [
         *_power(device, facts),
-        *_memory(facts),
-        *_identity(device, facts),
+        *_memory(facts, need_bytes or 0),
+        *identity(device, facts),
         *([] if after else _quiet(facts)),
         *_isolation(facts),
         *_unknown(facts),
@@ -73,6 +80,20 @@ def _power(device: Device, facts: Mapping[str, object]) -> Iterator[Finding]:
         yield _finding(
             "on_battery", "warn", "the machine runs on battery and may slow itself down; plug it in"
         )
+    yield from _power_mode(device, facts)
+
+
+def _power_mode(device: Device, facts: Mapping[str, object]) -> Iterator[Finding]:
+    known = {name: mode for name in _MODES if (mode := facts.get(name, UNKNOWN)) != UNKNOWN}
+    if device.power_mode is not None:
+        if known and device.power_mode not in known.values():
+            shown = ", ".join(f"{name.replace('_', ' ')} '{mode}'" for name, mode in known.items())
+            yield _finding(
+                "wrong_power_mode",
+                "invalid",
+                f"'{device.id}' wants the power mode '{device.power_mode}', here it is {shown}",
+            )
+        return
     for name in ("power_mode", "energy_preference"):
         if facts.get(name) in _SAVING_MODES:
             yield _finding(
@@ -86,16 +107,17 @@ def _power_name(source: object) -> str:
     return {"ac": "mains power", "battery": "battery"}.get(str(source), str(source))
 
 
-def _memory(facts: Mapping[str, object]) -> Iterator[Finding]:
+def _memory(facts: Mapping[str, object], need_bytes: int) -> Iterator[Finding]:
     available = _number(facts, "memory_available_bytes")
     limit = _number(facts, "memory_limit_bytes")
     room = min((size for size in (available, limit) if size is not None), default=None)
-    if room is not None and room < MEMORY_MARGIN_BYTES:
+    if room is not None and room < need_bytes + MEMORY_MARGIN_BYTES:
+        needs = f"the {_mib(need_bytes)} that the largest model" if need_bytes else "what the model"
         yield _finding(
             "low_memory",
             "invalid",
-            f"{_mib(room)} of memory are available, {_mib(MEMORY_MARGIN_BYTES)} beyond what the "
-            "model needs are wanted: close programs",
+            f"{_mib(room)} of memory are available, {_mib(MEMORY_MARGIN_BYTES)} beyond {needs} "
+            "needs are wanted: close programs",
         )
     swapped = _number(facts, "swap_used_bytes")
     if swapped is not None and swapped > SWAP_TOLERATED_BYTES:
@@ -104,7 +126,8 @@ def _memory(facts: Mapping[str, object]) -> Iterator[Finding]:
         )
 
 
-def _identity(device: Device, facts: Mapping[str, object]) -> Iterator[Finding]:
+def identity(device: Device, facts: Mapping[str, object]) -> Iterator[Finding]:
+    """What shows that this is another machine than the declared one."""
     cpu = facts.get("cpu", UNKNOWN)
     if device.cpu and cpu != UNKNOWN and not _words(device.cpu) <= _words(str(cpu)):
         yield _finding(
@@ -167,6 +190,12 @@ def _unknown(facts: Mapping[str, object]) -> Iterator[Finding]:
         substitute = facts.get("governor", UNKNOWN) if name == "power_mode" else UNKNOWN
         if facts.get(name, UNKNOWN) == UNKNOWN == substitute:
             yield _finding(f"unknown_{name}", "unknown", f"{what} cannot be read here")
+    if facts.get("temperature_c", UNKNOWN) == UNKNOWN:
+        yield _finding(
+            "unknown_temperature_c",
+            "warn",  # the throttle counter and the calibration say what heat did
+            "the temperature cannot be read here, so no job waits for the processor to cool down",
+        )
 
 
 def _number(facts: Mapping[str, object], name: str) -> float | None:

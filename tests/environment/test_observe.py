@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from harness import environment
-from harness.environment import FACTS, UNKNOWN, linux, macos, windows
+from harness.environment import FACTS, TELEMETRY, UNKNOWN, linux, macos, windows
+from tests.environment.conftest import Unpack
 
 
 def test_every_fact_is_there_and_is_json() -> None:
@@ -44,6 +45,35 @@ def test_each_platform_has_its_reader(
     facts = environment.observe()
     assert facts["cpu"] == "recorded"
     assert facts["power_source"] == UNKNOWN
+
+
+def test_telemetry_is_the_part_that_changes() -> None:
+    assert set(TELEMETRY) <= set(FACTS)
+    facts = environment.telemetry()
+    assert list(facts) == list(TELEMETRY)
+    steady = set(TELEMETRY) - {"temperature_c", "memory_available_bytes", "swap_used_bytes"}
+    whole = environment.observe()
+    assert {name: facts[name] for name in steady} == {name: whole[name] for name in steady}
+
+
+def test_telemetry_of_a_laptop(machine: Unpack) -> None:
+    root = machine("core-ultra-laptop")
+    facts = linux.read_telemetry(root)
+    whole = linux.read(root, frozenset(range(6)))
+    assert facts == {name: whole[name] for name in facts}
+    assert set(TELEMETRY) <= set(facts)
+    (root / "sys/devices/system/cpu/cpu4/cpufreq/scaling_governor").write_text("performance\n")
+    assert linux.read_telemetry(root)["governor"] == "performance, powersave"
+
+
+@pytest.mark.parametrize(("platform_name", "reader"), [("win32", windows), ("darwin", macos)])
+def test_telemetry_of_other_platforms(
+    monkeypatch: pytest.MonkeyPatch, platform_name: str, reader: Any
+) -> None:
+    monkeypatch.setattr("sys.platform", platform_name)
+    monkeypatch.setattr(reader, "read", lambda: {"power_source": "ac", "cpu": "recorded"})
+    expected = dict.fromkeys(TELEMETRY, UNKNOWN) | {"power_source": "ac"}
+    assert environment.telemetry() == expected
 
 
 def test_another_platform_is_mostly_unknown(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 from harness import environment
-from harness.environment import FACTS, UNKNOWN, preconditions
+from harness.environment import FACTS, UNKNOWN, linux, preconditions
 from harness.spec import Device
+from tests.environment.conftest import Unpack
 
 GIB = 1 << 30
 ANY = Device(id="any", name="Any")
@@ -36,6 +37,7 @@ GOOD: dict[str, object] = {
     "power_mode": "balanced",
     "governor": "powersave",
     "energy_preference": "balance_performance",
+    "temperature_c": 48.0,
     "throttle_count": 0,
     "load_1m": 0.2,
     "virtual_machine": False,
@@ -82,6 +84,8 @@ def test_a_good_machine_has_no_findings() -> None:
         ({"power_mode": UNKNOWN, "governor": UNKNOWN}, "unknown_power_mode", "unknown",
          "the power mode cannot be read here"),
         ({"throttle_count": UNKNOWN}, "unknown_throttle_count", "unknown", "thermal throttling"),
+        ({"temperature_c": UNKNOWN}, "unknown_temperature_c", "warn",
+         "so no job waits for the processor to cool down"),
         ({"memory_available_bytes": UNKNOWN}, "unknown_memory_available_bytes", "unknown",
          "available memory"),
         ({"swap_used_bytes": UNKNOWN}, "unknown_swap_used_bytes", "unknown", "swap"),
@@ -113,14 +117,73 @@ def test_a_governor_stands_in_for_a_missing_power_mode() -> None:
     assert preconditions(LAPTOP, GOOD | {"power_mode": UNKNOWN}) == []
 
 
+@pytest.mark.parametrize(
+    ("declared", "changes", "shown"),
+    [
+        ("performance", {}, "power mode 'balanced', governor 'powersave', energy preference"),
+        ("balanced", {"power_mode": "low-power"}, "power mode 'low-power', governor"),
+        ("performance", {"power_mode": UNKNOWN, "energy_preference": UNKNOWN},
+         "here it is governor 'powersave'"),
+    ],
+)  # fmt: skip
+def test_another_power_mode_than_the_declared_one(
+    declared: str, changes: dict[str, Any], shown: str
+) -> None:
+    device = replace(LAPTOP, power_mode=declared)
+    (finding,) = preconditions(device, GOOD | changes)
+    assert (finding["code"], finding["severity"]) == ("wrong_power_mode", "invalid")
+    assert f"'gram' wants the power mode '{declared}', here it is" in finding["detail"]
+    assert shown in finding["detail"]
+
+
+def test_the_declared_power_mode_is_right_even_where_it_saves_power() -> None:
+    saving = GOOD | {"power_mode": "low-power", "energy_preference": "power"}
+    for mode in ("low-power", "powersave", "power"):
+        assert preconditions(replace(LAPTOP, power_mode=mode), saving) == []
+    nothing = GOOD | dict.fromkeys(("power_mode", "governor", "energy_preference"), UNKNOWN)
+    (finding,) = preconditions(replace(LAPTOP, power_mode="balanced"), nothing)
+    assert finding["code"] == "unknown_power_mode"
+
+
+@pytest.mark.parametrize("fact", ["memory_available_bytes", "memory_limit_bytes"])
+def test_memory_beyond_what_the_largest_model_needs(fact: str) -> None:
+    facts = GOOD | {fact: 6 * GIB}
+    assert preconditions(LAPTOP, facts, need_bytes=4 * GIB) == []
+    (finding,) = preconditions(LAPTOP, facts, need_bytes=4 * GIB + 1)
+    assert (finding["code"], finding["severity"]) == ("low_memory", "invalid")
+    assert finding["detail"] == (
+        "6.0 GiB of memory are available, 2.0 GiB beyond the 4.0 GiB that the largest model "
+        "needs are wanted: close programs"
+    )
+
+
+def test_a_laptop_that_was_unplugged_and_slowed_down(machine: Unpack) -> None:
+    """From the kernel's files to the finding: the battery, then the governor."""
+    root = machine("core-ultra-laptop")
+    device = replace(LAPTOP, physical_cores=None, memory_bytes=None, power_mode="balanced")
+    quiet = {"load_1m": 0.0}
+
+    def found() -> list[tuple[str, str]]:
+        facts = linux.read(root, frozenset(range(6))) | quiet
+        findings = preconditions(device, facts)
+        return [(item["code"], item["severity"]) for item in findings]
+
+    swap = ("swap_in_use", "warn")
+    assert found() == [swap]
+    (root / "sys/class/power_supply/ADP1/online").write_text("0\n")
+    (root / "sys/class/power_supply/BAT0/status").write_text("Discharging\n")
+    assert found() == [("wrong_power_source", "invalid"), swap]
+    (root / "sys/firmware/acpi/platform_profile").write_text("low-power\n")
+    assert found() == [("wrong_power_source", "invalid"), ("wrong_power_mode", "invalid"), swap]
+
+
 def test_the_load_after_a_run_is_its_own() -> None:
     assert preconditions(LAPTOP, GOOD | {"load_1m": 16.0}, after=True) == []
 
 
 def test_nothing_known_is_six_unknowns_and_never_fine() -> None:
     findings = preconditions(ANY, dict.fromkeys(FACTS, UNKNOWN))
-    assert len(findings) == 6
-    assert {finding["severity"] for finding in findings} == {"unknown"}
+    assert [finding["severity"] for finding in findings] == ["unknown"] * 6 + ["warn"]
     assert preconditions(ANY, {}) == findings
 
 
