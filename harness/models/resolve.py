@@ -14,6 +14,7 @@ from pathlib import Path
 
 from harness.errors import PrerequisiteError, SpecError
 from harness.models import reference
+from harness.models.weights import weights_of
 from harness.spec import Artefact, Format, Model, Source, file_sha256
 
 _GGUF_MAGIC = b"GGUF"
@@ -66,6 +67,7 @@ def resolve(model: Model, base: Path) -> Artefact:
         path=str(path.resolve()),
         sha256=hashes,
         size_bytes=size_bytes,
+        weights=weights_of(path, model.format),
     )
 
 
