@@ -185,6 +185,32 @@ def wilson(successes: float, n: int) -> Interval:
     )
 
 
+def student_t(freedom: int) -> float:
+    """97.5 % quantile of Student's t: half-widths of two-sided 95 % intervals.
+
+    Closed forms for 1 and 2 degrees of freedom, above them the expansion of Fisher and
+    Cornish (1960), within 0.2 % from 3 on.
+
+    Raises:
+        ValueError: fewer than 1 degree of freedom.
+    """
+    if freedom < 1:
+        raise ValueError(f"{freedom} degrees of freedom")
+    tail = (1 - CONFIDENCE) / 2
+    if freedom == 1:
+        return 1 / math.tan(math.pi * tail)
+    if freedom == 2:
+        return (1 - 2 * tail) * math.sqrt(1 / (2 * tail * (1 - tail)))
+    z = NormalDist().inv_cdf(1 - tail)
+    terms = (
+        (z**3 + z) / 4,
+        (5 * z**5 + 16 * z**3 + 3 * z) / 96,
+        (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384,
+        (79 * z**9 + 776 * z**7 + 1482 * z**5 - 1920 * z**3 - 945 * z) / 92160,
+    )
+    return z + math.fsum(term / freedom ** (i + 1) for i, term in enumerate(terms))
+
+
 def mean_interval(values: Sequence[float], parts: Sequence[Interval]) -> Interval:
     """Interval of a mean of independent estimates from theirs (MOVER, Zou and Donner 2008)."""
     centre = math.fsum(values) / len(values)

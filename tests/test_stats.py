@@ -234,3 +234,16 @@ def test_equal_machines_rarely_differ():
         error = float((draws[0] - draws[1]).std(ddof=1))
         alarms += stats.two_sided_p(centres[0] - centres[1], error) < 0.05
     assert alarms / trials < 0.09
+
+
+@pytest.mark.parametrize(
+    ("freedom", "quantile"),
+    [(1, 12.7062), (2, 4.30265), (3, 3.18245), (4, 2.77645), (9, 2.26216), (19, 2.09302)],
+)
+def test_student_t_is_that_of_the_tables(freedom, quantile):
+    assert stats.student_t(freedom) == pytest.approx(quantile, rel=2e-3)
+
+
+def test_student_t_needs_a_degree_of_freedom():
+    with pytest.raises(ValueError, match="0 degrees"):
+        stats.student_t(0)
