@@ -19,12 +19,12 @@ Finding = dict[str, str]
 MEMORY_MARGIN_BYTES = 2 << 30
 """Memory that has to be available beyond what a model needs."""
 SWAP_TOLERATED_BYTES = 16 << 20
-_MEMORY_SEEN = (0.85, 1.02)
+MEMORY_SEEN = (0.85, 1.02)
 """Share of the installed memory that a system reports: firmware and graphics take some."""
 _LOAD_FLOOR = 0.5
 _LOAD_SHARE = 0.05
 _SAVING_MODES = frozenset({"low-power", "power", "best power efficiency", "quiet"})
-_MODES = ("power_mode", "governor", "energy_preference")
+MODES = ("power_mode", "governor", "energy_preference")
 """Facts that a declared power mode may name, the one that users choose first."""
 _SENSORS = {
     "power_source": "whether the machine runs on battery",
@@ -84,7 +84,7 @@ def _power(device: Device, facts: Mapping[str, object]) -> Iterator[Finding]:
 
 
 def _power_mode(device: Device, facts: Mapping[str, object]) -> Iterator[Finding]:
-    known = {name: mode for name in _MODES if (mode := facts.get(name, UNKNOWN)) != UNKNOWN}
+    known = {name: mode for name in MODES if (mode := facts.get(name, UNKNOWN)) != UNKNOWN}
     if device.power_mode is not None:
         if known and device.power_mode not in known.values():
             shown = ", ".join(f"{name.replace('_', ' ')} '{mode}'" for name, mode in known.items())
@@ -138,7 +138,7 @@ def identity(device: Device, facts: Mapping[str, object]) -> Iterator[Finding]:
     memory = _number(facts, "memory_bytes")
     if device.memory_bytes and memory is not None:
         share = memory / device.memory_bytes
-        if not _MEMORY_SEEN[0] <= share <= _MEMORY_SEEN[1]:
+        if not MEMORY_SEEN[0] <= share <= MEMORY_SEEN[1]:
             yield _finding(
                 "memory_differs",
                 "invalid",
