@@ -6,58 +6,43 @@ notebook and a test all walk the same path.
 
 from __future__ import annotations
 
-import dataclasses
-import importlib.util
-import os
-import re
-import secrets
-import shutil
+import functools
 import tempfile
-from collections.abc import Callable, Iterable, Sequence
+import time
+from collections import defaultdict, deque
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import harness
-from harness import environment, metrics, score, specfile, stats
+from harness import adaptive, environment, metrics, stats
 from harness import plan as planning
 from harness.backends import BACKENDS, ENGINES
-from harness.errors import (
-    Exit,
-    HarnessError,
-    PrerequisiteError,
-    RecordError,
-    SpecError,
-    did_you_mean,
-    install_hint,
-)
-from harness.execute import Outcome, execute, prime
+from harness.environment.thermal import ThermalGate
+from harness.errors import Exit, HarnessError, PrerequisiteError, SpecError
+from harness.execute import WATCHES, Conditions, Outcome, Watch, execute, place, prime, skipped
 from harness.extensions import target
 from harness.models import resolve as artefacts
-from harness.plan import Plan, Skip
-from harness.records import (
-    SCHEMA,
-    JournalWriter,
-    Record,
-    read,
-    unwritable,
-    write_whole,
-)
-from harness.spec import (
-    Artefact,
-    BackendOptions,
-    Catalogue,
-    Model,
-    Profile,
-    Suites,
-    canonical,
-    to_json,
-)
+from harness.plan import Job, Plan
+from harness.prepare import prepare, require_engine
+from harness.probes import energy, pagecache, roofline
+from harness.records import SCHEMA, JournalWriter, Record, read, write_whole
+from harness.runs import attempts, find_run, new_run_folder, write_reports, write_scorecard
+from harness.spec import Artefact, BackendOptions, canonical, to_json
 from harness.suites import SUITES
 
-RUN_ID = re.compile(r"\d{8}T\d{6}Z-[0-9a-f]{6}")
-_MIN_FREE_BYTES = 64 << 20
+__all__ = [
+    "RunResult",
+    "bench",
+    "find_run",
+    "next_step",
+    "prepare",
+    "run",
+    "write_reports",
+    "write_scorecard",
+]
 
 Progress = Callable[[Outcome, int, float], None]
 """Called as each job ends with its outcome, the jobs left and the seconds left."""
@@ -78,81 +63,6 @@ class RunResult:
     exit_code: Exit
 
 
-def prepare(
-    *,
-    models: Sequence[str] = (),
-    set_name: str = "default",
-    suites: Sequence[str] = (),
-    profile: str = "quick",
-    device: str = "this-machine",
-    catalogue_path: Path | None = None,
-) -> Plan:
-    """Build the plan of a run: the profile's reference model is always part of it.
-
-    Args:
-        models: ids or paths; empty takes the set.
-
-    Raises:
-        SpecError: an unknown name or a malformed file.
-        PrerequisiteError: a model that was asked for by name, or the reference, is missing.
-    """
-    catalogue = specfile.load_catalogue(catalogue_path or specfile.default_catalogue_path())
-    chosen_profile = specfile.resolve_profile(profile)
-    chosen_device = specfile.resolve_device(device)
-    _check_suites(suites, chosen_profile.suites)
-    base = Path(catalogue.path).parent
-    wanted = (
-        [_named_model(text, catalogue) for text in models]
-        if models
-        else list(specfile.find_set(catalogue, set_name))
-    )
-    if chosen_profile.reference not in catalogue.models:
-        raise PrerequisiteError(
-            f"profile '{chosen_profile.id}' compares with '{chosen_profile.reference}', "
-            "which the models file does not have",
-            where=catalogue.path,
-            hint="add that model to the models file, or choose another profile",
-            reason="reference_missing",
-        )
-    chosen_profile = _with_installed_reference(chosen_profile, catalogue)
-    reference = catalogue.models[chosen_profile.reference]
-    unique = {model.id: model for model in (reference, *wanted)}
-    if len(unique) < len({(model.id, model.source.path) for model in (reference, *wanted)}):
-        raise SpecError(
-            "two different files would have the same model id",
-            allowed="file names that differ",
-            hint="rename one, or give them ids in models.yaml",
-            reason="duplicate_model",
-        )
-    required = {model.id for model in wanted} if models else set()
-    found, skipped = _locate(unique.values(), base, required | {reference.id})
-    plan = planning.build(
-        chosen_profile,
-        chosen_device,
-        found,
-        threads=environment.default_threads(environment.observe()),
-        skipped=skipped,
-        suites=suites,
-    )
-    for skip in plan.skipped:
-        if skip.model in required | {reference.id} and skip.reason == "context_too_short":
-            raise SpecError(
-                f"{skip.model}: {skip.detail}",
-                allowed="a profile whose cases fit the reference and every model that is named",
-                hint="choose another --profile or --model",
-                reason=skip.reason,
-            )
-    return plan
-
-
-def _with_installed_reference(profile: Profile, catalogue: Catalogue) -> Profile:
-    """The profile with the first of its references whose engine is installed, if any is."""
-    for model_id in (profile.reference, *profile.fallback_references):
-        if model_id in catalogue.models and _installed(catalogue.models[model_id]):
-            return dataclasses.replace(profile, reference=model_id, fallback_references=())
-    return profile
-
-
 def run(plan: Plan, results: Path, progress: Progress | None = None) -> RunResult:
     """Measure a plan and leave a scored, reported run folder.
 
@@ -166,17 +76,18 @@ def run(plan: Plan, results: Path, progress: Progress | None = None) -> RunResul
             hint=next((skip.hint for skip in plan.skipped if skip.hint), "harness doctor"),
             reason="nothing_to_measure",
         )
-    attempts = 1 + sum(_plan_of(earlier) == plan.hash for earlier in _runs(results))
-    folder = _new_run_folder(results)
+    number = 1 + attempts(results, plan.hash)
+    folder = new_run_folder(results)
     write_whole(folder / "plan.json", canonical(plan))
     journal = JournalWriter(folder / "records.jsonl")
     interrupted = False
     problem: HarnessError | None = None
     try:
-        journal.append(_run_record(plan, folder.name, attempts))
-        journal.append(_environment_record(plan, "before"))
+        journal.append(_run_record(plan, folder.name, number))
+        before = _environment_record(plan, "before")
+        journal.append(before)
         try:
-            _measure(plan, folder, journal, progress)
+            _measure(plan, folder, journal, before["facts"], progress)
         except KeyboardInterrupt:
             interrupted = True
         journal.append(_environment_record(plan, "after"))
@@ -197,65 +108,138 @@ def run(plan: Plan, results: Path, progress: Progress | None = None) -> RunResul
     )
 
 
-def write_scorecard(folder: Path) -> dict[str, Any]:
-    """Rebuild `scorecard.json` of a run folder from its records, and return it.
+def _measure(
+    plan: Plan,
+    folder: Path,
+    journal: JournalWriter,
+    facts: Mapping[str, object],
+    progress: Progress | None,
+) -> None:
+    """Run all jobs that are needed; the estimate of what is left follows the pace so far."""
+    backends = {job.backend for job in plan.jobs}
+    prime(_worker_modules(backends))
+    queue = _Queue(plan, journal)
+    spent_s = planned_s = 0.0
+    for outcome in execute(
+        queue.jobs(),
+        _targets(backends),
+        folder / "parts",
+        journal,
+        watches={**WATCHES, "energy": Watch("energy_trace", queue.power_sampler)},
+        arrange=_Arranger(plan, facts),
+    ):
+        queue.note(outcome)
+        spent_s += outcome.wall_s
+        planned_s += outcome.job.estimate_s
+        if progress:
+            left = [job for job in queue.waiting if not job.optional]
+            left_s = sum(job.estimate_s for job in left) * spent_s / planned_s
+            progress(outcome, len(left), left_s)
 
-    Raises:
-        RecordError: the records cannot be read, or say what no run says.
+
+class _Queue:
+    """Gives the plan's jobs out one by one and leaves out those that are not needed."""
+
+    def __init__(self, plan: Plan, journal: JournalWriter) -> None:
+        self.waiting = deque(plan.jobs)
+        self._profile = plan.profile
+        self._journal = journal
+        self._samples: dict[tuple[str, str], list[Record]] = defaultdict(list)
+        self._spent_s: dict[str, float] = defaultdict(float)
+
+    def jobs(self) -> Iterator[Job]:
+        """The next job whenever it is asked for."""
+        while self.waiting:
+            job = self.waiting.popleft()
+            if why := self._why_not_needed(job):
+                event = {"type": "event", "kind": "not_needed", "reason": why}
+                self._journal.append(event | place(job))
+            elif job.suite == "energy" and self._power.problem:
+                self._journal.append(skipped(job, *self._power.problem))
+            else:
+                yield job
+
+    def note(self, outcome: Outcome) -> None:
+        """Take in what a job brought: it decides about the optional ones."""
+        job = outcome.job
+        self._spent_s[job.model] += outcome.wall_s
+        if job.suite in self._profile.protocol.processes_max:
+            self._samples[job.model, job.suite] += outcome.samples
+
+    def power_sampler(self) -> energy.PowerSampler:
+        """A sampler for one energy job."""
+        return self._power.sampler()
+
+    @functools.cached_property
+    def _power(self) -> _Power:
+        """Looked for before the first energy job, while nothing else of ours runs."""
+        return _Power()
+
+    def _why_not_needed(self, job: Job) -> str:
+        if not job.optional:
+            return ""
+        samples = self._samples[job.model, job.suite]
+        return adaptive.decide(job, samples, self._spent_s[job.model], self._profile)
+
+
+class _Power:
+    """What energy is read from, and the machine's idle power.
+
+    Attributes:
+        problem: reason code and detail where it cannot be read.
     """
-    path = folder / "records.jsonl"
-    journal = read(path)
-    try:
-        card = score.scorecard(journal.records, torn=journal.torn)
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise RecordError(
-            f"a record does not have the form of schema {SCHEMA}: {type(error).__name__}: {error}",
-            where=str(path),
-            hint="use an untouched copy, or measure again with `harness run`",
-            reason="records_damaged",
-        ) from error
-    write_whole(folder / "scorecard.json", score.dump(card))
-    return card
+
+    def __init__(self) -> None:
+        self.problem: tuple[str, str] | None = None
+        self._source = energy.open_source()
+        if self._source is None:
+            states = (f"{found['name']}: {found['detail']}" for found in energy.sources())
+            self.problem = ("no_power_sensor", "; ".join(states))
+            return
+        try:
+            self._idle_w = energy.idle_watts(self._source)
+        except HarnessError as error:
+            self.problem = (error.reason, error.message)
+
+    def sampler(self) -> energy.PowerSampler:
+        """A sampler for one job."""
+        assert self._source is not None
+        return energy.PowerSampler(self._source, idle_w=self._idle_w)
 
 
-def write_reports(folder: Path, card: dict[str, Any], lang: Literal["ko", "en"]) -> list[Path]:
-    """Write `scorecard.md` and `report.html` beside the scorecard."""
-    from harness.report import html, markdown
+class _Arranger:
+    """Before each job: let the processor cool down, and settle the page cache."""
 
-    markdown.write(card, folder / "scorecard.md", lang=lang)
-    html.write(card, folder / "report.html", lang=lang)
-    return [folder / "scorecard.md", folder / "report.html"]
+    def __init__(self, plan: Plan, facts: Mapping[str, object]) -> None:
+        self._gate = ThermalGate(
+            start_temperature=facts.get("temperature_c"),
+            cap_s=plan.profile.protocol.cool_down_max_s,
+            read=lambda: environment.telemetry().get("temperature_c"),
+            sleep=time.sleep,
+        )
+        self._files = {found.model.id: _files(found) for found in plan.artefacts}
 
-
-def find_run(text: str, results: Path) -> Path:
-    """The folder of a run given by path or id; `latest` is the newest one.
-
-    Raises:
-        SpecError: there is no such run.
-    """
-    path = Path(text)
-    runs = [folder.name for folder in _runs(results)]
-    if text == "latest" and runs:
-        return results / runs[-1]
-    for candidate in (path, path.parent if path.suffix else path, results / text):
-        if os.path.isfile(candidate / "records.jsonl"):  # noqa: PTH113 - never raises
-            return candidate
-    raise SpecError(
-        "no run with records here",
-        where=text,
-        allowed="a run folder, its id, or latest" + (f" (newest: {runs[-1]})" if runs else ""),
-        hint="harness run",
-        reason="run_missing",
-    )
+    def __call__(self, job: Job) -> Conditions:
+        gate, waited_s = self._gate.wait()
+        cache = "unknown"
+        if job.suite == "latency":
+            # Cold and warm starts in turn; both leave the same model in memory.
+            files = self._files[job.model]
+            if job.process % 2:
+                cache = "cold" if pagecache.evict(files) else "unknown"
+            elif pagecache.warm(files):
+                cache = "warm"
+        facts = environment.telemetry()
+        telemetry = {"facts": facts, "waited_s": round(waited_s, 3), "gate": gate}
+        return Conditions(cache, telemetry)
 
 
-def _runs(results: Path) -> list[Path]:
-    """Folders of earlier runs that hold records, oldest first."""
-    return sorted(
-        path.parent
-        for path in results.glob("*/records.jsonl")
-        if RUN_ID.fullmatch(path.parent.name)
-    )
+def _files(found: Artefact) -> list[Path]:
+    """All files of an artefact; the graph of an ONNX folder may lie one level down."""
+    opened = Path(found.path)
+    homes = (opened.parent, opened.parent.parent)
+    home = next((h for h in homes if all((h / name).exists() for name in found.sha256)), None)
+    return [home / name for name in found.sha256] if home else [opened]
 
 
 def bench(
@@ -271,7 +255,7 @@ def bench(
         HarnessError: the worker failed; the message says how.
     """
     model = artefacts.model_from_path(path)
-    _require_engine(model)
+    require_engine(model)
     artefact = artefacts.resolve(model, Path())
     if not options.threads:
         threads = environment.default_threads(environment.observe())
@@ -329,20 +313,6 @@ def _kernel_test(case: str, records: Iterable[Record]) -> dict[str, Any]:
     }
 
 
-def _measure(plan: Plan, folder: Path, journal: JournalWriter, progress: Progress | None) -> None:
-    """Run all jobs; the estimate of what is left follows the pace so far."""
-    backends = {job.backend for job in plan.jobs}
-    prime(_worker_modules(backends))
-    spent_s = planned_s = 0.0
-    left = len(plan.jobs)
-    for outcome in execute(plan.jobs, _targets(backends), folder / "parts", journal):
-        left -= 1
-        spent_s += outcome.wall_s
-        planned_s += outcome.job.estimate_s
-        if progress:
-            progress(outcome, left, (plan.estimate_s - planned_s) * spent_s / planned_s)
-
-
 def _worker_modules(backends: Iterable[str]) -> list[str]:
     """What workers with these backends import, engines included."""
     adapters = [path.partition(":")[0] for path in _targets(backends).values()]
@@ -354,92 +324,7 @@ def _targets(backends: Iterable[str]) -> dict[str, str]:
     return {name: target(name, BACKENDS, "harness.backends") for name in backends}
 
 
-def _check_suites(names: Sequence[str], suites: Suites) -> None:
-    known = [field.name for field in dataclasses.fields(suites) if getattr(suites, field.name)]
-    for name in names:
-        if name not in known:
-            raise SpecError(
-                f"unknown suite '{name}'{did_you_mean(name, known)}",
-                allowed=", ".join(known),
-                hint="harness run --help",
-                reason="unknown_suite",
-            )
-
-
-def _named_model(text: str, catalogue: Catalogue) -> Model:
-    """A model asked for on the command line: an id of the catalogue, else a path."""
-    if text in catalogue.models:
-        return catalogue.models[text]
-    looks_like_path = os.sep in text or "/" in text or os.path.exists(text)  # noqa: PTH110 - never raises
-    if looks_like_path or text.endswith((".fake.json",)):
-        return artefacts.model_from_path(text)
-    return specfile.find_model(catalogue, text)
-
-
-def _locate(
-    models: Iterable[Model], base: Path, required: set[str]
-) -> tuple[list[Artefact], list[Skip]]:
-    """Artefacts of all models that can be measured here, and why the others cannot."""
-    found: list[Artefact] = []
-    skipped: list[Skip] = []
-    for model in models:
-        try:
-            _require_engine(model)
-            found.append(artefacts.resolve(model, base))
-        except HarnessError as error:
-            if model.id in required and error.reason != "engine_missing":
-                raise
-            skipped.append(
-                Skip(model=model.id, reason=error.reason, detail=error.message, hint=error.hint)
-            )
-    return found, skipped
-
-
-def _installed(model: Model) -> bool:
-    engine = next(iter(ENGINES.get(model.backend_name, ())), "")
-    return not engine or importlib.util.find_spec(engine) is not None
-
-
-def _require_engine(model: Model) -> None:
-    name = model.backend_name
-    if not _installed(model):
-        raise PrerequisiteError(
-            f"the engine of backend '{name}' is not installed",
-            hint=install_hint(*ENGINES[name].values()),
-            reason="engine_missing",
-        )
-
-
-def _new_run_folder(results: Path) -> Path:
-    """A fresh folder named by UTC time and 6 hex."""
-    stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
-    folder = results / f"{stamp}-{secrets.token_hex(3)}"
-    try:
-        folder.mkdir(parents=True)
-        free_bytes = shutil.disk_usage(folder).free
-    except OSError as error:
-        raise unwritable(results, error) from error
-    if free_bytes < _MIN_FREE_BYTES:
-        folder.rmdir()
-        raise PrerequisiteError(
-            f"only {free_bytes >> 20} MiB are free, a run needs {_MIN_FREE_BYTES >> 20} MiB",
-            where=str(results),
-            hint="free space, or choose another folder with --out",
-            reason="disk_full",
-        )
-    return folder
-
-
-def _plan_of(folder: Path) -> str:
-    """Hash of the plan that an earlier run followed; empty where it cannot be read."""
-    try:
-        first = read(folder / "records.jsonl").records[0]
-    except (RecordError, IndexError):
-        return ""
-    return str(first.get("plan", ""))
-
-
-def _run_record(plan: Plan, run: str, attempts: int) -> Record:
+def _run_record(plan: Plan, run: str, number: int) -> Record:
     return {
         "type": "run",
         "schema": SCHEMA,
@@ -447,8 +332,7 @@ def _run_record(plan: Plan, run: str, attempts: int) -> Record:
         "plan": plan.hash,
         "harness": harness.__version__,
         "started_utc": datetime.now(UTC).isoformat(timespec="seconds"),
-        # Runs of this very plan that the folder still holds: a deleted one leaves no trace.
-        "attempt": {"number": attempts, "of": attempts},
+        "attempt": {"number": number, "of": number},
         "profile": to_json(plan.profile),
         "device": to_json(plan.device),
         "models": [
@@ -456,6 +340,7 @@ def _run_record(plan: Plan, run: str, attempts: int) -> Record:
                 **to_json(found.model),
                 "sha256": to_json(found.sha256),
                 "size_bytes": found.size_bytes,
+                "weights": to_json(found.weights),
             }
             for found in plan.artefacts
         ],
@@ -466,11 +351,17 @@ def _run_record(plan: Plan, run: str, attempts: int) -> Record:
 
 def _environment_record(plan: Plan, when: str) -> Record:
     facts = environment.observe()
+    # An engine without arithmetic has no roof.
+    engines = any(job.backend != "fake" for job in plan.jobs)
+    largest = max((found.size_bytes for found in plan.artefacts), default=0)
     return {
         "type": "environment",
         "when": when,
         "facts": facts,
-        "findings": environment.preconditions(plan.device, facts, after=when == "after"),
+        "findings": environment.preconditions(
+            plan.device, facts, after=when == "after", need_bytes=largest
+        ),
+        "calibration": roofline.calibrate(environment.default_threads(facts)) if engines else None,
     }
 
 

@@ -133,7 +133,7 @@ _NUMBERS: tuple[tuple[str, str, int, int], ...] = (
     # Time per output token is defined between the first and the last one.
     ("latency", "output_tokens", 2, MOST_TOKENS),
     ("latency", "depths", 0, MOST_TOKENS),
-    ("task", "prompts", 1, 1000),
+    ("task", "prompts", 1, 24),
     ("task", "output_tokens", 2, MOST_TOKENS),
     ("kernel", "prompt_tokens", 0, MOST_TOKENS),
     ("kernel", "output_tokens", 0, MOST_TOKENS),

@@ -1,0 +1,209 @@
+"""From what a user asks for to a plan: models, profile, device and chat prompts resolved."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.util
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+
+from harness import environment, specfile, tuning
+from harness import plan as planning
+from harness.backends import BACKENDS, ENGINES
+from harness.errors import (
+    HarnessError,
+    PrerequisiteError,
+    SpecError,
+    did_you_mean,
+    install_hint,
+)
+from harness.extensions import target
+from harness.models import chat
+from harness.models import resolve as artefacts
+from harness.plan import Plan, Skip
+from harness.spec import Artefact, Catalogue, Model, Profile, Suites, TaskSuite
+
+TuningProgress = Callable[[str, str], None]
+"""Called with a model's id and the thread counts that were found for it."""
+
+
+def prepare(
+    *,
+    models: Sequence[str] = (),
+    set_name: str = "default",
+    suites: Sequence[str] = (),
+    profile: str = "quick",
+    device: str = "this-machine",
+    catalogue_path: Path | None = None,
+    tune: TuningProgress | None = None,
+) -> Plan:
+    """Build the plan of a run: the profile's reference model is always part of it.
+
+    Args:
+        models: ids or paths; empty takes the set.
+        tune: measure each model also with the fastest thread counts, which are found
+            here; called with each model and what was found. None = do not.
+
+    Raises:
+        SpecError: an unknown name or a malformed file.
+        PrerequisiteError: a model that was asked for by name, or the reference, is missing.
+    """
+    catalogue = specfile.load_catalogue(catalogue_path or specfile.default_catalogue_path())
+    chosen_profile = specfile.resolve_profile(profile)
+    chosen_device = specfile.resolve_device(device)
+    _check_suites(suites, chosen_profile.suites)
+    base = Path(catalogue.path).parent
+    wanted = (
+        [_named_model(text, catalogue) for text in models]
+        if models
+        else list(specfile.find_set(catalogue, set_name))
+    )
+    if chosen_profile.reference not in catalogue.models:
+        raise PrerequisiteError(
+            f"profile '{chosen_profile.id}' compares with '{chosen_profile.reference}', "
+            "which the models file does not have",
+            where=catalogue.path,
+            hint="add that model to the models file, or choose another profile",
+            reason="reference_missing",
+        )
+    chosen_profile = _with_installed_reference(chosen_profile, catalogue)
+    reference = catalogue.models[chosen_profile.reference]
+    unique = {model.id: model for model in (reference, *wanted)}
+    if len(unique) < len({(model.id, model.source.path) for model in (reference, *wanted)}):
+        raise SpecError(
+            "two different files would have the same model id",
+            allowed="file names that differ",
+            hint="rename one, or give them ids in models.yaml",
+            reason="duplicate_model",
+        )
+    required = {model.id for model in wanted} if models else set()
+    found, skipped = _locate(unique.values(), base, required | {reference.id})
+    facts = environment.observe()
+    if tune:
+        found += [_tuned(artefact, facts, tune) for artefact in found]
+    prompts: dict[str, dict[str, tuple[str, ...]]] = {}
+    if chosen_profile.suites.task and (not suites or "task" in suites):
+        prompts, silent = _chat_prompts(found, chosen_profile.suites.task)
+        skipped += silent
+    plan = planning.build(
+        chosen_profile,
+        chosen_device,
+        found,
+        threads=environment.default_threads(facts),
+        prompts=prompts,
+        skipped=skipped,
+        suites=suites,
+    )
+    for skip in plan.skipped:
+        whole = skip.reason == "context_too_short" and not skip.case
+        if whole and skip.model in required | {reference.id}:
+            raise SpecError(
+                f"{skip.model}: {skip.detail}",
+                allowed="a profile whose cases fit the reference and every model that is named",
+                hint="choose another --profile or --model",
+                reason=skip.reason,
+            )
+    return plan
+
+
+def _with_installed_reference(profile: Profile, catalogue: Catalogue) -> Profile:
+    """The profile with the first of its references whose engine is installed, if any is."""
+    for model_id in (profile.reference, *profile.fallback_references):
+        if model_id in catalogue.models and _installed(catalogue.models[model_id]):
+            return dataclasses.replace(profile, reference=model_id, fallback_references=())
+    return profile
+
+
+def _check_suites(names: Sequence[str], suites: Suites) -> None:
+    known = [field.name for field in dataclasses.fields(suites) if getattr(suites, field.name)]
+    for name in names:
+        if name not in known:
+            raise SpecError(
+                f"unknown suite '{name}'{did_you_mean(name, known)}",
+                allowed=", ".join(known),
+                hint="harness run --help",
+                reason="unknown_suite",
+            )
+
+
+def _named_model(text: str, catalogue: Catalogue) -> Model:
+    """A model asked for on the command line: an id of the catalogue, else a path."""
+    if text in catalogue.models:
+        return catalogue.models[text]
+    looks_like_path = os.sep in text or "/" in text or os.path.exists(text)  # noqa: PTH110 - never raises
+    if looks_like_path or text.endswith((".fake.json",)):
+        return artefacts.model_from_path(text)
+    return specfile.find_model(catalogue, text)
+
+
+def _locate(
+    models: Iterable[Model], base: Path, required: set[str]
+) -> tuple[list[Artefact], list[Skip]]:
+    """Artefacts of all models that can be measured here, and why the others cannot."""
+    found: list[Artefact] = []
+    skipped: list[Skip] = []
+    for model in models:
+        try:
+            require_engine(model)
+            found.append(artefacts.resolve(model, base))
+        except HarnessError as error:
+            if model.id in required and error.reason != "engine_missing":
+                raise
+            skipped.append(
+                Skip(model=model.id, reason=error.reason, detail=error.message, hint=error.hint)
+            )
+    return found, skipped
+
+
+def _installed(model: Model) -> bool:
+    engine = next(iter(ENGINES.get(model.backend_name, ())), "")
+    return not engine or importlib.util.find_spec(engine) is not None
+
+
+def require_engine(model: Model) -> None:
+    """Refuse a model whose engine is not installed.
+
+    Raises:
+        PrerequisiteError: with the command that installs it.
+    """
+    name = model.backend_name
+    if not _installed(model):
+        raise PrerequisiteError(
+            f"the engine of backend '{name}' is not installed",
+            hint=install_hint(*ENGINES[name].values()),
+            reason="engine_missing",
+        )
+
+
+def _tuned(artefact: Artefact, facts: Mapping[str, object], progress: TuningProgress) -> Artefact:
+    """The same files with the thread counts that are fastest here, as an entry of their own."""
+    name = artefact.model.backend_name
+    targets = {name: target(name, BACKENDS, "harness.backends")}
+    tuned = tuning.tune(artefact, facts=facts, targets=targets)
+    progress(artefact.model.id, f"{tuned.threads} threads, {tuned.threads_prefill} for prefill")
+    return dataclasses.replace(artefact, model=tuning.tuned_model(artefact.model, tuned))
+
+
+def _chat_prompts(
+    found: Sequence[Artefact], suite: TaskSuite
+) -> tuple[dict[str, dict[str, tuple[str, ...]]], list[Skip]]:
+    """Chat prompts as each model wants them, by model and language."""
+    rendered: dict[str, dict[str, tuple[str, ...]]] = {}
+    skipped: list[Skip] = []
+    for artefact in found:
+        try:
+            answer = chat.rendered(artefact, suite.languages, suite.prompts)
+            rendered[artefact.model.id] = answer.texts
+        except HarnessError as error:
+            skipped += [
+                Skip(
+                    model=artefact.model.id,
+                    reason=error.reason,
+                    detail=error.message,
+                    hint=error.hint,
+                    case=f"chat-{language}",
+                )
+                for language in suite.languages
+            ]
+    return rendered, skipped
