@@ -63,9 +63,9 @@ def _run(job: Job, target: str, writer: PartWriter, started_ns: int, cache: str)
 
     suite = importlib.import_module(SUITES[job.suite])
     memory = [*_memory_reading(job, "runtime")]
-    base = time.perf_counter_ns() - started_ns
     counters.watch_stops()
     backend: Backend = load(target)()
+    base = time.perf_counter_ns() - started_ns
     backend.import_engine()
     memory += _memory_reading(job, "import")
     report = backend.load(Path(job.path), job.options)

@@ -35,7 +35,6 @@ from __future__ import annotations
 import contextlib
 import json
 import mmap
-import os
 import signal
 import sys
 import time
@@ -369,26 +368,19 @@ def _allocate(size: int, kind: AllocateKind) -> object:
 
 
 _CHILD = """
-import ctypes, mmap, os, signal, sys
-parent, size = int(sys.argv[1]), int(sys.argv[2])
-if sys.platform == "linux":
-    ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
-    if os.getppid() != parent:
-        sys.exit()
-region = mmap.mmap(-1, size)
-for offset in range(0, size, mmap.PAGESIZE):
-    region[offset] = 1
+import sys
+held = b"\\1" * int(sys.argv[1])
 print("ready", flush=True)
 sys.stdin.read()
 """
 
 
 def _child(size: int) -> object:
-    """A process that holds `size` bytes until its input is closed or its parent dies."""
+    """A process that holds `size` bytes until its input is closed, as it is when we die."""
     import subprocess
 
     child = subprocess.Popen(
-        [sys.executable, "-S", "-c", _CHILD, str(os.getpid()), str(size)],
+        [sys.executable, "-I", "-S", "-c", _CHILD, str(size)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
     )
