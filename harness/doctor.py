@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import importlib.util
+import itertools
 import os
 import shutil
 import subprocess
@@ -23,6 +24,7 @@ from harness.backends import ENGINES
 from harness.environment import FACTS, UNKNOWN
 from harness.errors import Exit, HarnessError, install_hint
 from harness.models.reference import cache_folder
+from harness.probes import counters, energy, memory, pagecache
 
 LOW_DISK_BYTES = 1 << 30
 _IMPORT_TIMEOUT_S = 120.0
@@ -36,6 +38,20 @@ _MEND_ON_LINUX: Final[Mapping[str, str]] = {
     "temperature_c": "load the sensor's driver: sudo modprobe coretemp (Intel) or k10temp (AMD)",
     "throttle_count": "only Intel's processors count throttling",
 }
+_WATCHED: Final[Mapping[str, tuple[str, str]]] = {
+    "on_battery": ("battery", "whether the machine runs on battery"),
+    "power_mode": ("power mode", "whether the power mode changes"),
+    "throttle_count": ("throttling", "whether heat slows the processor down"),
+    "temperature_c": ("temperature", "whether the processor is cool before a job"),
+    "cpu_busy_ns": ("programs", "time that other programs take"),
+    "cpu_steal_ns": ("steal", "time that a hypervisor takes for others"),
+    "available_bytes": ("memory", "memory that is left"),
+    "swap_in_bytes": ("swap", "whether memory is swapped"),
+    "hard_faults": ("page faults", "whether pages are read from the disk again"),
+    "boot_offset_ns": ("suspend", "whether the machine slept"),
+}
+"""What a run watches: the counter or fact, what it is called here, what it tells."""
+_EVICTED_BYTES = 1 << 20
 
 Import = Callable[[Sequence[str]], str]
 """Imports modules somewhere and returns what went wrong, or an empty string."""
@@ -44,14 +60,15 @@ Import = Callable[[Sequence[str]], str]
 def diagnose(
     results: Path = Path("results"), *, import_in_child: Import | None = None
 ) -> dict[str, Any]:
-    """Examine the machine; nothing is written, changed or measured.
+    """Examine the machine; nothing is left behind, changed or measured.
 
     Args:
         results: folder that runs would be written to.
         import_in_child: stands in for the child process in tests.
 
     Returns:
-        JSON data: `harness`, `engines`, `folders`, `facts`, `unobserved`, `findings`, `ready`.
+        JSON data: `harness`, `engines`, `folders`, `facts`, `watched`, `memory`, `energy`,
+        `unobserved`, `findings`, `ready`.
     """
     facts = environment.observe()
     engines = [_engine(name, import_in_child or _import_in_child) for name in ENGINES]
@@ -64,6 +81,9 @@ def diagnose(
         "engines": engines,
         "folders": folders,
         "facts": facts,
+        "watched": _watched(facts, counters.read()),
+        "memory": [*_memory(), _page_cache(cache_folder())],
+        "energy": energy.sources(),
         "unobserved": [
             {"fact": name, "what": FACTS[name], "hint": _mend(name, facts)}
             for name, value in facts.items()
@@ -90,7 +110,13 @@ def text(found: Mapping[str, Any]) -> str:
         lines += _row(folder["status"], folder["name"], folder["detail"], folder["hint"])
     lines += ["", "This machine"]
     lines += [f"  {name:<20}{_shown(name, facts[name])}" for name in _SHOWN]
-    lines += _unobserved_rows(found["unobserved"])
+    for title, part in (
+        ("What a run watches", "watched"),
+        ("Memory of a model", "memory"),
+        ("Energy of a model", "energy"),
+    ):
+        lines += ["", title, *_rows(found[part])]
+    lines += _unobserved_rows([o for o in found["unobserved"] if o["fact"] not in _WATCHED])
     lines += ["", "Findings"]
     lines += [
         f"  {finding['severity']:<9}{finding['code']}: {finding['detail']}"
@@ -102,7 +128,7 @@ def text(found: Mapping[str, Any]) -> str:
 
 def _next(found: Mapping[str, Any]) -> str:
     if found["ready"]:
-        return "harness run"
+        return "harness selftest, then harness devices probe, then harness run --device local"
     return " or ".join(engine["hint"] for engine in found["engines"])
 
 
@@ -116,6 +142,17 @@ def _unobserved_rows(unobserved: Sequence[Mapping[str, str]]) -> list[str]:
             f"  {item['fact']:<20}{item['what']}" for item in unobserved if item["hint"] == hint
         ]
         lines.append(f"  {'':<20}next: {hint}")
+    return lines
+
+
+def _rows(rows: Sequence[Mapping[str, str]]) -> list[str]:
+    """One remedy of several rows in turn is printed once under them."""
+    lines = []
+    for hint, same in itertools.groupby(rows, key=lambda row: row["hint"]):
+        *others, last = same
+        for row in others:
+            lines += _row(row["status"], row["name"], row["detail"], "")
+        lines += _row(last["status"], last["name"], last["detail"], hint)
     return lines
 
 
@@ -174,10 +211,7 @@ def _import_in_child(modules: Sequence[str]) -> str:
 
 
 def _folder(name: str, path: Path, hint: str) -> dict[str, Any]:
-    # The folder itself may not exist yet: what counts is where it would be made.
-    places = (path, *path.absolute().parents)
-    # Not Path.exists: it raises where a parent may not be looked into.
-    existing = next((place for place in places if os.path.exists(place)), path)  # noqa: PTH110
+    existing = _existing(path)
     free: int | None = None
     status, problem = "ready", ""
     try:
@@ -195,6 +229,77 @@ def _folder(name: str, path: Path, hint: str) -> dict[str, Any]:
         "status": status,
         "detail": f"{path}: {problem or f'{_size(free or 0)} free'}",
         "hint": "" if status == "ready" else hint,
+    }
+
+
+def _existing(path: Path) -> Path:
+    """The folder, or the parent in which it would be made."""
+    places = (path, *path.absolute().parents)
+    # Not Path.exists: it raises where a parent may not be looked into.
+    return next((place for place in places if os.path.exists(place)), path)  # noqa: PTH110
+
+
+# --- sensors ------------------------------------------------------------------------
+
+
+def _watched(facts: Mapping[str, object], read: Mapping[str, int]) -> list[dict[str, str]]:
+    rows = []
+    for key, (name, what) in _WATCHED.items():
+        known = key in read or facts.get(key, UNKNOWN) != UNKNOWN
+        # Where the desktop has no power modes, the governor says the same.
+        known |= key == "power_mode" and facts.get("governor", UNKNOWN) != UNKNOWN
+        rows.append(_sensor(name, what, known=known, hint=_mend(key, facts)))
+    return rows
+
+
+def _memory() -> list[dict[str, str]]:
+    elsewhere = "only Linux does: the peak of the whole process is recorded instead"
+    return [
+        _sensor(
+            "peak",
+            "largest memory of a process, from the system itself",
+            known=memory.resident() is not None,
+            hint="run on Linux, Windows or macOS",
+        ),
+        _sensor(
+            "phases",
+            "a peak for each phase: load, prefill, decode",
+            known=memory.reset_peak(),
+            hint=elsewhere,
+        ),
+        _sensor(
+            "kinds",
+            "allocated, mapped and shared memory apart",
+            known=memory.resident_split(os.getpid()) is not None,
+            hint=elsewhere,
+        ),
+    ]
+
+
+def _page_cache(folder: Path) -> dict[str, str]:
+    """Whether files can be taken out of memory, tried with a file of its own."""
+    known = False
+    try:
+        with tempfile.NamedTemporaryFile(dir=_existing(folder)) as file:
+            file.write(b"\1" * _EVICTED_BYTES)
+            file.flush()
+            known = pagecache.evict([Path(file.name)])
+    except OSError:
+        pass  # the folder's own row says that it cannot be written
+    return _sensor(
+        "cold loads",
+        "a model's files taken out of memory before it is loaded",
+        known=known,
+        hint="set HARNESS_CACHE to a folder on a disk of a Linux system",
+    )
+
+
+def _sensor(name: str, what: str, *, known: bool, hint: str) -> dict[str, str]:
+    return {
+        "name": name,
+        "status": "ready" if known else "absent",
+        "detail": what if known else f"{what}: not on this machine",
+        "hint": "" if known else hint,
     }
 
 

@@ -68,7 +68,9 @@ def test_a_machine_that_can_measure(installed: set[str], somewhere: Path) -> Non
     assert json.loads(json.dumps(found)) == found
     shown = doctor.text(found)
     assert "  ready    onnxruntime  onnxruntime 1.2.3, onnx 1.2.3, tokenizers 1.2.3\n" in shown
-    assert shown.endswith("\nnext: harness run")
+    assert shown.endswith(
+        "\nnext: harness selftest, then harness devices probe, then harness run --device local"
+    )
     # Neither folder exists, and looking at them makes neither.
     assert list(somewhere.iterdir()) == []
 
@@ -178,14 +180,111 @@ def test_what_cannot_be_observed_comes_with_a_remedy(
     monkeypatch.setattr(doctor.environment, "observe", lambda: facts)
     monkeypatch.setattr("sys.platform", "linux")
     shown = doctor.text(doctor.diagnose(import_in_child=fine))
-    assert "  temperature_c       temperature of the processor's package\n" in shown
+    assert "  product             maker and model of the computer\n" in shown
+    assert "  temperature_c " not in shown  # what a run watches has it already
     assert "next: load the sensor's driver: sudo modprobe coretemp (Intel)" in shown
     assert "next: only Intel's processors count throttling" in shown
     assert "next: nothing to do: it is recorded as unknown" in shown
     facts["virtual_machine"] = True
     shown = doctor.text(doctor.diagnose(import_in_child=fine))
-    # One remedy for all of them is printed once.
-    assert shown.count("next: run on the machine itself, outside virtual machines") == 1
+    # One remedy for all of a section is printed once.
+    watched, unobserved = shown.split("Memory of a model")
+    assert watched.count("next: run on the machine itself, outside virtual machines") == 1
+    assert unobserved.count("next: run on the machine itself, outside virtual machines") == 1
+
+
+GOVERNED = {"governor": "powersave", "temperature_c": 51.0, "container": "none"}
+COUNTERS = dict.fromkeys(doctor._WATCHED, 0)
+
+
+def watched(facts: Json, counters: dict[str, int], name: str) -> dict[str, str]:
+    rows = doctor._watched(facts, counters)
+    (row,) = (row for row in rows if row["name"] == name)
+    return row
+
+
+def test_everything_is_watched(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.platform", "linux")
+    facts = {**GOVERNED, "power_mode": UNKNOWN, "virtual_machine": False}
+    rows = doctor._watched(facts, COUNTERS)
+    assert {row["status"] for row in rows} == {"ready"}
+    assert {row["hint"] for row in rows} == {""}
+
+
+@pytest.mark.parametrize(
+    ("gone", "name", "hint"),
+    [
+        ("on_battery", "battery", "nothing to do: it is recorded as unknown"),
+        ("throttle_count", "throttling", "only Intel's processors count throttling"),
+        ("temperature_c", "temperature", "load the sensor's driver: sudo modprobe coretemp"),
+        ("governor", "power mode", "install power-profiles-daemon"),
+        ("cpu_busy_ns", "programs", "nothing to do"),
+        ("cpu_steal_ns", "steal", "nothing to do"),
+        ("available_bytes", "memory", "nothing to do"),
+        ("swap_in_bytes", "swap", "nothing to do"),
+        ("hard_faults", "page faults", "nothing to do"),
+        ("boot_offset_ns", "suspend", "nothing to do"),
+    ],
+)
+def test_each_sensor_that_is_missing_is_named(
+    monkeypatch: pytest.MonkeyPatch, gone: str, name: str, hint: str
+) -> None:
+    monkeypatch.setattr("sys.platform", "linux")
+    facts = {**GOVERNED, "virtual_machine": False} | {gone: UNKNOWN}
+    absent = {gone, "power_mode", "temperature_c"}
+    row = watched(facts, {key: 0 for key in COUNTERS if key not in absent}, name)
+    assert row["status"] == "absent"
+    assert row["detail"].endswith(": not on this machine")
+    assert row["hint"].startswith(hint)
+
+
+def test_memory_readers_and_the_page_cache(
+    somewhere: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def rows() -> dict[str, str]:
+        found = [*doctor._memory(), doctor._page_cache(somewhere / "cache/models")]
+        return {row["name"]: row["status"] for row in found}
+
+    asked: list[int] = []
+
+    def evict(paths: list[Path]) -> bool:
+        asked.extend(path.stat().st_size for path in paths)
+        return True
+
+    monkeypatch.setattr(doctor.pagecache, "evict", evict)
+    assert rows()["cold loads"] == "ready"
+    assert asked == [1 << 20]
+    assert list(somewhere.iterdir()) == []
+    monkeypatch.setattr(doctor.pagecache, "evict", lambda _: False)
+    monkeypatch.setattr(doctor.memory, "resident", lambda: None)
+    monkeypatch.setattr(doctor.memory, "reset_peak", lambda: False)
+    monkeypatch.setattr(doctor.memory, "resident_split", lambda _: None)
+    assert set(rows().values()) == {"absent"}
+    (somewhere / "file").write_text("in the way")
+    monkeypatch.setattr(doctor.pagecache, "evict", evict)
+    assert doctor._page_cache(somewhere / "file")["status"] == "absent"
+
+
+def test_energy_says_how_to_allow_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = [
+        {"name": "rapl", "status": "denied", "detail": "not allowed", "hint": "sudo chmod"},
+        {"name": "battery", "status": "absent", "detail": "no battery", "hint": ""},
+    ]
+    monkeypatch.setattr(doctor.energy, "sources", lambda: rows)
+    found = doctor.diagnose(import_in_child=fine)
+    assert found["energy"] == rows
+    assert (
+        "\nEnergy of a model\n"
+        "  denied   rapl         not allowed\n"
+        "                        next: sudo chmod\n"
+        "  absent   battery      no battery\n"
+    ) in doctor.text(found)
+
+
+def test_one_remedy_of_several_sensors_is_printed_once() -> None:
+    row = {"status": "absent", "detail": "d", "hint": "mend it"}
+    lines = doctor._rows([row | {"name": "a"}, row | {"name": "b"}])
+    assert [line.split()[0] for line in lines] == ["absent", "absent", "next:"]
 
 
 def test_a_machine_without_findings_says_so() -> None:
