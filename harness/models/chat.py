@@ -248,7 +248,6 @@ def _limit(cpu_s: int) -> None:
         (resource.RLIMIT_CPU, cpu_s),
         (resource.RLIMIT_DATA, _MEMORY_BYTES),
         (resource.RLIMIT_CORE, 0),
-        (resource.RLIMIT_FSIZE, 0),
     ):
         resource.setrlimit(kind, (most, most))
 

@@ -38,6 +38,15 @@ def test_onnx_is_stamped_synthetic(tmp_path: Path) -> None:
     assert done.exit_code == 0, done.output
     model = onnx.load(tmp_path / "model.onnx")
     assert {p.key: p.value for p in model.metadata_props}["synthetic"] == "true"
+    assert "logits_rows" in {value.name for value in model.graph.input}
+
+
+def test_a_graph_may_return_every_row(tmp_path: Path) -> None:
+    arguments = [str(tmp_path), "--format", "onnx", "--quant", "int4", "--layers", "1"]
+    done = CliRunner().invoke(make_05b.main, [*arguments, "--every-row"])
+    assert done.exit_code == 0, done.output
+    model = onnx.load(tmp_path / "model.onnx")
+    assert "logits_rows" not in {value.name for value in model.graph.input}
 
 
 def test_a_prompt_has_a_token_a_character(tmp_path: Path) -> None:

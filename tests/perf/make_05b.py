@@ -71,7 +71,12 @@ def byte_tokenizer(path: Path, vocab_size: int) -> Path:
 @click.option("--quant", default="q4_0", help="q4_0, q8_0, f16, f32 or int4, int8, fp32.")
 @click.option("--layers", default=QWEN25_05B.num_hidden_layers, show_default=True)
 @click.option("--context", default=4096, show_default=True, help="Positions in the rotary tables.")
-def main(out: Path, kind: str, quant: str, layers: int, context: int) -> None:
+@click.option(
+    "--every-row",
+    is_flag=True,
+    help="ONNX graphs without the input that chooses rows of logits, as others export them.",
+)
+def main(out: Path, kind: str, quant: str, layers: int, context: int, *, every_row: bool) -> None:
     """Write the model to the file (GGUF) or folder (ONNX) OUT."""
     config = dataclasses.replace(
         QWEN25_05B, num_hidden_layers=layers, max_position_embeddings=context
@@ -87,7 +92,7 @@ def main(out: Path, kind: str, quant: str, layers: int, context: int) -> None:
         if kind == "gguf":
             export_gguf.export_gguf(network, out, quant)
         else:
-            export_onnx.export_onnx(network, out, quant)
+            export_onnx.export_onnx(network, out, quant, logits_rows=not every_row)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,214 @@
+"""What a token costs follows from the network's shape, whatever file holds it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+
+from harness.models import reference
+from harness.models.export_gguf import export_gguf
+from harness.models.export_onnx import export_onnx
+from harness.models.network import EMBEDDING, NetworkConfig, tensor_shapes
+from harness.models.resolve import resolve
+from harness.models.weights import weights_of
+from harness.spec import Model, Source
+
+if TYPE_CHECKING:
+    from harness.models.network import Network
+
+gguf = pytest.importorskip("gguf")
+onnx = pytest.importorskip("onnx")
+helper = onnx.helper
+
+BITS = {"q8_0": 8.5, "q4_0": 4.5, "f16": 16, "fp32": 32, "int8": 9, "int4": 5}
+"""Bits of a weight, scales included: blocks of 32 with a float16, in ONNX a float32, scale."""
+
+
+def parameters(config: NetworkConfig) -> tuple[int, int]:
+    """Of the body's matrices, and of the head."""
+    shapes = tensor_shapes(config)
+    layers = [s for name, s in shapes.items() if ".layers." in name and len(s) == 2]
+    return sum(map(math.prod, layers)), math.prod(shapes[EMBEDDING])
+
+
+@pytest.mark.parametrize("name", reference.NETWORKS)
+@pytest.mark.parametrize(
+    "variant",
+    ["f16.gguf", "q8_0.gguf", "q4_0.gguf", "fp32.onnx", "int8.onnx", "int4.onnx"],
+)
+def test_the_reference_models(name: str, variant: str) -> None:
+    quant, kind = variant.split(".")
+    model = Model(
+        id=f"{name}.{variant}",
+        family=name,
+        format=kind,  # type: ignore[arg-type]
+        quantisation=quant,
+        source=Source(kind="embedded"),
+    )
+    found = resolve(model, Path()).weights
+    body, head = parameters(reference.network(name).config)
+    head_bits = BITS["q8_0"] if quant == "q4_0" else BITS[quant]
+    assert found == {
+        "read_bytes": (body * BITS[quant] + head * head_bits) / 8,
+        "body_parameters": body,
+        "head_parameters": head,
+    }
+
+
+def test_a_known_network_in_plain_numbers() -> None:
+    """Two bytes a parameter of ref-2m; its embedding is also its head, so it is read."""
+    path = reference.materialise("ref-2m.f16.gguf")
+    assert reference.network("ref-2m").config.tie_word_embeddings
+    assert weights_of(path, "gguf") == {
+        "read_bytes": 4_194_304,
+        "body_parameters": 1_572_864,
+        "head_parameters": 524_288,
+    }
+
+
+@pytest.mark.parametrize("tied", [True, False])
+@pytest.mark.parametrize("architecture", ["llama", "qwen2"])
+def test_an_embedding_costs_nothing_unless_it_is_the_head(
+    make_toy: Callable[..., Network], tmp_path: Path, *, tied: bool, architecture: str
+) -> None:
+    toy = make_toy(tie_word_embeddings=tied, architecture=architecture)
+    body, head = parameters(toy.config)
+    export_gguf(toy, tmp_path / "toy.gguf", "f16")
+    found = [weights_of(tmp_path / "toy.gguf", "gguf")]
+    for quant in ("fp32", "int4"):
+        graph = export_onnx(toy, tmp_path / quant, quant, logits_rows=False)
+        found.append(weights_of(graph, "onnx"))
+    assert [cost.pop("read_bytes") for cost in found] == [
+        (body + head) * bits // 8 for bits in (16, 32, 5)
+    ]
+    assert found == [{"body_parameters": body, "head_parameters": head}] * 3
+
+
+def test_weights_outside_the_graph_count_and_are_not_needed(
+    toy: Network, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inside = export_onnx(toy, tmp_path / "inside", "int8")
+    monkeypatch.setattr("harness.models.export_onnx.EXTERNAL_BYTES", 0)
+    outside = export_onnx(toy, tmp_path / "outside", "int8")
+    (outside.parent / "model.onnx.data").unlink()
+    assert weights_of(outside, "onnx") == weights_of(inside, "onnx") != {}
+
+
+def test_only_experts_that_a_token_meets_count(tmp_path: Path) -> None:
+    path = tmp_path / "moe.gguf"
+
+    def write(**experts: int) -> dict[str, int]:
+        writer = gguf.GGUFWriter(path, "llama")
+        for name, count in experts.items():
+            getattr(writer, f"add_{name}")(count)
+        for name, shape in {
+            "token_embd.weight": (100, 32),
+            "output.weight": (100, 32),
+            "output_norm.weight": (32,),
+            "blk.0.attn_q.weight": (32, 32),
+            "blk.0.ffn_up_exps.weight": (8, 64, 32),
+        }.items():
+            writer.add_tensor(name, np.zeros(shape, np.float16))
+        writer.write_header_to_file()
+        writer.write_kv_data_to_file()
+        writer.write_tensors_to_file()
+        writer.close()
+        return weights_of(path, "gguf")
+
+    body, head = 32 * 32 + 2 * 64 * 32, 100 * 32
+    assert write(expert_count=8, expert_used_count=2) == {
+        "read_bytes": 2 * (body + head),
+        "body_parameters": body,
+        "head_parameters": head,
+    }
+    assert write(expert_count=8) == write() == write(expert_count=2, expert_used_count=8) == {}
+
+
+def write_graph(
+    path: Path, nodes: list[tuple[str, list[str], str]], **shapes: tuple[str, tuple[int, ...]]
+) -> dict[str, int]:
+    """Save a graph of `(operator, inputs, output)`; weights as `name=(type, shape)`."""
+    weights = [
+        helper.make_tensor(
+            name,
+            getattr(onnx.TensorProto, kind),
+            shape,
+            bytes(helper.tensor_dtype_to_np_dtype(getattr(onnx.TensorProto, kind)).itemsize)
+            * math.prod(shape),
+            raw=True,
+        )
+        for name, (kind, shape) in shapes.items()
+    ]
+    made = [helper.make_node(op, inputs, [output]) for op, inputs, output in nodes]
+    result = helper.make_tensor_value_info("logits", onnx.TensorProto.FLOAT, None)
+    graph = helper.make_graph(made, "g", [], [result], weights)
+    path.write_bytes(helper.make_model(graph).SerializeToString())
+    return weights_of(path, "onnx")
+
+
+def test_how_other_exporters_store_weights(tmp_path: Path) -> None:
+    cost = write_graph(
+        tmp_path / "m.onnx",
+        [
+            ("Gather", ["table", "ids"], "x"),
+            ("MatMulInteger", ["x", "int8"], "a"),
+            ("DequantizeLinear", ["stored", "scale"], "float"),
+            ("MatMul", ["a", "float"], "b"),
+            ("Gemm", ["b", "plain", "bias"], "c"),
+            ("Cast", ["head"], "head_cast"),
+            ("Transpose", ["head_cast"], "head_matrix"),
+            ("MatMul", ["c", "head_matrix"], "rough"),
+            ("Cast", ["rough"], "logits"),
+        ],
+        table=("FLOAT", (50, 16)),
+        int8=("INT8", (16, 24)),
+        stored=("UINT8", (24, 8)),
+        scale=("FLOAT", (8,)),
+        plain=("FLOAT", (8, 16)),
+        bias=("FLOAT", (16,)),
+        head=("FLOAT16", (50, 16)),
+    )
+    assert cost == {
+        "read_bytes": 16 * 24 + 24 * 8 + 4 * 8 + 4 * 8 * 16 + 4 * 16 + 2 * 50 * 16,
+        "body_parameters": 16 * 24 + 24 * 8 + 8 * 16,
+        "head_parameters": 50 * 16,
+    }
+
+
+def test_nothing_is_said_where_the_graph_does_not_say(tmp_path: Path) -> None:
+    path = tmp_path / "m.onnx"
+    weights = {"w": ("FLOAT", (4, 4)), "head": ("FLOAT", (4, 9))}
+    body = ("MatMul", ["x", "w"], "a")
+    assert write_graph(path, [body, ("MatMul", ["a", "head"], "logits")], **weights)
+    assert write_graph(path, [body, ("Relu", ["a"], "logits")], **weights) == {}
+    assert write_graph(path, [body, ("MatMul", ["a", "head"], "other")], **weights) == {}
+    experts = [body, ("QMoE", ["a", "w"], "b"), ("MatMul", ["b", "head"], "logits")]
+    assert write_graph(path, experts, **weights) == {}
+    looped = [("Cast", ["b"], "a"), ("Cast", ["a"], "b"), ("MatMul", ["a", "b"], "logits")]
+    assert write_graph(path, looped, **weights) == {}
+
+
+@pytest.mark.parametrize("kind", ["gguf", "onnx"])
+def test_a_damaged_file_says_nothing(toy: Network, tmp_path: Path, kind: str) -> None:
+    path = tmp_path / "model.onnx"
+    if kind == "onnx":
+        export_onnx(toy, tmp_path, "int8")
+    else:
+        export_gguf(toy, path, "q8_0")
+    whole = path.read_bytes()
+    assert weights_of(path, kind)  # type: ignore[arg-type]
+    for damaged in (b"", b"\x3a", whole[: len(whole) // 2], b"\xff" * 4096, bytes(4096)):
+        path.write_bytes(damaged)
+        assert weights_of(path, kind) == {}  # type: ignore[arg-type]
+    path.unlink()
+    assert weights_of(path, kind) == {}  # type: ignore[arg-type]
+
+
+def test_the_fake_engine_has_no_weights(tmp_path: Path) -> None:
+    (tmp_path / "toy.fake.json").write_text("{}")
+    assert weights_of(tmp_path / "toy.fake.json", "fake") == {}
