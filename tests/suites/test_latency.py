@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import gc
 import itertools
 from pathlib import Path
@@ -10,8 +11,10 @@ import pytest
 
 from harness import metrics
 from harness.backends.base import Capabilities
+from harness.backends.fake import FakeBackend
 from harness.plan import Case
-from harness.suites import kernel, latency
+from harness.scoring.proofs import require_available
+from harness.suites import latency
 from harness.suites.base import request
 from tests.suites.helpers import fake, job
 
@@ -100,10 +103,114 @@ def test_the_collector_is_off_while_timing_and_on_afterwards(tmp_path: Path) -> 
     assert gc.isenabled()
 
 
-def test_kernel_counts_and_times(tmp_path: Path) -> None:
+def test_counters_are_read_before_and_after_each_request(tmp_path: Path) -> None:
+    backend = fake(tmp_path)
+    records = list(latency.measure(CASE, backend, job("latency", CASE)))
+    kinds = [record.get("kind", record.get("type")) for record in records]
+    assert kinds == ["warmup", "check", "telemetry", *["request", "telemetry"] * 3]
+    read = [record for record in records if record.get("type") == "telemetry"]
+    assert [record["index"] for record in read] == [0, 1, 2, 3]
+    for record in read:
+        assert (record["source"], record["case"]) == ("worker", CASE.id)
+    clocks = [record["counters"]["clock_ns"] for record in read]
+    assert clocks == sorted(clocks)
+
+
+def test_a_depth_is_evaluated_before_the_clock_starts(tmp_path: Path) -> None:
+    case = Case(id="fixed-p64-n8@d100", prompt_tokens=64, output_tokens=8, depth_tokens=100)
     backend = fake(tmp_path, prefill_s_per_token=0.001, step_s=0.02)
-    pp, tg = Case(id="pp32", prompt_tokens=32), Case(id="tg4", output_tokens=4)
-    for case, elapsed_ns, rate in ((pp, 32_000_000, 1000.0), (tg, 80_000_000, 50.0)):
-        records = list(kernel.measure(case, backend, job("kernel", case, requests=2)))
-        assert [record["elapsed_ns"] for record in records] == [elapsed_ns] * 2
-        assert metrics.kernel_tok_per_s({"type": "sample", **records[0]}) == pytest.approx(rate)
+    records = list(latency.measure(case, backend, job("latency", case, warmup_max=1)))
+    requests = [record for record in records if record.get("kind") == "request"]
+    assert len(requests) == 3
+    for record in requests:
+        assert record["depth_evaluated"] == 100
+        assert record["submitted"] == record["evaluated"] == 64
+        assert record["decoded"] == 7
+        assert record["token_ns"] == [64_000_000 + 20_000_000 * i for i in range(8)]
+        sample = {"type": "sample", **record}
+        metrics.request_times(sample, submitted=64, outputs=8, depth=100)
+    assert len({record["output_sha256"] for record in requests}) == 3
+
+
+def test_depth_and_prompt_differ_by_request(tmp_path: Path) -> None:
+    """A kept prefix of either would be found by its count."""
+    case = Case(id="deep", prompt_tokens=64, output_tokens=2, depth_tokens=100)
+    drawn = [latency._prompts(case, fake(tmp_path), job("latency", case), s) for s in ("0", "1")]
+    (depth_0, prompt_0), (depth_1, prompt_1) = drawn
+    assert depth_0[:3] != depth_1[:3]
+    assert prompt_0[:3] != prompt_1[:3]
+    assert depth_0[:3] != prompt_0[:3]
+
+
+def test_a_single_output_token_has_no_gaps(tmp_path: Path) -> None:
+    case = Case(id="fixed-p64-n1", prompt_tokens=64, output_tokens=1)
+    backend = fake(tmp_path, prefill_s_per_token=0.001, step_s=0.02)
+    records = list(latency.measure(case, backend, job("latency", case)))
+    record = next(record for record in records if record.get("kind") == "request")
+    assert (record["token_ns"], record["decoded"]) == ([64_000_000], 0)
+    times = metrics.request_times({"type": "sample", **record}, submitted=64, outputs=1)
+    assert (times.tpot_s, times.itl_s.size) == (None, 0)
+
+
+def proof(tmp_path: Path, **fields: object) -> dict[str, object]:
+    backend = fake(tmp_path, **{"prefill_s_per_token": 0.001, "step_s": 0.02} | fields)
+    records = latency.measure(CASE, backend, job("latency", CASE))
+    (found,) = (record for record in records if record.get("kind") == "check")
+    return {"type": "sample", **found}
+
+
+def test_an_honest_engine_proves_that_its_tokens_are_there(tmp_path: Path) -> None:
+    found = proof(tmp_path)
+    assert found["prefill_ns"] == found["extend_ns"] == 64_000_000
+    assert found["step_ns"] == found["extend_step_ns"] == 20_000_000
+    assert found["same_token"] is True
+    require_available(found)
+
+
+@pytest.mark.parametrize("step_s", [0.001, 0.02, 0.064, 0.1, 5.0])
+def test_an_early_return_is_exposed_however_calls_compare(tmp_path: Path, step_s: float) -> None:
+    found = proof(tmp_path, early_return=True, step_s=step_s)
+    with pytest.raises(metrics.SampleRefusedError) as caught:
+        require_available(found)
+    assert caught.value.reason == "token_not_available"
+    assert found["prefill_ns"] == 6_400_000, "nothing was owed before it"
+    assert found["step_ns"] == step_s * 1e8
+
+
+def test_a_token_that_is_not_the_most_likely_one_is_exposed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    greedy = FakeBackend._greedy
+    monkeypatch.setattr(FakeBackend, "_greedy", lambda self: (greedy(self) + 1) % 256)
+    with pytest.raises(metrics.SampleRefusedError) as caught:
+        require_available(proof(tmp_path))
+    assert caught.value.reason == "wrong_token"
+
+
+def test_the_proof_is_made_once_a_case_and_only_with_logits(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def kinds(process: int) -> set[str]:
+        planned = dataclasses.replace(job("latency", CASE), process=process)
+        records = latency.measure(CASE, fake(tmp_path), planned)
+        return {record["kind"] for record in records if "kind" in record}
+
+    assert "check" in kinds(0)
+    assert "check" not in kinds(1)
+    monkeypatch.setattr(FakeBackend, "capabilities", Capabilities(logits=False))
+    assert "check" not in kinds(0)
+
+
+def test_the_proof_fits_into_the_tightest_context(tmp_path: Path) -> None:
+    case = Case(id="fixed-p64-n1", prompt_tokens=64, output_tokens=1)
+    backend = fake(tmp_path, context=65)
+    records = list(latency.measure(case, backend, job("latency", case)))
+    assert records[1]["same_token"] is True
+
+
+def test_a_chunk_is_not_a_token(tmp_path: Path) -> None:
+    record = next(r for r in samples(tmp_path, chunk_tokens=4) if r["kind"] == "request")
+    assert record["decoded"] == 4 * 7
+    with pytest.raises(metrics.SampleRefusedError) as caught:
+        metrics.request_times({"type": "sample", **record})
+    assert caught.value.reason == "wrong_token_count"
