@@ -177,6 +177,25 @@ def test_a_laptop_that_was_unplugged_and_slowed_down(machine: Unpack) -> None:
     assert found() == [("wrong_power_source", "invalid"), ("wrong_power_mode", "invalid"), swap]
 
 
+def test_a_laptop_whose_governor_was_changed(machine: Unpack) -> None:
+    root = machine("core-ultra-laptop")
+    (root / "sys/firmware/acpi/platform_profile").unlink()  # a desktop without power modes
+    device = replace(ANY, power_mode="powersave")
+
+    def invalid() -> list[str]:
+        findings = preconditions(device, linux.read_telemetry(root))
+        return [item["detail"] for item in findings if item["severity"] == "invalid"]
+
+    assert invalid() == []
+    for cpu in ("cpu0", "cpu4"):
+        governor = root / f"sys/devices/system/cpu/{cpu}/cpufreq/scaling_governor"
+        governor.write_text("performance\n", "ascii")
+    (detail,) = invalid()
+    assert detail.startswith(
+        "'any' wants the power mode 'powersave', here it is governor 'performance', energy"
+    )
+
+
 def test_the_load_after_a_run_is_its_own() -> None:
     assert preconditions(LAPTOP, GOOD | {"load_1m": 16.0}, after=True) == []
 
