@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import numpy as np
@@ -10,8 +11,12 @@ import pytest
 from harness.backends import BACKENDS
 from harness.backends.base import Backend, Logits
 from harness.errors import BackendError
+from harness.metrics import request_times
+from harness.plan import Case
 from harness.spec import BackendOptions
+from harness.suites import latency
 from tests.backends.conftest import CONTEXT, ONE_THREAD, Open, make_backend
+from tests.suites.helpers import job
 
 KINDS = [
     "fake",
@@ -243,6 +248,25 @@ def test_special_tokens_are_text_in_and_nothing_out(backend: Backend) -> None:
     assert backend.decode([*ids, end]) == "<eos>"
 
 
+def test_special_tokens_are_parsed_where_asked(
+    backend: Backend, request: pytest.FixtureRequest
+) -> None:
+    plain = backend.encode("가나<eos>다", special=False)
+    rendered = backend.encode("가나<eos>다", special=True)
+    if request.node.callspec.params["backend"] == "fake":
+        assert rendered == plain, "its text has no special tokens"
+        return
+    assert set(rendered) & backend.end_ids
+    assert not set(plain) & backend.end_ids
+    assert backend.decode(rendered) == "가나다"
+    assert backend.encode("가나<eos>다") == plain, "one call leaves nothing behind for the next"
+
+
+def test_nothing_is_added_to_a_rendered_prompt(backend: Backend) -> None:
+    assert backend.encode("", special=True) == []
+    assert backend.encode(TEXT, special=True) == backend.encode(TEXT)
+
+
 def test_cut_characters_become_replacements(backend: Backend) -> None:
     whole = backend.encode("🙂")
     assert "\ufffd" in backend.decode(whole[:-1])
@@ -306,6 +330,11 @@ def test_load_reports_what_it_found(kind: str, models: dict[str, Path]) -> None:
     backend.close()
     assert report.import_s >= 0
     assert report.weights_s >= 0
+    if kind == "f16.gguf":
+        assert report.compile_s is not None
+        assert 0 < report.compile_s < report.weights_s
+    else:
+        assert report.compile_s is None, "one call does both"
     assert report.model_bytes > 0
     layers, heads, width, item = 2, 2, 64, 4
     expected = {
@@ -315,6 +344,47 @@ def test_load_reports_what_it_found(kind: str, models: dict[str, Path]) -> None:
         "onnx-plain-half": 2 * 2 * 8 * 2,
     }
     assert report.kv_bytes_per_token == expected.get(kind, layers * 2 * heads * width * item)
+
+
+@pytest.mark.parametrize("kind", ["fake", "f16.gguf", "onnx"])
+def test_the_import_is_timed_once_wherever_it_happens(
+    kind: str, models: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = "fake" if kind == "fake" else "llama_cpp" if "gguf" in kind else "onnxruntime"
+    backend = make_backend(name)
+    real, calls = backend._import, []
+
+    def slow() -> None:
+        calls.append(1)
+        time.sleep(0.05)
+        real()
+
+    monkeypatch.setattr(backend, "_import", slow)
+    backend.import_engine()
+    backend.import_engine()
+    report = backend.load(models[kind], ONE_THREAD)
+    backend.close()
+    again = backend.load(models[kind], ONE_THREAD)
+    backend.close()
+    assert len(calls) == 1
+    if kind != "fake":  # its times are those that its file gives
+        assert report.import_s == again.import_s >= 0.05
+
+
+@pytest.mark.parametrize("kind", ["f16.gguf", "onnx", "onnx-all-rows", "onnx-plain"])
+@pytest.mark.parametrize("depth", [0, 20])
+def test_an_honest_engine_passes_the_suites_proofs(kind: str, depth: int, opened: Open) -> None:
+    """Depths are counted, every token is counted, and returned tokens are the likely ones."""
+    case = Case(id="fixed", prompt_tokens=24, output_tokens=6, depth_tokens=depth)
+    planned = job("latency", case, requests=2, warmup_max=1)
+    records = list(latency.measure(case, opened(kind), planned))
+    (check,) = (record for record in records if record.get("kind") == "check")
+    assert check["same_token"] is True
+    assert min(check[f"{name}_ns"] for name in ("prefill", "extend", "step", "extend_step")) > 0
+    requests = [record for record in records if record.get("kind") == "request"]
+    assert len(requests) == 2
+    for record in requests:
+        request_times({"type": "sample", **record}, submitted=24, outputs=6, depth=depth)
 
 
 @pytest.mark.parametrize(

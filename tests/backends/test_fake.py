@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import mmap
 import signal
@@ -10,6 +11,7 @@ import sys
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 
 from harness.backends.fake import FakeBackend
@@ -108,6 +110,68 @@ def test_naive_adapter_is_caught(fake_model: FakeModel) -> None:
     assert backend.now_ns() == 7_000_000_000, "it is as fast as it claims"
 
 
+def test_a_chunk_is_evaluated_and_counted_honestly(fake_model: FakeModel) -> None:
+    backend = load(fake_model(chunk_tokens=3, step_s=0.01, context=8))
+    backend.prefill([1, 2])
+    assert backend.step(5).evaluated == 3
+    assert backend.now_ns() == 10_000_000, "the time of one token"
+    assert backend.step(5).evaluated == 3
+    with pytest.raises(BackendError, match="exceed the context of 8"):
+        backend.step(5)
+
+
+def test_a_chunk_goes_on_with_the_models_own_tokens(fake_model: FakeModel) -> None:
+    honest, chunks = load(fake_model()), load(fake_model("chunks", chunk_tokens=3))
+    token = honest.prefill([1, 2]).next_id
+    for _ in range(3):
+        token = honest.step(token).next_id
+    assert chunks.step(chunks.prefill([1, 2]).next_id).next_id == token
+
+
+@pytest.mark.parametrize("clock", ["virtual", "real"])
+def test_an_early_return_is_paid_for_in_the_next_call(fake_model: FakeModel, clock: str) -> None:
+    backend = load(fake_model(clock=clock, early_return=True, step_s=0.1, truth="truth.jsonl"))
+    moments = [backend.now_ns()]
+    for _ in range(2):
+        backend.step(5)
+        moments.append(backend.now_ns())
+    backend.extend(backend.root(), [5], [0])
+    moments.append(backend.now_ns())
+    spans_s = [(after - before) / 1e9 for before, after in itertools.pairwise(moments)]
+    least_s = [0.01, 0.1, 0.09]
+    if clock == "virtual":
+        assert spans_s == pytest.approx(least_s)
+    else:
+        assert all(span >= least for span, least in zip(spans_s, least_s, strict=True))
+        assert spans_s[0] < 0.09, "most of the work is still to come"
+    backend.close()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_a_child_holds_memory_until_the_model_is_closed(fake_model: FakeModel) -> None:
+    size = 64 << 20
+    before = resident()
+    backend = load(fake_model(allocate_bytes=size, allocate_kind="child"))
+    child = backend._ballast
+    held = resident(child.pid)
+    assert 0 < held - size < 16 << 20
+    assert resident() - before < 8 << 20
+    backend.close()
+    assert child.returncode == 0
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_a_child_dies_with_a_killed_worker(fake_model: FakeModel) -> None:
+    path = fake_model(allocate_bytes=1 << 20, allocate_kind="child", hang="prefill")
+    command = [sys.executable, "-c", LOAD, str(path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as worker:
+        assert worker.stdout is not None
+        assert worker.stdout.readline() == "loaded\n"
+        (child,) = psutil.Process(worker.pid).children()
+        worker.kill()
+    child.wait(20)  # raises if it lives on
+
+
 def test_load_failure_keeps_its_message(fake_model: FakeModel) -> None:
     with pytest.raises(BackendError, match="no such tensor") as caught:
         load(fake_model(fail_on_load="no such tensor"))
@@ -142,8 +206,8 @@ def test_memory_is_taken_and_kept(fake_model: FakeModel, kind: str) -> None:
     assert abs(resident() - before) < 8 << 20
 
 
-def resident() -> int:
-    pages = int(Path("/proc/self/statm").read_text("ascii").split()[1])
+def resident(process: int | str = "self") -> int:
+    pages = int(Path(f"/proc/{process}/statm").read_text("ascii").split()[1])
     return pages * mmap.PAGESIZE
 
 

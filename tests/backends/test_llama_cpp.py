@@ -146,6 +146,9 @@ def test_options_reach_the_engine(opened: Open) -> None:
     facts = opened(MODEL, options).describe()
     assert facts["engine"] == "llama.cpp"
     assert (facts["threads"], facts["threads_prefill"]) == ("2", "2")
+    apart = BackendOptions(threads=1, threads_prefill=2, context=64)
+    facts_apart = opened(MODEL, apart).describe()
+    assert (facts_apart["threads"], facts_apart["threads_prefill"]) == ("1", "2")
     assert facts["micro_batch"] == "32"
     assert (facts["flash_attention"], facts["kv_type"], facts["mmap"]) == ("false", "f32", "true")
     assert int(facts["context_allocated"]) >= 64
