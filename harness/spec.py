@@ -80,7 +80,7 @@ class Model:
         licence: SPDX id or the licence's own name; empty = not declared.
         commercial: False where the licence forbids commercial use; None = unknown.
         chat_template: `own` renders chat prompts by the template in the model's files;
-            `plain` gives it the bare text (networks that were trained without one).
+            `plain` gives it the text, a line break and `A:` (networks trained without one).
         tuned: its thread counts were chosen by measuring; such an entry is never ranked
             beside one with default settings.
     """

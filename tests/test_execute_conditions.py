@@ -67,8 +67,7 @@ def test_the_next_job_is_chosen_when_the_one_before_is_on_record(fake_model: Fak
         if len(requests) < 3:
             yield planned(model, 1)
 
-    for outcome in execute(jobs(), BACKENDS, model.parent / "parts", journal):
-        seen.append(outcome)
+    seen.extend(execute(jobs(), BACKENDS, model.parent / "parts", journal))
     journal.close()
     assert len(seen) == 1
     assert list(seen[0].samples) == [

@@ -22,6 +22,7 @@ ALLOWED = {
     "spec": CORE,
     "plan": CORE | {"spec"},
     "records": CORE | {"spec"},
+    "adaptive": CORE | {"spec", "plan"},
     "extensions": CORE,
     "specyaml": CORE | {"spec"},
     "specprofile": CORE | {"spec", "specyaml", "plan"},
@@ -34,7 +35,7 @@ ALLOWED = {
     "backends": CORE | SPEC | {"backends"},
     "suites": CORE | SPEC | {"suites", "backends.base", "probes"},
     "report": CORE | SPEC | SCORING | {"report"},
-    "worker": CORE | SPEC | {"backends.base", "backends", "suites"},
+    "worker": CORE | SPEC | {"backends.base", "backends", "suites", "probes"},
     "execute": CORE | SPEC | {"environment", "models", "probes"},
     "doctor": CORE | SPEC | {"environment", "models", "backends", "probes"},
     "scaffold": CORE | SPEC,
@@ -121,7 +122,8 @@ def test_the_child_imports_nothing_but_numpy_before_its_engine() -> None:
     script = (
         "import sys, harness.worker, harness.plan, harness.records, harness.extensions\n"
         "import harness.backends.base, harness.suites.latency, harness.suites.memory\n"
-        "import harness.suites.accuracy\n"
+        "import harness.suites.accuracy, harness.suites.task, harness.suites.sustained\n"
+        "import harness.suites.energy, harness.suites.kernel, harness.probes.counters\n"
         "top = {name.split('.')[0] for name in sys.modules}\n"
         "print(*sorted(top - set(sys.stdlib_module_names)))"
     )

@@ -88,7 +88,7 @@ def rendered(artefact: Artefact, languages: Sequence[Language], count: int) -> R
     model = artefact.model
     # What the fake backend runs has no files that could hold a template.
     if model.chat_template == "plain" or model.format == "fake":
-        lines = {name: tuple(f"{text}\n" for text in texts) for name, texts in asked.items()}
+        lines = {name: tuple(f"{text}\nA:" for text in texts) for name, texts in asked.items()}
         return Rendered(lines, "")
     path = Path(artefact.path)
     template = template_of(path, model.format)

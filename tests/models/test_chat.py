@@ -195,9 +195,9 @@ def test_a_huge_configuration_is_not_read(tmp_path: Path, monkeypatch: pytest.Mo
 
 
 @pytest.mark.parametrize(("kind", "policy"), [("gguf", "plain"), ("fake", "own")])
-def test_plain_prompts_are_lines(tmp_path: Path, kind: str, policy: Any) -> None:
+def test_plain_prompts_ask_for_an_answer(tmp_path: Path, kind: str, policy: Any) -> None:
     result = rendered(artefact(tmp_path / "absent", kind, chat_template=policy), ("ko",), 3)
-    assert result == ({"ko": tuple(f"{text}\n" for text in prompts("ko", 3))}, "")
+    assert result == ({"ko": tuple(f"{text}\nA:" for text in prompts("ko", 3))}, "")
 
 
 # --- what templates may do -----------------------------------------------------------
