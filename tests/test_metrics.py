@@ -188,21 +188,31 @@ def test_load():
 
 
 def check(**changes):
-    made = {"prefill_ns": 100, "extend_ns": 100, "step_ns": 10, "extend_step_ns": 10}
+    made = {"prefill_ns": 10**8, "extend_ns": 10**8, "step_ns": 10**7, "extend_step_ns": 10**7}
     return made | {"same_token": True} | changes
 
 
 def test_honest_tokens_are_available():
     require_available(check())
-    require_available(check(prefill_ns=50, step_ns=5))
-    require_available(check(prefill_ns=900, step_ns=90))
+    require_available(check(prefill_ns=5 * 10**7, step_ns=5 * 10**6))
+    require_available(check(prefill_ns=9 * 10**8, step_ns=9 * 10**7))
+    # Handing logits over takes longer than a step of a tiny model.
+    require_available(check(step_ns=50_000, extend_step_ns=300_000))
+
+
+def test_a_busy_machine_is_not_taken_for_an_early_token():
+    """The check met three slow extends; the timed requests took as long as they should."""
+    hit = check(prefill_ns=3 * 10**7)
+    require_available(hit, ttft_s=0.06)
+    with pytest.raises(SampleRefusedError, match=r"after 30\.0 ms, its logits take 100 ms"):
+        require_available(hit, ttft_s=0.04)
 
 
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [
-        ({"prefill_ns": 49}, "token_not_available"),
-        ({"step_ns": 4}, "token_not_available"),
+        ({"prefill_ns": 49_000_000}, "token_not_available"),
+        ({"step_ns": 4_900_000}, "token_not_available"),
         ({"same_token": False}, "wrong_token"),
         ({"same_token": 1}, "wrong_token"),
         ({"extend_ns": None}, "bad_times"),

@@ -180,7 +180,10 @@ def test_chunks_are_refused(change, reason):
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        (lambda row: {"prefill_ns": row["extend_ns"] // 10}, "token_not_available"),
+        (
+            lambda row: {"prefill_ns": row["extend_ns"], "extend_ns": 9 * row["extend_ns"]},
+            "token_not_available",
+        ),
         (lambda row: {"step_ns": row["extend_step_ns"] // 10}, "token_not_available"),
         (lambda _: {"same_token": False}, "wrong_token"),
     ],

@@ -205,8 +205,29 @@ def test_another_engine_in_one_job(part, change):
 
 def test_a_context_of_its_own_is_not_another_engine():
     def edit(row):
-        larger = row["type"] == "engine" and row["process"] == 3
-        return row | {"options": row["options"] | {"context": 8192}} if larger else row
+        if row["type"] != "engine":
+            return row
+        size = 8192 if row["process"] == 3 else 512
+        sizes = {"context_allocated": str(size), "batch": str(size)}
+        return row | {
+            "facts": row["facts"] | sizes,
+            "options": row["options"] | {"context": size},
+        }
+
+    assert entries(forced(edit))["x"]["findings"] == []
+
+
+def test_a_memory_case_may_map_the_weights():
+    def edit(row):
+        if row["type"] == "job":
+            return row | {"suite": "memory" if row["process"] == 3 else row["suite"]}
+        if row["type"] != "engine":
+            return row
+        mapped = row["process"] == 3
+        return row | {
+            "facts": row["facts"] | {"mmap": str(mapped).lower()},
+            "options": row["options"] | {"mmap": mapped},
+        }
 
     assert entries(forced(edit))["x"]["findings"] == []
 

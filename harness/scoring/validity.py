@@ -44,6 +44,8 @@ _MODES = ("power_mode", "governor", "energy_preference", "turbo")
 _SPEEDS = ("read_bytes_per_s", "copy_bytes_per_s", "fp32_flop_per_s")
 _SPREAD = ("ttft_s", "decode_tok_per_s")
 _UNKNOWN = (None, "", "unknown")
+_BY_SUITE = frozenset({"context", "context_allocated", "batch", "micro_batch"})
+"""What an engine makes as large as the cases of a suite need."""
 _SENSORS = {
     "on_battery": ("power_source", "unknown", "whether the machine ran on battery"),
     "throttle_count": ("throttle_count", "unknown", "thermal throttling"),
@@ -349,18 +351,23 @@ def _late_over_early(seen: Observed, cases: Iterable[str]) -> float | None:
     return median(rates[-third:]) / median(rates[:third])
 
 
-def _engine(model: str, records: Iterable[Mapping[str, Any]]) -> Iterator[Finding]:
+def _engine(model: str, records: Sequence[Mapping[str, Any]]) -> Iterator[Finding]:
     """Accuracy and speed must come from one build with one set of options."""
+    # One case of the memory suite maps the weights on purpose.
+    memory = {
+        record.get("job")
+        for record in records
+        if record["type"] == "job" and record.get("suite") == "memory"
+    }
     seen: dict[str, set[bytes]] = defaultdict(set)
     for record in records:
         if record["type"] != "engine" or record.get("model") != model:
             continue
         seen["backend"].add(canonical(record.get("backend")))
+        left_out = _BY_SUITE | ({"mmap"} if record.get("job") in memory else set())
         for part in ("facts", "options"):
             for name, value in (record.get(part) or {}).items():
-                # A suite's context follows its cases; one memory case maps the weights.
-                own = name == "context" or (name == "mmap" and record.get("suite") == "memory")
-                if part == "facts" or not own:
+                if name not in left_out:
                     seen[f"{part}.{name}"].add(canonical(value))
     if varies := sorted(name for name, values in seen.items() if len(values) > 1):
         yield _finding("engine_changed", "invalid", f"differs between jobs: {', '.join(varies)}")
