@@ -130,7 +130,7 @@ def test_a_chunk_goes_on_with_the_models_own_tokens(fake_model: FakeModel) -> No
 
 @pytest.mark.parametrize("clock", ["virtual", "real"])
 def test_an_early_return_is_paid_for_in_the_next_call(fake_model: FakeModel, clock: str) -> None:
-    backend = load(fake_model(clock=clock, early_return=True, step_s=0.1, truth="truth.jsonl"))
+    backend = load(fake_model(clock=clock, early_return=True, step_s=0.5))
     moments = [backend.now_ns()]
     for _ in range(2):
         backend.step(5)
@@ -138,12 +138,12 @@ def test_an_early_return_is_paid_for_in_the_next_call(fake_model: FakeModel, clo
     backend.extend(backend.root(), [5], [0])
     moments.append(backend.now_ns())
     spans_s = [(after - before) / 1e9 for before, after in itertools.pairwise(moments)]
-    least_s = [0.01, 0.1, 0.09]
+    least_s = [0.05, 0.5, 0.45]
     if clock == "virtual":
         assert spans_s == pytest.approx(least_s)
     else:
         assert all(span >= least for span, least in zip(spans_s, least_s, strict=True))
-        assert spans_s[0] < 0.09, "most of the work is still to come"
+        assert spans_s[0] < 0.45, "most of the work is still to come"
     backend.close()
 
 

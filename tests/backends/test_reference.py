@@ -68,3 +68,19 @@ def test_shipped_tokeniser_reads_alike_in_both_engines(opened: Open, cache: Path
             text for text in samples(1000) if backend.decode(backend.encode(text)) != text
         ] == []
     assert llama.end_ids == onnx.end_ids
+
+
+def test_special_tokens_are_parsed_alike_in_both_engines(opened: Open, cache: Path) -> None:
+    llama = opened(materialise(f"{NAME}.f16.gguf", cache), DEFAULT)
+    onnx = opened(materialise(f"{NAME}.int4.onnx", cache), DEFAULT)
+    (end,) = llama.end_ids
+    for index, text in enumerate(samples(1000)):
+        cut = index % (len(text) + 1)
+        written = f"{text[:cut]}<|endoftext|>{text[cut:]}"
+        ids = llama.encode(written, special=True)
+        assert ids == onnx.encode(written, special=True), written
+        assert ids.count(end) == written.count("<|endoftext|>"), written
+        left = written.replace("<|endoftext|>", "").replace("<|pad|>", "")
+        assert onnx.decode(ids) == llama.decode(ids) == left
+        for backend in (llama, onnx):
+            assert end not in backend.encode(written), "plain text stays text"
