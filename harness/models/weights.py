@@ -77,6 +77,8 @@ def weights_of(path: Path, kind: Format) -> dict[str, int]:
 
 
 def _gguf_weights(file: GgufFile) -> dict[str, int]:
+    if file.metadata.get("split.count", 1) != 1:
+        return {}  # the other files hold the rest
     tied = all(tensor.name != "output.weight" for tensor in file.tensors)
     head_name = "token_embd.weight" if tied else "output.weight"
     family = file.metadata.get("general.architecture")

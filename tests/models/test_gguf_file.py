@@ -232,6 +232,18 @@ def test_a_forged_header_is_refused(
     assert caught.value.hint
 
 
+def test_a_header_of_gigabytes_is_not_read(tmp_path: Path) -> None:
+    numbers = entry("k", 9, array(12, 1 << 24))
+    words = entry("k", 9, array(8, 1 << 24, struct.pack("<Q", 1 << 29)))
+    for content in (numbers, words):
+        with (tmp_path / "m.gguf").open("wb") as file:
+            file.write(document(content, entries=1))
+            file.truncate(1 << 30)
+        with pytest.raises(SpecError, match="a header of more than 67108864 bytes") as caught:
+            read_header(tmp_path / "m.gguf")
+        assert caught.value.reason == "too_large"
+
+
 def small() -> bytes:
     """A whole file with every kind of entry, of 576 bytes."""
     parts = [
@@ -261,7 +273,9 @@ def test_a_file_cut_off_anywhere_is_refused(tmp_path: Path) -> None:
         assert caught.value.reason == "truncated", length
 
 
-@settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(changes=st.lists(st.tuples(st.integers(0, 250), st.binary(min_size=1, max_size=8))))
 def test_any_bytes_are_read_or_refused(tmp_path: Path, changes: list[tuple[int, bytes]]) -> None:
     content = bytearray(small())
@@ -278,7 +292,7 @@ def test_any_bytes_are_read_or_refused(tmp_path: Path, changes: list[tuple[int, 
 
 
 def test_a_large_vocabulary_is_not_kept(tmp_path: Path) -> None:
-    length = 300_000
+    length = 60_000
     words = np.zeros((length, 16), np.uint8)
     words[:, 0] = 8
     words[:, 8:] = 97

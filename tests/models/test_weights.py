@@ -129,6 +129,22 @@ def test_only_experts_that_a_token_meets_count(tmp_path: Path) -> None:
     assert write(expert_count=8) == write() == write(expert_count=2, expert_used_count=8) == {}
 
 
+def test_one_part_of_a_split_model_says_nothing(tmp_path: Path) -> None:
+    def write(parts: int) -> dict[str, int]:
+        writer = gguf.GGUFWriter(tmp_path / "part.gguf", "llama")
+        writer.add_uint16("split.count", parts)
+        for name in ("token_embd.weight", "blk.0.attn_q.weight"):
+            writer.add_tensor(name, np.zeros((32, 32), np.float16))
+        writer.write_header_to_file()
+        writer.write_kv_data_to_file()
+        writer.write_tensors_to_file()
+        writer.close()
+        return weights_of(tmp_path / "part.gguf", "gguf")
+
+    assert write(1)["body_parameters"] == 1024
+    assert write(2) == {}
+
+
 def write_graph(
     path: Path, nodes: list[tuple[str, list[str], str]], **shapes: tuple[str, tuple[int, ...]]
 ) -> dict[str, int]:
