@@ -10,11 +10,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness import plan as planning
+from harness.plan import Case
 from harness.spec import (
     AccuracySuite,
     Artefact,
     BackendOptions,
     Device,
+    EnergySuite,
+    KernelSuite,
     LatencySuite,
     MemorySuite,
     Model,
@@ -22,6 +25,8 @@ from harness.spec import (
     Protocol,
     Source,
     Suites,
+    SustainedSuite,
+    TaskSuite,
     canonical,
     to_json,
 )
@@ -168,3 +173,112 @@ def test_bench_has_two_cases_or_the_one_asked_for() -> None:
     assert both.timeout_s > 0
     one = planning.kernel_job(artefact("a"), prompt=0, output=8, repetitions=5, options=options)
     assert [case.id for case in one.cases] == ["tg8"]
+
+
+SUITES = Suites(
+    latency=LatencySuite(prompt_tokens=(64,), output_tokens=(8,), depths=(0, 512)),
+    task=TaskSuite(languages=("ko", "en"), prompts=2, output_tokens=16),
+    kernel=KernelSuite(prompt_tokens=64, output_tokens=8, depths=(0, 128)),
+    sustained=SustainedSuite(duration_s=30.0, prompt_tokens=64, output_tokens=8),
+    memory=MemorySuite(context=256, output_tokens=8, further_contexts=(1024,), mapped=True),
+    energy=EnergySuite(prompt_tokens=64, output_tokens=8),
+)
+CHATS = {"a": {"ko": ("안녕", "뭐 해"), "en": ("hello", "how are you")}}
+
+
+def wide(*, context: int = 0, **protocol: object) -> planning.Plan:
+    profile = dataclasses.replace(
+        PROFILE,
+        suites=SUITES,
+        protocol=dataclasses.replace(PROFILE.protocol, **protocol),  # type: ignore[arg-type]
+    )
+    return planning.build(
+        profile, DEVICE, [artefact("a", context=context)], threads=2, prompts=CHATS
+    )
+
+
+def cases_by_suite(plan: planning.Plan) -> dict[str, list[Case]]:
+    found: dict[str, dict[str, Case]] = {}
+    for job in plan.jobs:
+        found.setdefault(job.suite, {}).update({case.id: case for case in job.cases})
+    return {suite: list(cases.values()) for suite, cases in found.items()}
+
+
+def test_only_plain_cases_are_scored() -> None:
+    scored = {case.id: case.scored for group in cases_by_suite(wide()).values() for case in group}
+    assert scored == {
+        "fixed-p64-n8": True,
+        "fixed-p64-n8@d512": False,
+        "chat-ko": True,
+        "chat-en": True,
+        "pp64": True,
+        "tg8": True,
+        "pp64@d128": False,
+        "tg8@d128": False,
+        "sustained-p64-n8": True,
+        "c256": True,
+        "c256-mmap": False,
+        "c1024": False,
+        "energy-p64-n8": True,
+    }
+
+
+def test_each_memory_case_has_a_process_and_a_context_of_its_own() -> None:
+    jobs = [job for job in wide().jobs if job.suite == "memory" and job.process == 0]
+    settings = {job.cases[0].id: (job.options.context, job.options.mmap) for job in jobs}
+    assert settings == {"c256": (256, False), "c1024": (1024, False), "c256-mmap": (256, True)}
+    assert all(len(job.cases) == 1 and job.cases[0].tokens == job.options.context for job in jobs)
+
+
+def test_chat_prompts_travel_with_their_case() -> None:
+    plan = wide()
+    (job,) = [job for job in plan.jobs if job.suite == "task"]
+    assert {case.language: case.texts for case in job.cases} == CHATS["a"]
+    # A byte is at most a token: the longest text fits whatever the tokeniser does.
+    assert job.options.context >= len("how are you") + 16
+    silent = planning.build(plan.profile, DEVICE, [artefact("b")], threads=2, prompts=CHATS)
+    assert "task" not in {job.suite for job in silent.jobs}
+
+
+def test_further_processes_are_optional() -> None:
+    plan = wide(processes_max={"latency": 5, "memory": 1})
+    latency = [job for job in plan.jobs if job.suite == "latency"]
+    assert [job.optional for job in latency] == [False] * 3 + [True] * 2
+    assert not any(job.optional for job in plan.jobs if job.suite != "latency")
+    extra_s = sum(job.estimate_s for job in latency if job.optional)
+    assert plan.longest_s == pytest.approx(plan.estimate_s + extra_s)
+    assert extra_s > 0
+
+
+def test_a_shown_case_that_is_too_long_is_left_out_alone() -> None:
+    plan = wide(context=512)
+    assert {(skip.case, skip.reason) for skip in plan.skipped} == {
+        ("c1024", "context_too_short"),
+        ("fixed-p64-n8@d512", "context_too_short"),
+    }
+    assert {case.id for case in cases_by_suite(plan)["memory"]} == {"c256", "c256-mmap"}
+    assert "fixed-p64-n8" in {case.id for case in cases_by_suite(plan)["latency"]}
+
+
+def test_sustained_speed_is_estimated_by_its_duration() -> None:
+    (job,) = [job for job in wide().jobs if job.suite == "sustained"]
+    assert 30 < job.estimate_s < 40
+
+
+def test_wide_jobs_survive_json() -> None:
+    for job in wide(processes_max={"latency": 5}).jobs:
+        assert planning.job_from_json(json.loads(canonical(job))) == job
+
+
+def test_threads_of_prefill_follow_those_of_decode_unless_they_are_given() -> None:
+    found = artefact("a")
+    for chosen, expected in (
+        (BackendOptions(), (2, 2)),
+        (BackendOptions(threads=3), (3, 3)),
+        (BackendOptions(threads=3, threads_prefill=5), (3, 5)),
+        (BackendOptions(threads_prefill=5), (2, 5)),
+    ):
+        model = dataclasses.replace(found.model, options=chosen)
+        plan = planning.build(PROFILE, DEVICE, [dataclasses.replace(found, model=model)], threads=2)
+        options = plan.jobs[0].options
+        assert (options.threads, options.threads_prefill) == expected
