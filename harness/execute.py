@@ -248,18 +248,20 @@ def _adopt(job: Job, part: Path, ended: _Ended, journal: JournalWriter) -> Outco
     state, reason, detail = _classify(records, ended)
     placed = place(job)
     common = {"job": job.id, "model": job.model}
-    samples = [record | placed for record in records if record["type"] == "sample"]
-    if ended.watched:
-        watched = {"type": "sample", "case": job.cases[0].id, **ended.watched}
-        samples.append(watched | placed)
+    samples: list[Record] = []
     for record in records:
-        if record["type"] == "engine":
+        if record["type"] == "sample":
+            samples.append(record | placed)
+            journal.append(samples[-1])
+        elif record["type"] == "engine":
             options = to_json(job.options)
             journal.append(record | common | {"backend": job.backend, "options": options})
         elif record["type"] == "telemetry" or record.get("kind") == "skipped":
             journal.append(record | placed)
-    for sample in samples:
-        journal.append(sample)
+    if ended.watched:
+        watched = {"type": "sample", "case": job.cases[0].id, **ended.watched}
+        samples.append(watched | placed)
+        journal.append(samples[-1])
     ended_as = {
         "outcome": state,
         "reason": reason,

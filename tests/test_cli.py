@@ -31,7 +31,7 @@ protocol:
   job_timeout_s: 30
 suites:
   latency: {prompt_tokens: [16], output_tokens: [8]}
-  memory: {prompt_tokens: 16, output_tokens: 8}
+  memory: {context: 24, output_tokens: 8}
 weights: {ttft_s: 0.4, decode_tok_per_s: 0.4, peak_resident_bytes: 0.2}
 """
 

@@ -40,7 +40,8 @@ def test_a_good_job_is_adopted_whole(fake_model: FakeModel) -> None:
     outcome, records = measure(fake_model(load_s=0.5, step_s=0.01))
     assert (outcome.state, outcome.reason) == ("ok", "")
     kinds = [record.get("kind", record["type"]) for record in records]
-    assert kinds == ["engine", "load", "warmup", "request", "request", "request", "job"]
+    timed = ["request", "telemetry"] * 3
+    assert kinds == ["engine", "load", "warmup", "check", "telemetry", *timed, "job"]
     for record in records:
         assert record["model"] == "toy"
     load = next(record for record in records if record.get("kind") == "load")
@@ -57,7 +58,7 @@ def test_memory_phases_grow_and_the_split_is_sampled(fake_model: FakeModel) -> N
         for record in records
         if record.get("kind") == "memory"
     }
-    assert list(peaks) == ["runtime", "load", "prefill", "decode"]
+    assert list(peaks) == ["runtime", "import", "load", "prefill", "decode"]
     assert peaks["runtime"] < peaks["load"] <= peaks["decode"]
     assert abs(peaks["load"] - peaks["runtime"] - size) < max(0.02 * size, 8 << 20)
     split = next(record for record in records if record.get("kind") == "memory_split")

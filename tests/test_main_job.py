@@ -33,7 +33,7 @@ protocol:
   job_timeout_s: 120
 suites:
   latency: {prompt_tokens: [64], output_tokens: [32]}
-  memory: {prompt_tokens: 64, output_tokens: 16}
+  memory: {context: 80, output_tokens: 16}
   accuracy: {tasks: [josa, calendar], languages: [ko, en], items: 60}
 weights: {accuracy: 0.4, ttft_s: 0.2, decode_tok_per_s: 0.2, peak_resident_bytes: 0.2}
 """
