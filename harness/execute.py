@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import IO, NamedTuple, Protocol
 
 from harness.plan import Job
-from harness.probes.memory import SplitSampler
+from harness.probes.memory import TreeSampler
 from harness.records import JournalWriter, Record, read_part, unwritable
 from harness.spec import canonical, to_json
 
@@ -82,7 +82,7 @@ class Conditions(NamedTuple):
     telemetry: Mapping[str, object]
 
 
-WATCHES: Mapping[str, Watch] = {"memory": Watch("memory_split", SplitSampler)}
+WATCHES: Mapping[str, Watch] = {"memory": Watch("memory_split", TreeSampler)}
 
 
 def execute(

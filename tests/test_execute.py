@@ -290,7 +290,13 @@ def test_waiting_without_process_descriptors(monkeypatch: pytest.MonkeyPatch) ->
 
 def test_the_kernel_s_kill_is_told_from_ours() -> None:
     ended = execution._Ended(
-        status=-9, wall_s=1, stderr="", timed_out=False, interrupted=False, oom_kills=1, watched=None
+        status=-9,
+        wall_s=1,
+        stderr="",
+        timed_out=False,
+        interrupted=False,
+        oom_kills=1,
+        watched=None,
     )
     assert execution._classify([], ended)[:2] == ("out_of_memory", "killed_by_kernel")
 

@@ -138,4 +138,4 @@ def test_bench_runs_both_formats(run_harness: Harness) -> None:
         done = run_harness("bench", materialise(model), "-p", 64, "-n", 16, "-r", 2, "--json")
         tests = json.loads(done.stdout.splitlines()[-1])["tests"]
         assert [test["name"] for test in tests] == ["pp64", "tg16"]
-        assert all(test["tok_per_s"]["median"] > 10 for test in tests)
+        assert all(test["tok_per_s"]["median"] > 0 for test in tests)

@@ -238,8 +238,9 @@ class FakeBackend(Backend):
         evaluated = len(ids) - self._reused(ids)
         self._append(ids)
         self._position += len(ids)
+        next_id = self._greedy() if sample else -1
         self._spend("prefill", evaluated, self._model.prefill_s_per_token * evaluated)
-        return Step(self._greedy() if sample else -1, evaluated)
+        return Step(next_id, evaluated)
 
     def _advance(self, ids: Sequence[int], *, sample: bool) -> Step:
         self._check(ids)
@@ -250,8 +251,9 @@ class FakeBackend(Backend):
         delay = self._model.slow_steps.get(str(self._steps), self._model.step_s)
         self._steps += 1
         evaluated = len(ids) + self._run_ahead()
+        next_id = self._greedy() if sample else -1
         self._spend("step", evaluated, delay)
-        return Step(self._greedy() if sample else -1, evaluated)
+        return Step(next_id, evaluated)
 
     def _run_ahead(self) -> int:
         """Evaluate the rest of a chunk unasked; how many tokens that were."""

@@ -180,10 +180,6 @@ class TreeSampler:
             self._largest = found
 
 
-SplitSampler = TreeSampler
-"""The name from before a tree's shared pages were counted once."""
-
-
 def _tree(pid: int) -> dict[int, Split]:
     """A process and its living descendants; empty once the process itself is gone."""
     root = resident_split(pid)

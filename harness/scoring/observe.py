@@ -323,7 +323,13 @@ class _Reader:
             # Shown beside the peak, never scored: a part may be unknown.
             if isinstance(size := sample.get(name), int) and size >= 0:
                 self._add(key, metric, size)
-        if sample.get("tree_peak_bytes") is not None:
+        if sample.get("tree_peak_bytes") is None:
+            if sample.get("processes", 1) != 1:
+                raise SampleRefusedError(
+                    "a process that the worker started could not be read",
+                    reason="memory_unreadable",
+                )
+        else:
             tree = whole(sample, "tree_peak_bytes", least=1)
             self._tree_peaks[key.case, key.process] = tree
 
