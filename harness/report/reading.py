@@ -10,10 +10,11 @@ for HTML or Markdown stays with the writer, for only it knows its syntax.
 
 from __future__ import annotations
 
+import inspect
 import math
 import unicodedata
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 from harness.errors import RecordError
 from harness.report.view import (
@@ -40,7 +41,11 @@ from harness.score import LISTS, SCHEMA
 
 LONGEST = 240
 
+_SAME = ("format", "quantisation", "backend", "licence", "size_bytes", "rank", "reason", "detail")
+"""Fields of an entry that a row takes as they are."""
+
 Json = Mapping[str, Any]
+T = TypeVar("T")
 
 
 def clean(text: object) -> str:
@@ -89,23 +94,10 @@ def read(scorecard: Json) -> View:
         )
     card = _cleaned(scorecard)
     verdict, attempt = card["verdict"], card["attempt"]
-    skipped = [
-        Skipped(
-            model=s["model"],
-            case=s.get("case", ""),
-            reason=s["reason"],
-            detail=s["detail"],
-            hint=s["hint"],
-        )
-        for s in card["skipped"]
-    ]
+    skipped = [_as(Skipped, {"case": "", **found}) for found in card["skipped"]]
     calibration = card.get("calibration") or {}
     return View(
-        run=card["run"],
-        harness=card["harness"],
-        started_utc=card["started_utc"],
-        tier=card["tier"],
-        reference=card["reference"],
+        **{name: card[name] for name in ("run", "harness", "started_utc", "tier", "reference")},
         profile=dict(flatten(card["profile"])),
         device=dict(flatten(card["device"])),
         facts=_facts(card["environment"]),
@@ -118,13 +110,15 @@ def read(scorecard: Json) -> View:
         attempt=(str(attempt["number"]), str(attempt["of"])),
         weights=card["weights"],
         rankings=_rankings(card),
-        pairs=tuple(
-            Pair(a=p["a"], b=p["b"], gap=p["gap"], p=p["p_adjusted"], beats=p["beats"])
-            for p in card["pairs"]
-        ),
+        pairs=tuple(_as(Pair, {**pair, "p": pair["p_adjusted"]}) for pair in card["pairs"]),
         skipped=tuple(s for s in skipped if not s.case),
         left_out=tuple(s for s in skipped if s.case),
     )
+
+
+def _as(kind: type[T], found: Json) -> T:
+    """The value of the same name for every field."""
+    return kind(**{name: found[name] for name in inspect.signature(kind).parameters})
 
 
 def _rankings(card: Json) -> tuple[Ranking, ...]:
@@ -155,42 +149,18 @@ def _row(entry: Json, card: Json, *, joint: bool) -> Row:
     return Row(
         model=model,
         list_name=entry["list"],
-        format=entry["format"],
-        quantisation=entry["quantisation"],
-        backend=entry["backend"],
-        licence=entry["licence"],
-        size_bytes=entry["size_bytes"],
-        rank=entry["rank"],
+        **{name: entry[name] for name in _SAME},
         rank_range=None if lowest is None or highest is None else (lowest, highest),
         joint=joint,
         score=Estimate(value=entry["score"], lo=lo, hi=hi),
         tied_with=tuple(entry["tied_with"]),
-        reason=entry["reason"],
-        detail=entry["detail"],
-        gates=tuple(
-            Check(
-                id=gate["id"],
-                metric=gate["metric"],
-                passed=gate["passed"],
-                value=gate["value"],
-                limit=gate["limit"],
-                reason=gate["reason"],
-            )
-            for gate in entry["gates"]
-        ),
+        gates=tuple(_as(Check, gate) for gate in entry["gates"]),
         factors=_factors(entry["ratios"], card["weights"]),
         metrics=_estimates(entry["metrics"]),
         cases={case: _estimates(values) for case, values in entry["cases"].items()},
         tasks=tuple(_task(name, task) for name, task in entry["tasks"].items()),
         jobs=tuple(
-            JobOutcome(
-                model=model,
-                suite=job["suite"],
-                process=str(job["process"]),
-                outcome=job["outcome"],
-                reason=job["reason"],
-                detail=job["detail"],
-            )
+            _as(JobOutcome, {**job, "model": model, "process": str(job["process"])})
             for job in entry["jobs"]
         ),
         engine=tuple(flatten(entry["engine"])),
@@ -219,21 +189,16 @@ def _factors(ratios: Json, weights: Mapping[str, float]) -> tuple[Factor, ...]:
 
 
 def _findings(found: Iterable[Json]) -> tuple[Finding, ...]:
-    return tuple(Finding(code=f["code"], severity=f["severity"], detail=f["detail"]) for f in found)
+    return tuple(_as(Finding, finding) for finding in found)
 
 
 def _compat(found: Json) -> Compat:
     client, aiperf = found.get("mlperf_client"), found.get("aiperf") or {}
     return Compat(
-        llama_bench=tuple(
-            Bench(b["test"], b["tok_per_s"], b["stddev"], b["n"])
-            for b in found.get("llama_bench") or ()
-        ),
-        mlperf_client=Client(client["ttft_s"], client["tok_per_s"], client["n"])
-        if client
-        else None,
+        llama_bench=tuple(_as(Bench, bench) for bench in found.get("llama_bench") or ()),
+        mlperf_client=_as(Client, client) if client else None,
         aiperf={
-            metric: Spread(*(spread.get(column) for column in Spread._fields))
+            metric: _as(Spread, spread)
             for metric, spread in aiperf.items()
             if isinstance(spread, Mapping)
         },
@@ -253,12 +218,9 @@ def _memory(found: Json) -> Memory:
 def _calibration(found: Json | None) -> Calibration | None:
     if not found:
         return None
-    return Calibration(
-        read_bytes_per_s=found.get("read_bytes_per_s"),
-        copy_bytes_per_s=found.get("copy_bytes_per_s"),
-        fp32_flop_per_s=found.get("fp32_flop_per_s"),
-        threads=str(found.get("threads", "")),
-        method=found.get("method", ""),
+    absent = dict.fromkeys(("read_bytes_per_s", "copy_bytes_per_s", "fp32_flop_per_s"))
+    return _as(
+        Calibration, {"method": "", **absent, **found, "threads": str(found.get("threads", ""))}
     )
 
 
@@ -274,10 +236,7 @@ def _task(name: str, task: Json) -> Task:
 
 
 def _estimates(found: Json) -> dict[str, Estimate]:
-    return {
-        metric: Estimate(value=e["value"], lo=e["lo"], hi=e["hi"], n=e["n"])
-        for metric, e in found.items()
-    }
+    return {metric: _as(Estimate, estimate) for metric, estimate in found.items()}
 
 
 def _facts(environment: Json) -> tuple[Fact, ...]:
