@@ -48,13 +48,27 @@ class Metric:
     definition: str
 
 
-def show_seconds(value: float) -> str:
+def _three(value: float) -> str:
+    """Three significant digits without an exponent."""
+    if value == 0:
+        return "0"
+    decimals = max(0, 2 - math.floor(math.log10(abs(value))))
+    return f"{value:.{decimals}f}"
+
+
+def _scaled(unit: str) -> Callable[[float], str]:
     """`850 ms`, `1.25 s`: three significant digits, the unit that avoids leading zeros."""
-    if abs(value) >= 1:
-        return f"{_three(value)} s"
-    if abs(value) >= 1e-3:
-        return f"{_three(value * 1e3)} ms"
-    return f"{_three(value * 1e6)} µs"
+
+    def show(value: float) -> str:
+        for prefix, factor in (("", 1.0), ("m", 1e3)):
+            if abs(value) * factor >= 1:
+                return f"{_three(value * factor)} {prefix}{unit}"
+        return f"{_three(value * 1e6)} µ{unit}"
+
+    return show
+
+
+show_seconds = _scaled("s")
 
 
 def show_bytes(value: float) -> str:
@@ -65,178 +79,123 @@ def show_bytes(value: float) -> str:
     return f"{value:.0f} B"
 
 
-def show_rate(value: float) -> str:
-    """Tokens a second."""
-    return f"{_three(value)} tok/s"
-
-
 def show_share(value: float) -> str:
     """A share as a percentage with one decimal."""
     return f"{100 * value:.1f} %"
 
 
-def show_ratio(value: float) -> str:
-    """A ratio to the reference; above 1 is better."""
-    return f"{_three(value)}x"
+def _followed_by(suffix: str) -> Callable[[float], str]:
+    return lambda value: _three(value) + suffix
 
 
-def _three(value: float) -> str:
-    """Three significant digits without an exponent."""
-    if value == 0:
-        return "0"
-    decimals = max(0, 2 - math.floor(math.log10(abs(value))))
-    return f"{value:.{decimals}f}"
+_UNITS: Mapping[str, tuple[str, Direction, Callable[[float], str]]] = {
+    "s": ("s", "lower", show_seconds),
+    "B": ("B", "lower", show_bytes),
+    "B/tok": ("B/tok", "lower", show_bytes),
+    "J": ("J", "lower", _scaled("J")),
+    "J/tok": ("J/tok", "lower", _scaled("J")),
+    "tok": ("tok", "higher", _three),
+    "tok/s": ("tok/s", "higher", _followed_by(" tok/s")),
+    "char/s": ("char/s", "higher", _followed_by(" /s")),
+    "B/s": ("B/s", "higher", _followed_by(" /s")),
+    "share": ("1", "higher", show_share),
+    "ratio": ("1", "higher", _followed_by("x")),
+    "s kept": ("s", "higher", show_seconds),
+}
+"""Kind of figure → unit in scorecards, which values are better, text for people."""
 
-
-def show_joules(value: float) -> str:
-    """Joules; a million times less in µJ."""
-    for unit, size in (("J", 1.0), ("mJ", 1e-3)):
-        if abs(value) >= size:
-            return f"{_three(value / size)} {unit}"
-    return f"{_three(value * 1e6)} µJ"
-
-
-def show_text_rate(value: float) -> str:
-    """Characters or bytes a second."""
-    return f"{_three(value)} /s"
-
-
-def show_count(value: float) -> str:
-    """A count with three significant digits."""
-    return _three(value)
-
-
-def _seconds(id_: str, suite: str, definition: str) -> Metric:
-    return Metric(id_, suite, "s", "lower", show_seconds, definition)
-
-
-def _rate(id_: str, suite: str, definition: str) -> Metric:
-    return Metric(id_, suite, "tok/s", "higher", show_rate, definition)
-
-
-def _bytes(id_: str, definition: str, unit: str = "B") -> Metric:
-    return Metric(id_, "memory", unit, "lower", show_bytes, definition)
-
-
-def _share(id_: str, suite: str, definition: str) -> Metric:
-    return Metric(id_, suite, "1", "higher", show_share, definition)
-
-
-_ALL = (
-    _seconds("load_s", "latency", "start of the process to ready for a request"),
-    _seconds("load_start_s", "latency", "part of load_s: start of the process and of Python"),
-    _seconds("load_import_s", "latency", "part of load_s: importing the engine"),
-    _seconds("load_weights_s", "latency", "part of load_s: reading the weights"),
-    _seconds("load_compile_s", "latency", "part of load_s: making the context or compiling"),
-    _seconds("load_first_s", "latency", "part of load_s: the first inference"),
-    _seconds("tokenise_s", "latency", "prompt text in memory to token ids ready"),
-    _seconds("ttft_s", "latency", "prompt in memory to first output token"),
-    _rate(
-        "prefill_tok_per_s",
-        "latency",
-        "prompt tokens evaluated over the time from token ids to first output token",
+_TEXT = "of the answer over the time from its first token to its text"
+_BY_SUITE: Mapping[str, tuple[tuple[str, str, str], ...]] = {
+    "latency": (
+        ("load_s", "s", "start of the process to ready for a request"),
+        ("load_start_s", "s", "part of load_s: start of the process and of Python"),
+        ("load_import_s", "s", "part of load_s: importing the engine"),
+        ("load_weights_s", "s", "part of load_s: reading the weights"),
+        ("load_compile_s", "s", "part of load_s: making the context or compiling"),
+        ("load_first_s", "s", "part of load_s: the first inference"),
+        ("tokenise_s", "s", "prompt text in memory to token ids ready"),
+        ("ttft_s", "s", "prompt in memory to first output token"),
+        (
+            "prefill_tok_per_s",
+            "tok/s",
+            "prompt tokens evaluated over the time from token ids to first output token",
+        ),
+        ("itl_s", "s", "time between output tokens: median, requests pooled"),
+        *(
+            (f"itl_s_p{q}", "s", f"time between output tokens: percentile {q}, requests pooled")
+            for q in ITL_PERCENTILES
+        ),
+        ("tpot_s", "s", "time per output token after the first, a request"),
+        ("decode_tok_per_s", "tok/s", "1 / tpot_s of each request"),
+        ("end_to_end_s", "s", "prompt in memory to final text"),
+        (
+            "mbu",
+            "share",
+            "(weight bytes read + key-value bytes) x decode rate / measured read bandwidth",
+        ),
+        ("mfu", "share", "2 x matrix parameters evaluated / prefill time / measured FLOP/s (fp32)"),
     ),
-    _seconds("itl_s", "latency", "time between output tokens: median, requests pooled"),
-    *(
-        _seconds(
-            f"itl_s_p{q}", "latency", f"time between output tokens: percentile {q}, requests pooled"
-        )
-        for q in ITL_PERCENTILES
+    "task": (
+        ("task_tokenise_s", "s", "chat prompt text in memory to token ids ready"),
+        ("task_ttft_s", "s", "chat prompt in memory to first output token"),
+        ("task_decode_tok_per_s", "tok/s", "1 / time per output token of each chat answer"),
+        ("task_end_to_end_s", "s", "chat prompt in memory to final text"),
+        ("task_char_per_s", "char/s", f"Unicode characters {_TEXT}"),
+        ("task_byte_per_s", "B/s", f"UTF-8 bytes {_TEXT}"),
+        ("task_output_tok", "tok", "tokens of a chat answer"),
+        ("length_ratio", "ratio", "mean length of chat answers in characters over the reference's"),
     ),
-    _seconds("tpot_s", "latency", "time per output token after the first, a request"),
-    _rate("decode_tok_per_s", "latency", "1 / tpot_s of each request"),
-    _seconds("end_to_end_s", "latency", "prompt in memory to final text"),
-    _share(
-        "mbu",
-        "latency",
-        "(weight bytes read + key-value bytes) x decode rate / measured read bandwidth",
+    "kernel": (
+        ("kernel_pp_tok_per_s", "tok/s", "prompt processing, kernel mode"),
+        ("kernel_tg_tok_per_s", "tok/s", "token generation, kernel mode"),
     ),
-    _share(
-        "mfu",
-        "latency",
-        "2 x matrix parameters evaluated / prefill time / measured FLOP/s (fp32)",
+    "sustained": (
+        (
+            "sustained_ratio",
+            "share",
+            "median decode rate of the last minute over that of the first",
+        ),
+        (
+            "sustained_above_90_s",
+            "s kept",
+            (
+                "time until the decode rate stays below 90 % of the first minute's; the whole "
+                "duration where it never does"
+            ),
+        ),
     ),
-    _seconds("task_tokenise_s", "task", "chat prompt text in memory to token ids ready"),
-    _seconds("task_ttft_s", "task", "chat prompt in memory to first output token"),
-    _rate("task_decode_tok_per_s", "task", "1 / time per output token of each chat answer"),
-    _seconds("task_end_to_end_s", "task", "chat prompt in memory to final text"),
-    Metric(
-        "task_char_per_s",
-        "task",
-        "char/s",
-        "higher",
-        show_text_rate,
-        "Unicode characters of the answer over the time from its first token to its text",
+    "energy": (
+        ("energy_j", "J", "energy of a request above the idle power"),
+        ("energy_j_per_tok", "J/tok", "energy of a request over its output tokens"),
     ),
-    Metric(
-        "task_byte_per_s",
-        "task",
-        "B/s",
-        "higher",
-        show_text_rate,
-        "UTF-8 bytes of the answer over the time from its first token to its text",
+    "memory": (
+        ("peak_resident_bytes", "B", "peak resident memory of the whole worker"),
+        (
+            "runtime_resident_bytes",
+            "B",
+            "peak of the same process before its engine is loaded; included in the peak",
+        ),
+        ("peak_anon_bytes", "B", "largest sample of private memory"),
+        ("peak_file_bytes", "B", "largest sample of file-backed memory"),
+        ("peak_shmem_bytes", "B", "largest sample of shared memory"),
+        (
+            "kv_growth_bytes_per_tok",
+            "B/tok",
+            "memory that a token of context takes, fitted over the peaks of all contexts",
+        ),
     ),
-    Metric("task_output_tok", "task", "tok", "higher", show_count, "tokens of a chat answer"),
-    Metric(
-        "length_ratio",
-        "task",
-        "1",
-        "higher",
-        show_ratio,
-        "mean length of chat answers in characters over the reference's",
+    "accuracy": (
+        ("accuracy", "share", "mean over tasks of (share right - c) / (1 - c)"),
+        ("accuracy_raw", "share", "mean over tasks of the share right"),
+        ("accuracy_ratio", "ratio", "accuracy over the reference's"),
     ),
-    _rate("kernel_pp_tok_per_s", "kernel", "prompt processing, kernel mode"),
-    _rate("kernel_tg_tok_per_s", "kernel", "token generation, kernel mode"),
-    _share(
-        "sustained_ratio",
-        "sustained",
-        "median decode rate of the last minute over that of the first",
-    ),
-    Metric(
-        "sustained_above_90_s",
-        "sustained",
-        "s",
-        "higher",
-        show_seconds,
-        "time until the decode rate stays below 90 % of the first minute's; the whole "
-        "duration where it never does",
-    ),
-    Metric(
-        "energy_j", "energy", "J", "lower", show_joules, "energy of a request above the idle power"
-    ),
-    Metric(
-        "energy_j_per_tok",
-        "energy",
-        "J/tok",
-        "lower",
-        show_joules,
-        "energy of a request over its output tokens",
-    ),
-    _bytes("peak_resident_bytes", "peak resident memory of the whole worker"),
-    _bytes(
-        "runtime_resident_bytes",
-        "peak of the same process before its engine is loaded; included in the peak",
-    ),
-    _bytes("peak_anon_bytes", "largest sample of private memory"),
-    _bytes("peak_file_bytes", "largest sample of file-backed memory"),
-    _bytes("peak_shmem_bytes", "largest sample of shared memory"),
-    _bytes(
-        "kv_growth_bytes_per_tok",
-        "memory that a token of context takes, fitted over the peaks of all contexts",
-        "B/tok",
-    ),
-    _share("accuracy", "accuracy", "mean over tasks of (share right - c) / (1 - c)"),
-    _share("accuracy_raw", "accuracy", "mean over tasks of the share right"),
-    Metric(
-        "accuracy_ratio",
-        "accuracy",
-        "1",
-        "higher",
-        show_ratio,
-        "accuracy over the reference's",
-    ),
-)
-METRICS: Mapping[str, Metric] = {metric.id: metric for metric in _ALL}
+}
+"""Id, kind of figure and definition of every metric, by the suite that measures it."""
+METRICS: Mapping[str, Metric] = {
+    id_: Metric(id_, suite, *_UNITS[kind], definition)
+    for suite, rows in _BY_SUITE.items()
+    for id_, kind, definition in rows
+}
 
 
 class SampleRefusedError(HarnessError):
