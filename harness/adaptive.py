@@ -5,13 +5,14 @@ Pure, and read after every optional job: records of one model in, a reason out.
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 from harness.metrics import SampleRefusedError, chat_times, kernel_tok_per_s, request_times
-from harness.plan import Job, cases_of
+from harness.plan import Job
 from harness.spec import Profile
 from harness.stats import median, student_t
 
@@ -41,30 +42,25 @@ def decide(job: Job, records: Iterable[Sample], spent_s: float, profile: Profile
     return "precise" if not cases or enough(profile, samples, cases) else ""
 
 
-def enough(profile: Profile, samples: Iterable[Sample], cases: Collection[str] = ()) -> bool:
+def enough(profile: Profile, samples: Iterable[Sample], cases: Collection[str]) -> bool:
     """Whether one model's samples of one suite are as precise as the profile asks.
 
     For every case: the 95 % interval of the mean of ln(process median), from Student's t
     over at least `protocol.processes` processes, is at most `protocol.precision` wide to
     either side, for the time to the first token and for the decode rate (kernel: the
     rate). A case without a usable sample gains nothing by more processes.
-
-    Args:
-        cases: ids to look at; empty = all scored ones.
     """
     found: dict[tuple[str, str, str], dict[int, list[float]]] = defaultdict(dict)
     for sample in samples:
         for metric, value in _values(sample).items():
             place = str(sample.get("suite")), str(sample.get("case")), metric
             found[place].setdefault(int(sample.get("process", 0)), []).append(value)
-    scored = {case.id for group in cases_of(profile).values() for case in group if case.scored}
-    looked_at = set(cases) or scored
     return all(
         len(processes) >= max(2, profile.protocol.processes.get(suite, 1))
         and half_width([median(values) for values in processes.values()])
         <= profile.protocol.precision
         for (suite, case, _), processes in found.items()
-        if case in looked_at
+        if case in cases
     )
 
 
@@ -79,30 +75,15 @@ def half_width(medians: Collection[float]) -> float:
 
 def _values(sample: Sample) -> dict[str, float]:
     """What repetition is to make precise, out of one sample; nothing where it is refused."""
-    read = _READERS.get(str(sample.get("kind")))
-    try:
-        values = read(sample) if read else {}
-    except SampleRefusedError:
-        return {}
+    values: dict[str, float | None] = {}
+    with contextlib.suppress(SampleRefusedError):
+        match sample.get("kind"):
+            case "request":
+                request = request_times(sample)
+                values = {"ttft": request.ttft_s, "decode": request.decode_tok_per_s}
+            case "chat":
+                chat = chat_times(sample)
+                values = {"ttft": chat.task_ttft_s, "decode": chat.task_decode_tok_per_s}
+            case "kernel":
+                values = {"rate": kernel_tok_per_s(sample)}
     return {name: value for name, value in values.items() if value}
-
-
-def _request(sample: Sample) -> dict[str, float | None]:
-    times = request_times(sample)
-    return {"ttft": times.ttft_s, "decode": times.decode_tok_per_s}
-
-
-def _chat(sample: Sample) -> dict[str, float | None]:
-    times = chat_times(sample)
-    return {"ttft": times.task_ttft_s, "decode": times.task_decode_tok_per_s}
-
-
-def _kernel(sample: Sample) -> dict[str, float | None]:
-    return {"rate": kernel_tok_per_s(sample)}
-
-
-_READERS: Mapping[str, Callable[[Sample], dict[str, float | None]]] = {
-    "request": _request,
-    "chat": _chat,
-    "kernel": _kernel,
-}

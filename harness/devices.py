@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from harness import environment, specfile
 from harness.environment import UNKNOWN
-from harness.environment.base import Facts
+from harness.environment.base import Facts, attempt
 from harness.environment.rules import MEMORY_SEEN, MODES, identity
 from harness.errors import HarnessError
 from harness.spec import Device
@@ -136,10 +136,8 @@ def _has_battery() -> bool | None:
     """Whether the machine has one; None where the system does not tell."""
     import psutil
 
-    try:
-        return psutil.sensors_battery() is not None
-    except (AttributeError, OSError, RuntimeError, NotImplementedError):
-        return None
+    known: bool | None = attempt(lambda: psutil.sensors_battery() is not None)
+    return known
 
 
 def _known(facts: Mapping[str, object], name: str) -> object | None:

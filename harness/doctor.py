@@ -254,25 +254,15 @@ def _watched(facts: Mapping[str, object], read: Mapping[str, int]) -> list[dict[
 
 def _memory() -> list[dict[str, str]]:
     elsewhere = "only Linux does: the peak of the whole process is recorded instead"
+    rows = (
+        ("peak", "largest memory of a process, from the system itself", memory.resident()),
+        ("phases", "a peak for each phase: load, prefill, decode", memory.reset_peak()),
+        ("kinds", "allocated, mapped and shared memory apart", memory.resident_split(os.getpid())),
+    )
+    hints = ("run on Linux, Windows or macOS", elsewhere, elsewhere)
     return [
-        _sensor(
-            "peak",
-            "largest memory of a process, from the system itself",
-            known=memory.resident() is not None,
-            hint="run on Linux, Windows or macOS",
-        ),
-        _sensor(
-            "phases",
-            "a peak for each phase: load, prefill, decode",
-            known=memory.reset_peak(),
-            hint=elsewhere,
-        ),
-        _sensor(
-            "kinds",
-            "allocated, mapped and shared memory apart",
-            known=memory.resident_split(os.getpid()) is not None,
-            hint=elsewhere,
-        ),
+        _sensor(name, what, known=bool(found), hint=hint)
+        for (name, what, found), hint in zip(rows, hints, strict=True)
     ]
 
 

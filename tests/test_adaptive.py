@@ -6,8 +6,9 @@ from dataclasses import replace
 
 import pytest
 
-from harness.adaptive import decide, enough, half_width
-from harness.plan import Case, build
+from harness import adaptive
+from harness.adaptive import decide, half_width
+from harness.plan import Case, build, cases_of
 from harness.spec import Artefact, Device, KernelSuite, LatencySuite, Model, Source, Suites
 from tests.strategies import Candidate, job, profile
 
@@ -28,6 +29,11 @@ def samples(noise, processes, used=USED, suite="latency"):
     candidate = Candidate(id="x", noise=noise)
     rows = [row for k in range(processes) for row in job(candidate, used, suite, k)]
     return [row for row in rows if row["type"] == "sample"]
+
+
+def enough(used, rows, cases=()):
+    scored = {case.id for group in cases_of(used).values() for case in group if case.scored}
+    return adaptive.enough(used, rows, cases or scored)
 
 
 def test_a_quiet_model_is_precise_as_soon_as_the_profile_allows():

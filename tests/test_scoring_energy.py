@@ -11,7 +11,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from harness.metrics import SampleRefusedError
-from harness.scoring.energy import LEAST_POINTS, joules_per_token, request_joules
+from harness.scoring.energy import LEAST_POINTS, request_joules
 
 MS = 1_000_000
 PERIOD_NS = 50 * MS
@@ -156,16 +156,3 @@ def test_no_trace() -> None:
 )
 def test_a_request_without_times(sample: dict[str, Any]) -> None:
     assert reason(sample, steps(10.0)) == "bad_times"
-
-
-def test_joules_a_token() -> None:
-    assert joules_per_token(6.0, 4) == 1.5
-    for joules, tokens, expected in (
-        (6.0, 0, "no_output"),
-        (0.0, 4, "no_energy"),
-        (-1.0, 4, "no_energy"),
-        (math.nan, 4, "no_energy"),
-    ):
-        with pytest.raises(SampleRefusedError) as caught:
-            joules_per_token(joules, tokens)
-        assert caught.value.reason == expected

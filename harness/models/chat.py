@@ -203,12 +203,8 @@ def render(
             check=False,
         )
     except subprocess.TimeoutExpired as error:
-        raise HarnessError(
-            f"its chat template takes more than {timeout_s:.0f} s",
-            where=str(where),
-            hint="fetch the model from its maker, or mend the template",
-            reason="chat_template_timeout",
-        ) from error
+        message = f"it takes more than {timeout_s:.0f} s"
+        raise _failed(message, where, reason="chat_template_timeout") from error
     try:
         answer: dict[str, Any] = json.loads(done.stdout)
     except ValueError:
@@ -223,14 +219,14 @@ def render(
     return texts
 
 
-def _failed(message: str, where: Path) -> HarnessError:
+def _failed(message: str, where: Path, *, reason: str = "chat_template_failed") -> HarnessError:
     # Templates word their own errors; a terminal must not obey them.
     printable = "".join(char if char.isprintable() else " " for char in message)
     return HarnessError(
         f"its chat template failed: {printable}",
         where=str(where),
         hint="fetch the model from its maker, or mend the template",
-        reason="chat_template_failed",
+        reason=reason,
     )
 
 

@@ -119,11 +119,9 @@ class GgufFile:
     """What a header says; `data_start` is the byte where tensor data begins."""
 
     path: Path
-    version: int
     metadata: Mapping[str, Value]
     tensors: tuple[Tensor, ...]
     data_start: int
-    size_bytes: int
 
     def string_at(self, key: str, index: int) -> str | None:
         """One string of a string array, such as a token's text; None where there is none."""
@@ -161,11 +159,9 @@ def read_header(path: Path) -> GgufFile:
         _check_places(cursor, infos, data_start, alignment)
         return GgufFile(
             path=path,
-            version=version,
             metadata=metadata,
             tensors=tuple(infos),
             data_start=data_start,
-            size_bytes=cursor.size,
         )
 
 

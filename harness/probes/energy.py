@@ -20,7 +20,7 @@ import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import TypeAlias
 
 from harness.errors import HarnessError
 
@@ -51,28 +51,6 @@ Reading = tuple[int, ...]
 """Micro-units as the kernel has them, one a domain or battery."""
 
 
-class Source(Protocol):
-    """Something that energy can be read from."""
-
-    @property
-    def method(self) -> str:
-        """Tag of its records."""
-
-    def read(self) -> Reading:
-        """What it says now.
-
-        Raises:
-            HarnessError: `energy_unreadable`, `energy_denied` or `not_discharging`.
-        """
-
-    def joules(self, before: Reading, after: Reading, elapsed_s: float) -> float:
-        """Energy between two readings.
-
-        Raises:
-            HarnessError: `energy_unreadable`: the readings do not fit together.
-        """
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RaplSource:
     """Energy counters of one kind of domain, added up.
@@ -86,11 +64,19 @@ class RaplSource:
     ranges_uj: tuple[int, ...]
 
     def read(self) -> Reading:
-        """Counters in µJ."""
+        """Counters in µJ.
+
+        Raises:
+            HarnessError: `energy_unreadable` or `energy_denied`.
+        """
         return tuple(_counter(zone / "energy_uj") for zone in self.zones)
 
     def joules(self, before: Reading, after: Reading, elapsed_s: float) -> float:
-        """Growth of all counters; each may have wrapped once."""
+        """Growth of all counters; each may have wrapped once.
+
+        Raises:
+            HarnessError: `energy_unreadable`: the readings do not fit together.
+        """
         total_uj = 0
         for old, new, range_uj in zip(before, after, self.ranges_uj, strict=True):
             step_uj = new - old if new >= old else new - old + range_uj
@@ -109,7 +95,11 @@ class BatterySource:
     batteries: tuple[Path, ...]
 
     def read(self) -> Reading:
-        """Power of each battery that is discharging, 0 of the others (they empty in turn)."""
+        """Power of each battery that is discharging, 0 of the others (they empty in turn).
+
+        Raises:
+            HarnessError: `energy_unreadable` or `not_discharging`.
+        """
         states = [_text(battery / "status") for battery in self.batteries]
         if "Discharging" not in states or "Charging" in states:
             raise HarnessError(
@@ -125,6 +115,9 @@ class BatterySource:
     def joules(self, before: Reading, after: Reading, elapsed_s: float) -> float:
         """Mean of the two powers times the time."""
         return (sum(before) + sum(after)) / 2 / 1e6 * elapsed_s
+
+
+Source: TypeAlias = RaplSource | BatterySource
 
 
 class PowerSampler:

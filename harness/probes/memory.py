@@ -69,12 +69,6 @@ def resident(pid: int | None = None) -> Resident | None:
     return None
 
 
-def peak_resident_bytes(pid: int | None = None) -> int | None:
-    """Largest resident size of a process since its mark was set; as `resident`."""
-    found = resident(pid)
-    return found.peak_bytes if found else None
-
-
 def reset_peak() -> bool:
     """Set this process's high-water mark back to its present resident size.
 

@@ -12,6 +12,7 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
+from harness.metrics import METRICS
 from harness.report import words
 from harness.report.tables import Cell
 from harness.report.view import Estimate, Row, Spread, View
@@ -26,14 +27,7 @@ LATENCY = (
     "itl_s_p95",
     "itl_s_p99",
 )
-LOAD = (
-    "load_s",
-    "load_start_s",
-    "load_import_s",
-    "load_weights_s",
-    "load_compile_s",
-    "load_first_s",
-)
+LOAD = tuple(metric for metric in METRICS if metric.startswith("load_"))
 CHAT = (
     "task_ttft_s",
     "task_decode_tok_per_s",

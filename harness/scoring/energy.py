@@ -7,7 +7,6 @@ refused, never estimated.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from typing import Any, Final, NamedTuple
 
@@ -64,19 +63,6 @@ def request_joules(sample: Mapping[str, Any], trace: Mapping[str, Any] | None) -
     if above <= 0:
         raise SampleRefusedError("no energy above the idle power", reason="no_energy")
     return above
-
-
-def joules_per_token(joules: float, tokens: int) -> float:
-    """Energy of a request over its output tokens, in J/tok.
-
-    Raises:
-        SampleRefusedError: `no_energy` or `no_output`.
-    """
-    if not (math.isfinite(joules) and joules > 0):
-        raise SampleRefusedError(f"{joules} J is no energy", reason="no_energy")
-    if tokens < 1:
-        raise SampleRefusedError("no output tokens", reason="no_output")
-    return joules / tokens
 
 
 def _checked(trace: Mapping[str, Any] | None) -> _Trace:

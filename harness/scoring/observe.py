@@ -26,7 +26,7 @@ from harness.metrics import (
     suite_of,
     whole,
 )
-from harness.scoring.energy import joules_per_token, request_joules
+from harness.scoring.energy import request_joules
 from harness.scoring.proofs import repeats_were_cached, require_available
 from harness.scoring.rules import COLD_LOAD_CASE, LOAD_CASE, Rules
 from harness.scoring.sustained import Curve, Pass, curve, read_pass
@@ -249,9 +249,7 @@ class _Reader:
             case "latency", "check" | "repeat":
                 self._proof(key, sample)
             case "latency", "load":
-                where = COLD_LOAD_CASE if sample.get("cache") == "cold" else LOAD_CASE
-                for metric, value in load_times(sample).items():
-                    self._add(key, metric, value, case=where)
+                self._load(key, sample)
             case "task", "chat":
                 self._chat(key, sample)
             case "kernel", "kernel":
@@ -260,15 +258,16 @@ class _Reader:
                 self._passes[key.case, key.process].append(read_pass(sample))
             case "accuracy", "item":
                 self._items[key.case, key.process].append(_item(key, sample))
-            case "memory", _:
-                self._read_memory(key, sample)
+            case "memory", "memory":
+                peak = whole(sample, "peak_resident_bytes", least=1)
+                self._memory[key.case, key.process][key.phase] = peak
+            case "memory", "memory_split":
+                self._split(key, sample)
 
-    def _read_memory(self, key: _Key, sample: Sample) -> None:
-        if key.kind == "memory":
-            peak = whole(sample, "peak_resident_bytes", least=1)
-            self._memory[key.case, key.process][key.phase] = peak
-        elif key.kind == "memory_split":
-            self._split(key, sample)
+    def _load(self, key: _Key, sample: Sample) -> None:
+        where = COLD_LOAD_CASE if sample.get("cache") == "cold" else LOAD_CASE
+        for metric, value in load_times(sample).items():
+            self._add(key, metric, value, case=where)
 
     def _proof(self, key: _Key, sample: Sample) -> None:
         if key.kind == "check":
@@ -292,7 +291,7 @@ class _Reader:
         if key.suite == "energy":
             joules = request_joules(sample, self.traces.get(str(sample.get("job", ""))))
             self._add(key, "energy_j", joules)
-            self._add(key, "energy_j_per_tok", joules_per_token(joules, times.itl_s.size + 1))
+            self._add(key, "energy_j_per_tok", joules / (times.itl_s.size + 1))
             return
         for metric, value in times._asdict().items():
             if value is not None and not (isinstance(value, np.ndarray) and not value.size):
@@ -413,17 +412,8 @@ def _key(sample: Sample) -> _Key | None:
     suite, case, kind = get("suite", ""), get("case", ""), get("kind", "")
     # `load` is the one sample that is not of a case: every job has its own.
     phase = get("job", "") if kind == "load" else get("phase", "")
-    process, number = get("process", 0), get("index", 0)
-    if (
-        isinstance(suite, str)
-        and isinstance(case, str)
-        and isinstance(kind, str)
-        and isinstance(phase, str)
-        and isinstance(process, int)
-        and isinstance(number, int)
-    ):
-        return _Key(suite, case, kind, process, number, phase)
-    return None
+    key = _Key(suite, case, kind, get("process", 0), get("index", 0), phase)
+    return key if all(map(isinstance, key, (str, str, str, int, int, str))) else None
 
 
 def _item(key: _Key, sample: Sample) -> Item:

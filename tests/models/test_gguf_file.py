@@ -64,7 +64,6 @@ def test_it_reads_what_the_gguf_package_reads(toy: Network, tmp_path: Path, quan
     export_gguf(toy, path, quant)
     found, theirs = read_header(path), gguf.GGUFReader(path)
     assert found.data_start == theirs.data_offset
-    assert found.size_bytes == path.stat().st_size
     assert [
         (t.name, t.shape, t.kind, t.size_bytes, t.offset + found.data_start) for t in found.tensors
     ] == [
@@ -116,7 +115,6 @@ def test_every_scalar_type(tmp_path: Path) -> None:
     ]
     entries = [entry(f"k{kind}", kind, struct.pack(form, v)) for kind, form, v, _ in values]
     found = read(tmp_path, document(*entries, entries=len(entries), version=2))
-    assert found.version == 2
     assert list(found.metadata.values()) == [value for *_, value in values]
 
 

@@ -55,9 +55,9 @@ def child(body: str, size_mib: int) -> Iterator[int]:
 
 def peak(body: str, size_mib: int) -> int:
     with child(body, size_mib) as pid:
-        found = memory.peak_resident_bytes(pid)
+        found = memory.resident(pid)
     assert found is not None
-    return found
+    return found.peak_bytes
 
 
 @pytest.fixture(scope="module")
@@ -75,9 +75,9 @@ def test_the_peak_is_true(bare: int, way: str, size_mib: int) -> None:
 @linux
 def test_two_children_at_once_do_not_disturb_each_other(bare: int) -> None:
     with child(WAYS["heap"], 64), child(WAYS["shared map"], 128) as second:
-        found = memory.peak_resident_bytes(second)
+        found = memory.resident(second)
     assert found is not None
-    assert abs(found - bare - 128 * MIB) <= TOLERANCE_BYTES
+    assert abs(found.peak_bytes - bare - 128 * MIB) <= TOLERANCE_BYTES
 
 
 @linux
@@ -89,9 +89,7 @@ def test_a_fat_parent_is_not_inherited(bare: int) -> None:
 
 @linux
 def test_this_process_is_the_default() -> None:
-    own = memory.peak_resident_bytes()
-    assert own is not None
-    assert own == pytest.approx(memory.peak_resident_bytes(os.getpid()), abs=MIB)
+    assert memory.resident() == pytest.approx(memory.resident(os.getpid()), abs=MIB)
 
 
 @linux
@@ -109,7 +107,7 @@ def test_the_split_names_the_kind_of_page(way: str, kind: int) -> None:
 def test_a_process_that_is_gone_gives_nothing() -> None:
     with subprocess.Popen([sys.executable, "-I", "-S", "-c", ""]) as process:
         process.wait()
-    assert memory.peak_resident_bytes(process.pid) is None
+    assert memory.resident(process.pid) is None
     assert memory.resident_split(process.pid) is None
 
 
@@ -205,7 +203,6 @@ def test_macos_reads_the_lifetime_footprint(monkeypatch: pytest.MonkeyPatch) -> 
 def test_another_platform_says_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(memory, "_PLATFORM", "plan9")
     assert memory.resident() is None
-    assert memory.peak_resident_bytes() is None
 
 
 def test_importing_the_probe_stays_cheap() -> None:
