@@ -46,7 +46,7 @@ _TENSORS_MAX: Final = 1 << 16
 _ELEMENTS_MAX: Final = 1 << 24
 _TEXT_BYTES_MAX: Final = 1 << 20
 _HEADER_BYTES_MAX: Final = 64 << 20
-_ALIGNMENT_MAX: Final = 1 << 16
+_ALIGNMENTS: Final = {1 << bits for bits in range(17)}
 _DIMENSIONS_MAX: Final = 4
 
 BLOCKS: Final[Mapping[int, tuple[int, int]]] = {
@@ -152,7 +152,7 @@ def read_header(path: Path) -> GgufFile:
         cursor.within("metadata entries", entry_count, _ENTRIES_MAX)
         metadata = _metadata(cursor, entry_count)
         alignment = metadata.get("general.alignment", 32)
-        if type(alignment) is not int or not _is_alignment(alignment):
+        if type(alignment) is not int or alignment not in _ALIGNMENTS:
             cursor.refuse(f"general.alignment is {alignment!r}", "wrong_format")
         infos = [_tensor(cursor) for _ in range(tensor_count)]
         data_start = _padded(cursor.at, alignment)
@@ -303,10 +303,6 @@ def _check_places(cursor: _Cursor, tensors: list[Tensor], data_start: int, align
                 f"cut off: {tensor.name} ends at byte {end} of a file of {cursor.size}", "truncated"
             )
         expected = _padded(expected + tensor.size_bytes, alignment)
-
-
-def _is_alignment(value: int) -> bool:
-    return 0 < value <= _ALIGNMENT_MAX and value & (value - 1) == 0
 
 
 def _padded(position: int, alignment: int) -> int:

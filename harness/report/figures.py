@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from typing import NamedTuple
 
 from harness.metrics import METRICS
@@ -27,6 +28,7 @@ LATENCY = (
     "itl_s_p95",
     "itl_s_p99",
 )
+SPEED = (*(metric for metric in LATENCY if metric != "itl_s_p95"), "load_s")
 LOAD = tuple(metric for metric in METRICS if metric.startswith("load_"))
 CHAT = (
     "task_ttft_s",
@@ -100,32 +102,6 @@ NONE = Figure(words.DASH)
 Figures = Callable[[Row], "tuple[Figure, ...]"]
 
 
-def speed(view: View) -> Numbers:
-    """Each model's speed over the cases that are scored."""
-    metrics = (*(metric for metric in LATENCY if metric != "itl_s_p95"), "load_s")
-    return _by_metric(view, "speed", "latency", metrics)
-
-
-def latency(view: View) -> Numbers:
-    """The fixed workload by case; a name with `@d` started behind that many tokens."""
-    return _by_case(view, "latency", "latency", LATENCY)
-
-
-def load(view: View) -> Numbers:
-    """Start of the process to the first token, by phase, cold and warm apart."""
-    return _by_case(view, "load", "latency", LOAD)
-
-
-def chat(view: View) -> Numbers:
-    """Real prompts through the chat template; characters compare across tokenisers."""
-    return _by_metric(view, "chat", "task", CHAT)
-
-
-def chat_cases(view: View) -> Numbers:
-    """The same by language."""
-    return _by_case(view, "chat_cases", "task", CHAT)
-
-
 def energy(view: View) -> Numbers:
     """Energy above the idle power, and by which method it was measured."""
     shown = words.shown_metrics(view.rows, ENERGY)
@@ -137,16 +113,6 @@ def energy(view: View) -> Numbers:
 
     heads = [*_metrics(shown), Cell("method", "column")]
     return _by_model(view, "energy", "energy", heads, figures)
-
-
-def sustained(view: View) -> Numbers:
-    """How far the decode rate falls while the machine is kept busy."""
-    return _by_metric(view, "sustained", "sustained", SUSTAINED)
-
-
-def roofline(view: View) -> Numbers:
-    """How near the engine comes to what this machine can do at best."""
-    return _by_metric(view, "roofline", "latency", ROOFLINE)
 
 
 def peaks(view: View) -> Numbers:
@@ -247,15 +213,6 @@ def aiperf(view: View) -> Numbers:
 
     heads = [Cell(column) for column in Spread._fields]
     return _grouped(view, "aiperf", first="metric", suite="latency", heads=heads, lines=lines)
-
-
-def all_of(view: View) -> list[Numbers]:
-    """Every table that has a figure, in the order of a report."""
-    makers = (
-        *(latency, load, chat, chat_cases, sustained, energy, roofline, peaks, phases),
-        *(kernel, mlperf_client, aiperf),
-    )
-    return [table for table in (make(view) for make in makers) if table.groups]
 
 
 def natural(name: str) -> tuple[bool, bool, list[str | int]]:
@@ -367,3 +324,21 @@ def _figure(metric: str, found: Estimate | None) -> Figure:
         return NONE
     exact = found.lo == found.hi
     return Figure(words.value(metric, found.value), "" if exact else words.span(metric, found))
+
+
+speed = partial(_by_metric, title="speed", suite="latency", metrics=SPEED)
+latency = partial(_by_case, title="latency", suite="latency", metrics=LATENCY)
+load = partial(_by_case, title="load", suite="latency", metrics=LOAD)
+chat = partial(_by_metric, title="chat", suite="task", metrics=CHAT)
+chat_cases = partial(_by_case, title="chat_cases", suite="task", metrics=CHAT)
+sustained = partial(_by_metric, title="sustained", suite="sustained", metrics=SUSTAINED)
+roofline = partial(_by_metric, title="roofline", suite="latency", metrics=ROOFLINE)
+
+
+def all_of(view: View) -> list[Numbers]:
+    """Every table that has a figure, in the order of a report."""
+    makers = (
+        *(latency, load, chat, chat_cases, sustained, energy, roofline, peaks, phases),
+        *(kernel, mlperf_client, aiperf),
+    )
+    return [table for table in (make(view) for make in makers) if table.groups]

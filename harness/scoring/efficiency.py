@@ -8,6 +8,7 @@ and shown: an int8 engine beats a roof of fp32 arithmetic.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from functools import partial
 from typing import Any, NamedTuple
 
 from harness.metrics import Floats
@@ -90,26 +91,20 @@ def utilisation(
         if metric == "decode_tok_per_s" and read and kv_bytes_per_tok and roof.read_bytes_per_s:
             # Step i, 1 … n - 1, reads depth + p + i tokens: the mean is depth + p + n / 2.
             depth = case.depth_tokens + case.prompt_tokens + case.output_tokens / 2
-            shares = [
-                mbu(
-                    rates,
-                    read_bytes=read,
-                    kv_bytes=kv_bytes_per_tok * depth,
-                    read_bytes_per_s=roof.read_bytes_per_s,
-                )
-                for rates in series.processes
-            ]
-            out[name, "mbu"] = Series(series.suite, tuple(shares))
+            share = partial(
+                mbu,
+                read_bytes=read,
+                kv_bytes=kv_bytes_per_tok * depth,
+                read_bytes_per_s=roof.read_bytes_per_s,
+            )
+            out[name, "mbu"] = Series(series.suite, tuple(map(share, series.processes)))
         elif metric == "prefill_tok_per_s" and body and roof.fp32_flop_per_s:
-            shares = [
-                mfu(
-                    rates,
-                    prompt_tokens=case.prompt_tokens,
-                    body_parameters=body,
-                    head_parameters=head or 0,
-                    flop_per_s=roof.fp32_flop_per_s,
-                )
-                for rates in series.processes
-            ]
-            out[name, "mfu"] = Series(series.suite, tuple(shares))
+            share = partial(
+                mfu,
+                prompt_tokens=case.prompt_tokens,
+                body_parameters=body,
+                head_parameters=head or 0,
+                flop_per_s=roof.fp32_flop_per_s,
+            )
+            out[name, "mfu"] = Series(series.suite, tuple(map(share, series.processes)))
     return out

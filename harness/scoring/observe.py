@@ -417,17 +417,10 @@ def _key(sample: Sample) -> _Key | None:
 
 
 def _item(key: _Key, sample: Sample) -> Item:
-    get = sample.get
-    template, level, chance = get("template"), get("level"), get("chance")
-    correct, answered = get("correct"), get("answered")
-    if not (
-        isinstance(template, str)
-        and isinstance(level, int)
-        and isinstance(chance, int | float)
-        and 0 <= chance < 1
-        and isinstance(correct, bool)
-        and isinstance(answered, bool)
-    ):
+    names = ("template", "level", "chance", "correct", "answered")
+    found: list[Any] = [sample.get(name) for name in names]
+    template, level, chance, correct, answered = found
+    if not all(map(isinstance, found, (str, int, int | float, bool, bool))) or not 0 <= chance < 1:
         raise SampleRefusedError("an item's fields are not usable", reason="bad_item")
     # An answer that could not be read cannot be right.
     return Item(key.number, template, level, float(chance), correct and answered, answered)
