@@ -23,6 +23,7 @@ from harness import environment, specfile
 from harness.backends import ENGINES
 from harness.environment import FACTS, UNKNOWN
 from harness.errors import Exit, HarnessError, install_hint
+from harness.metrics import show_bytes
 from harness.models.reference import cache_folder
 from harness.probes import counters, energy, memory, pagecache
 
@@ -227,7 +228,7 @@ def _folder(name: str, path: Path, hint: str) -> dict[str, Any]:
         "path": str(path),
         "free_bytes": free,
         "status": status,
-        "detail": f"{path}: {problem or f'{_size(free or 0)} free'}",
+        "detail": f"{path}: {problem or f'{show_bytes(free or 0)} free'}",
         "hint": "" if status == "ready" else hint,
     }
 
@@ -316,12 +317,8 @@ def _mend(fact: str, facts: Mapping[str, object]) -> str:
 
 def _shown(name: str, value: object) -> str:
     if name.endswith("_bytes") and isinstance(value, int):
-        return _size(value)
+        return show_bytes(value)
     return str(value)
-
-
-def _size(count: int) -> str:
-    return f"{count / (1 << 30):.1f} GiB"
 
 
 def _printable(line: str) -> str:

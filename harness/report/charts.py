@@ -65,17 +65,10 @@ def tradeoff(models: Sequence[Row]) -> str:
     if not log:
         xs = (max(0.0, xs[0] - 0.06 * (xs[1] - xs[0])), xs[1])
 
-    def to_px(x: float) -> float:
-        low, high = (math.log(xs[0]), math.log(xs[1])) if log else xs
-        return ((math.log(x) if log else x) - low) / (high - low) * WIDTH
-
-    def from_px(px: float) -> float:
-        if log:
-            return float(math.exp(math.log(xs[0]) + px / WIDTH * math.log(xs[1] / xs[0])))
-        return xs[0] + px / WIDTH * (xs[1] - xs[0])
-
+    there, back = (math.log, math.exp) if log else (float, float)
+    low, high = there(xs[0]), there(xs[1])
     points = [
-        Point(to_px(x), (ys[1] - y) / (ys[1] - ys[0]) * height, text)
+        Point((there(x) - low) / (high - low) * WIDTH, (ys[1] - y) / (ys[1] - ys[0]) * height, text)
         for (_, x, y), text in zip(shown, short, strict=True)
     ]
     data = []
@@ -92,7 +85,7 @@ def tradeoff(models: Sequence[Row]) -> str:
                 "y_hi": y_hi,
                 "label": point.label,
                 "front": row.on_front,
-                "label_x": from_px(place.x),
+                "label_x": back(low + place.x / WIDTH * (high - low)),
                 "label_y": ys[1] - place.y / height * (ys[1] - ys[0]),
                 "far": place.far,
             }

@@ -136,7 +136,7 @@ def examine(
     run = [
         *drifts,
         *_over_the_run(facts, everyone, models),
-        *_unknown(records, everyone, rules),
+        *_unknown(records, everyone, rules, calibrated=None not in calibrated.values()),
     ]
     forgiven = set(rules.profile.tolerates)
     if None not in calibrated.values() and not drifts:
@@ -412,18 +412,18 @@ def _over_the_run(
         start, end = before.get(name), after.get(name)
         if start not in _UNKNOWN and end not in _UNKNOWN and start != end:
             yield _mode_changed(name, start, [str(end)])
+    said = {finding["code"] for findings in models.values() for finding in findings}
     first, last = before.get("throttle_count"), after.get("throttle_count")
-    own = any(found["code"] == "throttled" for found_ in models.values() for found in found_)
-    if isinstance(first, int) and isinstance(last, int) and last > first and not own:
-        yield _finding("throttled", "invalid", f"the throttle counters grew by {last - first}")
+    grown = last - first if isinstance(first, int) and isinstance(last, int) else 0
+    if grown > 0 and "throttled" not in said:
+        yield _finding("throttled", "invalid", f"the throttle counters grew by {grown}")
     asleep = [value for job in jobs for value in job.values("boot_offset_ns")]
-    within = any(found["code"] == "suspended" for found_ in models.values() for found in found_)
-    if asleep and max(asleep) - min(asleep) > SUSPENDED_NS and not within:
+    if asleep and max(asleep) - min(asleep) > SUSPENDED_NS and "suspended" not in said:
         yield _finding("suspended", "warn", "the machine slept between two jobs")
 
 
 def _unknown(
-    records: Sequence[Mapping[str, Any]], jobs: Sequence[_Job], rules: Rules
+    records: Sequence[Mapping[str, Any]], jobs: Sequence[_Job], rules: Rules, *, calibrated: bool
 ) -> Iterator[Finding]:
     """Sensors that nobody could read, once each."""
     known = {
@@ -444,7 +444,7 @@ def _unknown(
     for counter, (name, severity, what) in _SENSORS.items():
         if f"unknown_{name}" not in known and any(counter not in seen for seen in readings):
             yield _finding(f"unknown_{name}", severity, f"{what} cannot be read here")
-    if timed and None in calibrations(records).values():
+    if timed and not calibrated:
         yield _finding("unknown_calibration", "unknown", "the machine's speed was not calibrated")
     cools = rules.profile.protocol.cool_down_max_s > 0
     if cools and "unknown_temperature_c" not in known and any(j.gate == "unknown" for j in jobs):
