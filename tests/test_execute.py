@@ -306,9 +306,9 @@ def test_the_bare_worker_is_small() -> None:
     environment = {k: v for k, v in os.environ.items() if not k.startswith("COV")}
     script = (
         "import harness.worker, harness.plan, harness.records, harness.extensions\n"
-        "import harness.suites.memory, os\n"
-        "from harness.probes.memory import peak_resident_bytes\n"
-        "print(peak_resident_bytes(os.getpid()))"
+        "import harness.suites.memory\n"
+        "from harness.probes.memory import resident\n"
+        "print(resident().peak_bytes)"
     )
     environment.pop("PYTHONDONTWRITEBYTECODE", None)
     for _ in range(2):  # the first one may have to compile modules
