@@ -4,7 +4,7 @@ A job is one worker process. Its id is the hash of what it measures (files, opti
 cases, suite version, profile), not of the machine, so that the same job can be found
 again in another run. Jobs are ordered in rounds: every model's first process before
 anyone's second, shuffled within a round by the plan's own hash, so that slow drift of
-the machine falls on all models alike.
+the machine falls on all models alike. Only the longest job of each comes before that.
 """
 
 from __future__ import annotations
@@ -140,6 +140,12 @@ class Plan:
     def longest_s(self) -> float:
         """Rough duration if every optional job turned out to be needed."""
         return sum(job.estimate_s for job in self.jobs)
+
+    @property
+    def need_bytes(self) -> int:
+        """Least memory that the largest job takes: weights and cache, from the architecture."""
+        found = {artefact.model.id: artefact for artefact in self.artefacts}
+        return max((_need_bytes(found[job.model], job.options) for job in self.jobs), default=0)
 
 
 def build(
@@ -390,11 +396,32 @@ def _resolved(
     )
 
 
+def _need_bytes(artefact: Artefact, options: BackendOptions) -> int:
+    wide = artefact.model.format == "gguf" and options.kv_type == "f32"
+    cache = artefact.weights.get("kv_bytes", 0) * (2 if wide else 1)
+    return artefact.size_bytes + cache * options.context
+
+
 def _interleaved(jobs: Sequence[Job], key: str) -> list[Job]:
-    def place(job: Job) -> tuple[int, str]:
-        return job.process, sha256(f"{key}/{job.id}".encode())
+    """In rounds, each shuffled; before all, every model's longest job.
+
+    What does not fit into memory then shows before the hour is spent.
+    """
+    longest: dict[str, Job] = {}
+    for job in jobs:
+        if _length(job) > _length(longest.setdefault(job.model, job)):
+            longest[job.model] = job
+
+    def place(job: Job) -> tuple[int, bool, str]:
+        first = job is longest[job.model]
+        return job.process, not first, sha256(f"{key}/{job.id}".encode())
 
     return sorted(jobs, key=place)
+
+
+def _length(job: Job) -> tuple[int, int]:
+    """Tokens of its cache, and of its longest request."""
+    return job.options.context, max((case.tokens for case in job.cases), default=0)
 
 
 def _estimate_s(

@@ -137,6 +137,14 @@ def _measure(
             progress(outcome, len(left), left_s)
 
 
+_Work = tuple[str, str, tuple[str, ...]]
+
+
+def _work(job: Job) -> _Work:
+    """What all processes of a job have in common: model, suite and cases."""
+    return job.model, job.suite, tuple(case.id for case in job.cases)
+
+
 class _Queue:
     """Gives the plan's jobs out one by one and leaves out those that are not needed."""
 
@@ -146,6 +154,7 @@ class _Queue:
         self._journal = journal
         self._samples: dict[tuple[str, str], list[Record]] = defaultdict(list)
         self._spent_s: dict[str, float] = defaultdict(float)
+        self._failed: dict[_Work, Outcome] = {}
 
     def jobs(self) -> Iterator[Job]:
         """The next job whenever it is asked for."""
@@ -154,15 +163,21 @@ class _Queue:
             if why := self._why_not_needed(job):
                 event = {"type": "event", "kind": "not_needed", "reason": why}
                 self._journal.append(event | place(job))
+            elif first := self._failed.get(_work(job)):
+                detail = f"its first process ended {first.state}: {first.detail}"
+                self._journal.append(skipped(job, first.reason, detail))
             elif job.suite == "energy" and self._power.problem:
                 self._journal.append(skipped(job, *self._power.problem))
             else:
                 yield job
 
     def note(self, outcome: Outcome) -> None:
-        """Take in what a job brought: it decides about the optional ones."""
+        """Take in what a job brought: it decides about those that wait."""
         job = outcome.job
         self._spent_s[job.model] += outcome.wall_s
+        if not job.process and outcome.state not in {"ok", "interrupted"}:
+            # Hours would go by until it had hung or died as often as it is planned.
+            self._failed[_work(job)] = outcome
         if job.suite in self._profile.protocol.processes_max:
             self._samples[job.model, job.suite] += outcome.samples
 
@@ -353,13 +368,12 @@ def _environment_record(plan: Plan, when: str) -> Record:
     facts = environment.observe()
     # An engine without arithmetic has no roof.
     engines = any(job.backend != "fake" for job in plan.jobs)
-    largest = max((found.size_bytes for found in plan.artefacts), default=0)
     return {
         "type": "environment",
         "when": when,
         "facts": facts,
         "findings": environment.preconditions(
-            plan.device, facts, after=when == "after", need_bytes=largest
+            plan.device, facts, after=when == "after", need_bytes=plan.need_bytes
         ),
         "calibration": roofline.calibrate(environment.default_threads(facts)) if engines else None,
     }

@@ -329,8 +329,8 @@ class Artefact:
         sha256: hash a file, by path relative to `path`'s folder.
         size_bytes: all files together.
         weights: what one token costs, by `models.weights`: `read_bytes` of weights,
-            `body_parameters` of all matrices but the head, `head_parameters`; empty
-            where the file does not say.
+            `body_parameters` of all matrices but the head, `head_parameters`, `kv_bytes`
+            of the key-value cache; what the file does not say is absent.
     """
 
     model: Model

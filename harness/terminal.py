@@ -8,6 +8,7 @@ from typing import Any, Literal
 import click
 
 from harness.execute import Outcome
+from harness.metrics import show_bytes
 from harness.plan import Plan
 
 
@@ -69,7 +70,10 @@ def show_plan(plan: Plan) -> None:
         click.echo(f"{job.id}  {job.model:<24} {job.suite:<9} #{job.process + 1}  {cases}{needed}")
     for skip in plan.skipped:
         click.echo(f"skipped           {skip.model:<24} {skip.detail}")
-    click.echo(f"{_required(plan)} jobs, about {_duration(plan.estimate_s)}{_at_most(plan)}")
+    click.echo(
+        f"{_required(plan)} jobs, about {_duration(plan.estimate_s)}{_at_most(plan)}, "
+        f"{show_bytes(plan.need_bytes)} of memory or more"
+    )
 
 
 def show_card(card: dict[str, Any], folder: Path, lang: Literal["ko", "en"]) -> None:

@@ -109,6 +109,28 @@ def test_rounds_are_interleaved() -> None:
     assert first_round != sorted(first_round), "a round is shuffled"
 
 
+@pytest.mark.parametrize("grouping", ["suite", "case"])
+def test_every_models_longest_job_comes_first(grouping: str) -> None:
+    protocol = dataclasses.replace(PROFILE.protocol, grouping=grouping)  # type: ignore[arg-type]
+    memory = MemorySuite(context=256, further_contexts=(8192,), output_tokens=64)
+    suites = dataclasses.replace(PROFILE.suites, memory=memory)
+    plan = build("a.f16.gguf", "b.f16.gguf", protocol=protocol, suites=suites)
+    first, second, *others = plan.jobs
+    assert {first.model, second.model} == {"a.f16.gguf", "b.f16.gguf"}
+    assert {case.id for job in (first, second) for case in job.cases} == {"c8192"}
+    assert max(job.options.context for job in others if not job.process) < 8192
+
+
+def test_the_memory_needed_is_weights_and_cache_of_the_longest_job() -> None:
+    small, large = artefact("a.f16.gguf"), artefact("b.f16.gguf")
+    large = dataclasses.replace(large, size_bytes=5000, weights={"kv_bytes": 10})
+    assert planning.build(PROFILE, DEVICE, [small], threads=1).need_bytes == 1000
+    assert planning.build(PROFILE, DEVICE, [small, large], threads=1).need_bytes == 25_480
+    wide = dataclasses.replace(large.model, options=BackendOptions(kv_type="f32"))
+    double = dataclasses.replace(large, model=wide)
+    assert planning.build(PROFILE, DEVICE, [double], threads=1).need_bytes == 45_960
+
+
 def test_suites_can_be_chosen() -> None:
     plan = planning.build(PROFILE, DEVICE, [artefact("a")], threads=1, suites=["memory"])
     assert {job.suite for job in plan.jobs} == {"memory"}

@@ -1,4 +1,4 @@
-"""What one token costs: how many weights are read and multiplied.
+"""What one token costs: how many weights are read and multiplied, and what it keeps.
 
 A decoded token reads every matrix once, so bytes a second of memory bound its speed; a
 prompt multiplies every matrix with every token, so operations a second bound that. Both
@@ -60,13 +60,16 @@ def weights_of(path: Path, kind: Format) -> dict[str, int]:
     Returns:
         `read_bytes`: of all matrices, scales included; `body_parameters`: of all matrices
         but the head, where of experts only those count that a token is sent to;
-        `head_parameters`. Empty where the file does not say.
+        `head_parameters`; `kv_bytes`: of the key-value cache (GGUF: in float16). What the
+        file does not say is absent.
     """
     try:
         if kind == "gguf":
-            return _gguf_weights(read_header(path))
+            file = read_header(path)
+            return _gguf_weights(file) | _gguf_cache(file)
         if kind == "onnx":
-            return _onnx_weights(path)
+            graph = _read_graph(path)
+            return _onnx_weights(graph) | _onnx_cache(graph)
     except (ImportError, LookupError, OSError, SpecError, ValueError):
         # Whoever opens the model says what is wrong with it, or which package is missing.
         return {}
@@ -98,6 +101,22 @@ def _gguf_weights(file: GgufFile) -> dict[str, int]:
     return _cost(read, body, head)
 
 
+def _gguf_cache(file: GgufFile) -> dict[str, int]:
+    """Keys and values of every layer, where all layers are alike."""
+    family = file.metadata.get("general.architecture")
+
+    def number(key: str, default: int = 0) -> int:
+        value = file.metadata.get(f"{family}.{key}", default)
+        return value if isinstance(value, int) else 0  # one number a layer: not alike
+
+    heads = number("attention.head_count")
+    width = number("embedding_length") // heads if heads else 0
+    size = number("attention.key_length", width) + number("attention.value_length", width)
+    kept = number("attention.head_count_kv", heads) * size
+    cache = number("block_count") * kept * 2
+    return {"kv_bytes": cache} if cache else {}
+
+
 def _cost(read: int, body: int, head: int) -> dict[str, int]:
     if not body or not head:
         return {}
@@ -113,16 +132,27 @@ class _Weight(NamedTuple):
 
 
 class _Graph(NamedTuple):
-    """Nodes and outputs as in the file, weights by name, the node that makes each value."""
+    """Nodes, inputs and outputs as in the file, weights by name, the maker of each value."""
 
     nodes: Sequence[Any]
+    inputs: Sequence[Any]
     outputs: list[str]
     weights: dict[str, _Weight]
     makers: dict[str, Any]
 
 
-def _onnx_weights(path: Path) -> dict[str, int]:
-    graph = _read_graph(path)
+def _onnx_cache(graph: _Graph) -> dict[str, int]:
+    """Keys and values of the past, `[batch, heads, past, width]` each."""
+    cache = 0
+    for item in graph.inputs:
+        kind = item.type.tensor_type
+        sizes = [dimension.dim_value for dimension in kind.shape.dim]
+        if item.name.startswith("past") and len(sizes) == 4 and sizes[1] and sizes[3]:
+            cache += sizes[1] * sizes[3] * _BITS[kind.elem_type] // 8
+    return {"kv_bytes": cache} if cache else {}
+
+
+def _onnx_weights(graph: _Graph) -> dict[str, int]:
     head_node = _head(graph)
     read = body = head = 0
     for node in graph.nodes:
@@ -188,6 +218,7 @@ def _read_graph(path: Path) -> _Graph:
     nodes = list(graph.node)
     return _Graph(
         nodes=nodes,
+        inputs=list(graph.input),
         outputs=[output.name for output in graph.output],
         weights={
             tensor.name: _Weight(

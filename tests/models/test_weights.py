@@ -51,12 +51,15 @@ def test_the_reference_models(name: str, variant: str) -> None:
         source=Source(kind="embedded"),
     )
     found = resolve(model, Path()).weights
-    body, head = parameters(reference.network(name).config)
+    config = reference.network(name).config
+    body, head = parameters(config)
+    kept = 2 * config.num_hidden_layers * config.num_key_value_heads * config.head_dim
     head_bits = BITS["q8_0"] if quant == "q4_0" else BITS[quant]
     assert found == {
         "read_bytes": (body * BITS[quant] + head * head_bits) / 8,
         "body_parameters": body,
         "head_parameters": head,
+        "kv_bytes": kept * (2 if kind == "gguf" else 4),
     }
 
 
@@ -68,6 +71,7 @@ def test_a_known_network_in_plain_numbers() -> None:
         "read_bytes": 4_194_304,
         "body_parameters": 1_572_864,
         "head_parameters": 524_288,
+        "kv_bytes": 1024,  # 2 layers x 2 heads x (64 + 64) x 2 bytes
     }
 
 
@@ -86,6 +90,10 @@ def test_an_embedding_costs_nothing_unless_it_is_the_head(
     assert [cost.pop("read_bytes") for cost in found] == [
         (body + head) * bits // 8 for bits in (16, 32, 5)
     ]
+    cached = [cost.pop("kv_bytes") for cost in found]
+    config = toy.config
+    kept = 2 * config.num_hidden_layers * config.num_key_value_heads * config.head_dim
+    assert cached == [2 * kept, 4 * kept, 4 * kept]
     assert found == [{"body_parameters": body, "head_parameters": head}] * 3
 
 
