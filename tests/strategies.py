@@ -315,8 +315,10 @@ def _check(case, slow):
         "case": case.id,
         "kind": "check",
         "prefill_ns": first,
+        "after_prefill_ns": step,
         "extend_ns": first,
         "step_ns": step,
+        "after_step_ns": step,
         "extend_step_ns": step,
         "same_token": True,
     }

@@ -181,10 +181,19 @@ def test_chunks_are_refused(change, reason):
     ("change", "reason"),
     [
         (
-            lambda row: {"prefill_ns": row["extend_ns"], "extend_ns": 9 * row["extend_ns"]},
+            lambda row: {
+                "prefill_ns": row["extend_ns"] // 10,
+                "after_prefill_ns": row["step_ns"] + row["extend_ns"],
+            },
             "token_not_available",
         ),
-        (lambda row: {"step_ns": row["extend_step_ns"] // 10}, "token_not_available"),
+        (
+            lambda row: {
+                "step_ns": row["extend_step_ns"] // 10,
+                "after_step_ns": 2 * row["extend_step_ns"],
+            },
+            "token_not_available",
+        ),
         (lambda _: {"same_token": False}, "wrong_token"),
     ],
 )

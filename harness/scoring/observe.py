@@ -210,7 +210,6 @@ class _Reader:
         self._memory: dict[tuple[str, int], dict[str, int]] = defaultdict(dict)
         self._tree_peaks: dict[tuple[str, int], int] = {}
         self._passes: dict[tuple[str, int], list[Pass]] = defaultdict(list)
-        self._checks: list[tuple[_Key, Sample]] = []
 
     def collect(self, samples: Iterable[Sample]) -> None:
         """Read all samples; those that are refused become problems."""
@@ -237,7 +236,6 @@ class _Reader:
                 self._read(key, sample)
             except SampleRefusedError as refused:
                 self.problems.add(Problem(key.case, refused.reason, refused.message))
-        self._close_checks()
         self._close_memory()
         self._close_sustained()
 
@@ -271,8 +269,7 @@ class _Reader:
 
     def _proof(self, key: _Key, sample: Sample) -> None:
         if key.kind == "check":
-            # Compared with the timed requests, once these have been read.
-            self._checks.append((key, sample))
+            require_available(sample)
         elif repeats_were_cached(sample):
             raise SampleRefusedError(
                 "a repeated prompt was answered from a cache", reason="prompt_not_evaluated"
@@ -331,20 +328,6 @@ class _Reader:
         else:
             tree = whole(sample, "tree_peak_bytes", least=1)
             self._tree_peaks[key.case, key.process] = tree
-
-    def _close_checks(self) -> None:
-        firsts: dict[str, list[float | Floats]] = defaultdict(list)
-        for (_, case, metric, _), values in self._values.items():
-            if metric == "ttft_s":
-                firsts[case] += values
-        for key, sample in self._checks:
-            times = firsts.get(key.case)
-            try:
-                require_available(
-                    sample, ttft_s=float(np.median(np.hstack(times))) if times else None
-                )
-            except SampleRefusedError as refused:
-                self.problems.add(Problem(key.case, refused.reason, refused.message))
 
     def _close_memory(self) -> None:
         for (case, process), phases in self._memory.items():

@@ -9,45 +9,41 @@ from harness.metrics import SampleRefusedError, show_seconds, whole
 
 _REPEAT_TOLERANCE = 0.9
 _EARLY_SHARE = 0.5
-"""A call that returns in less than this share of an honest one has only begun its work."""
-_READING_NS = 250_000
-"""What handing logits over may cost beside a step, which takes as little in tiny models."""
+"""A call that returns in less than this share of an honest one has only begun its work, if
+the next call takes longer by this share of what is missing."""
 
 
-def require_available(sample: Mapping[str, Any], *, ttft_s: float | None = None) -> None:
+def require_available(sample: Mapping[str, Any]) -> None:
     """Check the proof that a returned token was available and the model's own.
 
     An adapter that answers before its work is done is far faster than the same work with
-    its logits read; one that answers something else disagrees with their argmax.
-
-    Args:
-        ttft_s: median of the timed requests. An early first token is early in all of
-            them, whereas a busy machine slows down whichever call it hits.
+    its logits read, and does the rest in its next call. Both must show: reading logits
+    takes time too, and a busy machine slows down whichever call it hits. One that answers
+    something else disagrees with the logits' argmax.
 
     Raises:
         SampleRefusedError: `token_not_available`, `wrong_token` or `bad_times`.
     """
-    prefill, extend, step, extend_step = (
-        whole(sample, name, least=1)
-        for name in ("prefill_ns", "extend_ns", "step_ns", "extend_step_ns")
+    prefill, after_prefill, extend, step, after_step, extend_step = (
+        whole(sample, f"{name}_ns", least=1)
+        for name in ("prefill", "after_prefill", "extend", "step", "after_step", "extend_step")
     )
-    always = ttft_s is None or ttft_s * 1e9 < _EARLY_SHARE * extend
-    if prefill < _EARLY_SHARE * extend and always:
-        raise _early("first token", prefill, extend)
-    if step < _EARLY_SHARE * extend_step and extend_step - step > _READING_NS:
-        raise _early("token", step, extend_step)
+    _refuse_early("first token", prefill, extend, owed=after_prefill - step)
+    _refuse_early("token", step, extend_step, owed=after_step - extend_step)
     if sample.get("same_token") is not True:
         raise SampleRefusedError(
             "the returned token is not the most likely one of its logits", reason="wrong_token"
         )
 
 
-def _early(what: str, early_ns: int, honest_ns: int) -> SampleRefusedError:
-    return SampleRefusedError(
-        f"a {what} came after {show_seconds(early_ns / 1e9)}, "
-        f"its logits take {show_seconds(honest_ns / 1e9)}",
-        reason="token_not_available",
-    )
+def _refuse_early(what: str, taken_ns: int, honest_ns: int, *, owed: int) -> None:
+    missing_ns = honest_ns - taken_ns
+    if taken_ns < _EARLY_SHARE * honest_ns and owed >= _EARLY_SHARE * missing_ns:
+        raise SampleRefusedError(
+            f"a {what} came after {show_seconds(taken_ns / 1e9)}, its logits take "
+            f"{show_seconds(honest_ns / 1e9)}, and the next call paid for it",
+            reason="token_not_available",
+        )
 
 
 def repeats_were_cached(sample: Mapping[str, Any]) -> bool:

@@ -20,7 +20,7 @@ _CONVERGED_CV = 0.05
 _WARMUP_WINDOW = 3
 _REPEAT_CHECKS = 3
 _PROOFS = 3
-_PROOFS_MAX = 10
+_PROOFS_MAX = 20
 _T = TypeVar("_T")
 
 
@@ -56,12 +56,12 @@ def warm_up(case: Case, backend: Backend, job: Job) -> Record:
 
 
 def _availability(case: Case, backend: Backend, job: Job) -> Record:
-    """Times of prefill and step beside those of `extend`, which has to hand logits over.
+    """Times of prefill and step, of `extend`, which has to hand logits over, and of the call
+    after each: what returns before its token is available is paid for in that call.
 
-    An adapter that returns before its token is available is much faster than one that
-    reads the logits; one that returns another token than the most likely one is wrong.
-    Each time is the best of at least three, and of more while it looks early: a busy
-    machine delays an honest adapter here and there, an early one never takes its time.
+    An adapter that returns another token than the most likely one is wrong. Each time is
+    the best of at least three, and of more while it looks early: a busy machine delays an
+    honest adapter here and there, an early one never takes its time.
     """
     prompt = _prompts(case, backend, job, "proof")[1][: backend.context - 2]
     best = _prove(backend, prompt)
@@ -80,24 +80,25 @@ def _looks_early(best: Mapping[str, int]) -> bool:
 
 
 def _prove(backend: Backend, prompt: Sequence[int]) -> dict[str, int]:
-    """One round; an early call is paid for in the next one, so that both of those in
-    question come right after an `extend`, where nothing is owed.
-    """
+    """One round. Nothing is owed when a call in question begins: it follows an `extend`."""
     node = backend.root()
     rows, extend_ns = _timed(backend, lambda: backend.extend(node, prompt, [len(prompt) - 1]))
     first = int(rows[0].argmax())
     rows, extend_step_ns = _timed(backend, lambda: backend.extend(node, [first], [0]))
     second = int(rows[0].argmax())
     step_ns = _timed(backend, lambda: backend.step(second))[1]
-    backend.extend(backend.root(), [first], [0])
+    after_step_ns = _timed(backend, lambda: backend.extend(node, [second], [0]))[1]
     backend.reset()
     found, prefill_ns = _timed(backend, lambda: backend.prefill(prompt))
+    then, after_prefill_ns = _timed(backend, lambda: backend.step(first))
     return {
         "prefill_ns": prefill_ns,
+        "after_prefill_ns": after_prefill_ns,
         "extend_ns": extend_ns,
         "step_ns": step_ns,
+        "after_step_ns": after_step_ns,
         "extend_step_ns": extend_step_ns,
-        "same_token": (found.next_id, backend.step(first).next_id) == (first, second),
+        "same_token": (found.next_id, then.next_id) == (first, second),
     }
 
 
