@@ -8,7 +8,7 @@ number. Pure: records in, floats out; standard library and numpy only.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
@@ -385,6 +385,15 @@ def kernel_tok_per_s(sample: Mapping[str, Any]) -> float:
             f"{evaluated} of {tokens} tokens were evaluated", reason="prompt_not_evaluated"
         )
     return tokens / (whole(sample, "elapsed_ns", least=1) / _NS)
+
+
+def kernel_rates(samples: Iterable[Mapping[str, Any]], case: str) -> list[float]:
+    """Rates of all passes of one case, as `kernel_tok_per_s`."""
+    return [
+        kernel_tok_per_s(sample)
+        for sample in samples
+        if sample.get("kind") == "kernel" and sample.get("case") == case
+    ]
 
 
 def suite_of(metric: str) -> str:

@@ -179,7 +179,6 @@ def _plan(folder: Path, *, quick: bool) -> Plan:
         ),
         suites=spec.Suites(
             latency=spec.LatencySuite(prompt_tokens=(PROMPT,), output_tokens=(OUTPUT,)),
-            kernel=spec.KernelSuite(prompt_tokens=PROMPT, output_tokens=0),
             memory=spec.MemorySuite(context=CONTEXT, output_tokens=2),
         ),
         weights={"ttft_s": 0.5, "decode_tok_per_s": 0.5},
@@ -193,8 +192,7 @@ def _plan(folder: Path, *, quick: bool) -> Plan:
 def _needed(job: Job) -> bool:
     if job.model.startswith("memory"):
         return job.suite == "memory"
-    suites = {"latency", "kernel"} if job.model in NAIVE else {"latency"}
-    return job.suite in suites and (job.process == 0 or job.model in TWINS)
+    return job.suite == "latency" and (job.process == 0 or job.model in TWINS)
 
 
 def _artefact(folder: Path, name: str, fields: Mapping[str, object]) -> spec.Artefact:

@@ -314,11 +314,7 @@ def next_step(outcome: Outcome) -> str:
 
 
 def _kernel_test(case: str, records: Iterable[Record]) -> dict[str, Any]:
-    rates = [
-        metrics.kernel_tok_per_s(record)
-        for record in records
-        if record["type"] == "sample" and record["case"] == case
-    ]
+    rates = metrics.kernel_rates(records, case)
     return {
         "name": case,
         "tok_per_s": {

@@ -21,7 +21,7 @@ from typing import Final, NamedTuple
 
 from harness.errors import HarnessError
 from harness.execute import Outcome, execute
-from harness.metrics import kernel_tok_per_s
+from harness.metrics import kernel_rates
 from harness.plan import Job, kernel_job
 from harness.records import JournalWriter, Record, read
 from harness.spec import Artefact, BackendOptions, Model
@@ -169,7 +169,7 @@ def _rates(outcome: Outcome, case: str) -> list[float]:
     Raises:
         HarnessError: the worker failed, or measured nothing.
     """
-    rates = [kernel_tok_per_s(sample) for sample in outcome.samples if sample["case"] == case]
+    rates = kernel_rates(outcome.samples, case)
     if outcome.state != "ok" or not rates:
         raise HarnessError(
             f"{outcome.state} with {outcome.job.options.threads} threads: "

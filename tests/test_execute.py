@@ -41,7 +41,7 @@ def test_a_good_job_is_adopted_whole(fake_model: FakeModel) -> None:
     assert (outcome.state, outcome.reason) == ("ok", "")
     kinds = [record.get("kind", record["type"]) for record in records]
     timed = ["request", "telemetry"] * 3
-    assert kinds == ["engine", "load", "warmup", "check", "telemetry", *timed, "job"]
+    assert kinds == ["engine", "load", "warmup", "repeat", "check", "telemetry", *timed, "job"]
     for record in records:
         assert record["model"] == "toy"
     load = next(record for record in records if record.get("kind") == "load")

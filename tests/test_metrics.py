@@ -14,7 +14,7 @@ from harness.metrics import (
     percentile,
     request_times,
 )
-from harness.scoring.proofs import repeats_were_cached, require_available
+from harness.scoring.proofs import require_available, require_repeated
 
 
 def sample(**changes):
@@ -245,14 +245,26 @@ def test_kernel():
         kernel_tok_per_s({"tokens": 512, "elapsed_ns": 0})
 
 
+def repeat(repeated, *, evaluated=60, **changes):
+    counts = {"submitted": 60, "evaluated": evaluated}
+    return {"new_ns": [100, 110, 95], "repeated_ns": repeated} | counts | changes
+
+
+def refusal(sample):
+    with pytest.raises(SampleRefusedError) as refused:
+        require_repeated(sample)
+    return refused.value.reason
+
+
 def test_repeated_prompts():
-    assert repeats_were_cached({"new_ns": [100, 110, 95], "repeated_ns": [3, 2, 3]})
+    assert refusal(repeat([3, 2, 3])) == "prompt_not_evaluated"
+    assert refusal(repeat([100, 101, 99], evaluated=33)) == "prompt_not_evaluated"
     # Slower, equal, a little faster, and one honest outlier among the new ones.
     for repeated in ([100, 101, 99], [110, 120, 100], [91, 90, 92], [3, 2, 99]):
-        assert not repeats_were_cached({"new_ns": [100, 110, 95], "repeated_ns": repeated})
-    for broken in ({}, {"new_ns": [], "repeated_ns": []}, {"new_ns": [0], "repeated_ns": [1]}):
-        with pytest.raises(SampleRefusedError):
-            repeats_were_cached(broken)
+        require_repeated(repeat(repeated))
+    for broken in ([], [0], None):
+        assert refusal(repeat(broken)) == "bad_times"
+    assert refusal(repeat([99], new_ns=[])) == "bad_times"
 
 
 def test_percentile_interpolates():

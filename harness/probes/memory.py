@@ -33,10 +33,13 @@ _FORKED_NOT_EXECUTED = 0x40  # PF_FORKNOEXEC of the kernel's <linux/sched.h>
 
 
 class Resident(NamedTuple):
-    """Resident size of a process: the largest since its mark was set, and the present one."""
+    """Resident size of a process: the largest since its mark was set, and the present one;
+    what of it is swapped out, None where the system does not say.
+    """
 
     peak_bytes: int
     now_bytes: int
+    swapped_bytes: int | None = None
 
 
 class Split(NamedTuple):
@@ -61,7 +64,8 @@ def resident(pid: int | None = None) -> Resident | None:
         found = _status(pid)
         if "VmHWM" not in found or "VmRSS" not in found:
             return None
-        return Resident(max(found["VmHWM"], found["VmRSS"]), found["VmRSS"])
+        peak_bytes = max(found["VmHWM"], found["VmRSS"])
+        return Resident(peak_bytes, found["VmRSS"], found.get("VmSwap"))
     if _PLATFORM == "win32":
         return _windows_resident(pid, _library("kernel32"))
     if _PLATFORM == "darwin":

@@ -27,7 +27,7 @@ from harness.metrics import (
     whole,
 )
 from harness.scoring.energy import request_joules
-from harness.scoring.proofs import repeats_were_cached, require_available
+from harness.scoring.proofs import require_available, require_repeated
 from harness.scoring.rules import COLD_LOAD_CASE, LOAD_CASE, Rules
 from harness.scoring.sustained import Curve, Pass, curve, read_pass
 from harness.spec import canonical
@@ -244,7 +244,7 @@ class _Reader:
         match key.suite, key.kind:
             case "latency" | "energy", "request":
                 self._request(key, sample)
-            case "latency", "check" | "repeat":
+            case "latency" | "task" | "kernel", "check" | "repeat":
                 self._proof(key, sample)
             case "latency", "load":
                 self._load(key, sample)
@@ -270,10 +270,8 @@ class _Reader:
     def _proof(self, key: _Key, sample: Sample) -> None:
         if key.kind == "check":
             require_available(sample)
-        elif repeats_were_cached(sample):
-            raise SampleRefusedError(
-                "a repeated prompt was answered from a cache", reason="prompt_not_evaluated"
-            )
+        else:
+            require_repeated(sample)
 
     def _request(self, key: _Key, sample: Sample) -> None:
         case = self._rules.cases[key.suite].get(key.case)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, TypeGuard
 
-from harness.metrics import SampleRefusedError, show_seconds, whole
+from harness.metrics import SampleRefusedError, require_evaluated, show_seconds, whole
 
 _REPEAT_TOLERANCE = 0.9
 _EARLY_SHARE = 0.5
@@ -46,21 +46,24 @@ def _refuse_early(what: str, taken_ns: int, honest_ns: int, *, owed: int) -> Non
         )
 
 
-def repeats_were_cached(sample: Mapping[str, Any]) -> bool:
-    """Whether a repeated prompt was answered from a cache.
+def require_repeated(sample: Mapping[str, Any]) -> None:
+    """Check that a prompt was evaluated again right after the same one.
 
-    An engine without a counter of evaluated tokens may answer a repeated prompt at most
-    10 % faster. Every repetition must be faster than the fastest new prompt by more than
-    that, so that noise on a prefill of a few ms does not accuse an honest engine; a real
-    cache hit is faster many times over.
+    By the engine's count, and by time where it has none: every repetition must be faster
+    than the fastest new prompt by more than 10 %, so that noise on a prefill of a few ms
+    does not accuse an honest engine; a real cache hit is faster many times over.
 
     Raises:
-        SampleRefusedError: `bad_times`.
+        SampleRefusedError: `prompt_not_evaluated` or `bad_times`.
     """
+    require_evaluated(sample)
     new, repeated = sample.get("new_ns"), sample.get("repeated_ns")
     if not _are_times(new) or not _are_times(repeated):
         raise SampleRefusedError("no times of the repeated prompt", reason="bad_times")
-    return max(repeated) < _REPEAT_TOLERANCE * min(new)
+    if max(repeated) < _REPEAT_TOLERANCE * min(new):
+        raise SampleRefusedError(
+            "a repeated prompt was answered from a cache", reason="prompt_not_evaluated"
+        )
 
 
 def _are_times(values: Any) -> TypeGuard[list[int]]:

@@ -14,8 +14,11 @@ from harness.backends.base import Backend, Logits
 from harness.errors import BackendError, CapabilityError
 from harness.plan import Case, Job
 from harness.records import Record
+from harness.suites.base import telemetry
 from harness.suites.tasks import item_at, load_task
 from harness.suites.tasks.base import Item, Language
+
+_TELEMETRY_ITEMS = 25
 
 
 def measure(case: Case, backend: Backend, job: Job) -> Iterator[Record]:
@@ -25,6 +28,7 @@ def measure(case: Case, backend: Backend, job: Job) -> Iterator[Record]:
     task = load_task(case.task)
     language: Language = "ko" if case.language == "ko" else "en"
     seed = bytes.fromhex(job.seed)
+    yield telemetry(case.id, 0)
     for index in range(case.items):
         item = item_at(case.task, language, index, seed)
         record: Record = {
@@ -46,6 +50,9 @@ def measure(case: Case, backend: Backend, job: Job) -> Iterator[Record]:
                 "truncated": truncated,
                 "output": text,
             }
+        if index % _TELEMETRY_ITEMS == _TELEMETRY_ITEMS - 1:
+            yield telemetry(case.id, index + 1)
+    yield telemetry(case.id, case.items)
 
 
 def _choose(item: Item, backend: Backend) -> Record:

@@ -7,14 +7,19 @@ can be computed later: aggregates come from `score`, again and again, from the r
 from __future__ import annotations
 
 import gc
-from collections.abc import Iterator, Sequence
+import statistics
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 from harness.backends.base import Backend
+from harness.plan import Case, Job
 from harness.probes import counters
 from harness.records import Record
 from harness.spec import sha256
 from harness.suites.tasks.draw import Draw
+
+_CONVERGED_CV = 0.05
+_WARMUP_WINDOW = 3
 
 
 def fixed_prompt(backend: Backend, length: int, salt: str) -> list[int]:
@@ -31,6 +36,38 @@ def fixed_prompt(backend: Backend, length: int, salt: str) -> list[int]:
         if token not in ends:
             ids.append(token)
     return ids
+
+
+def salted_prompts(
+    case: Case, backend: Backend, job: Job, salt: str
+) -> tuple[list[int], list[int]]:
+    """Tokens of a case's depth, and the prompt behind them.
+
+    The salt depends on the request, not on the process: repetitions of one request
+    must give the same output in every process.
+    """
+    seed = f"{job.seed}/{case.id}/{salt}"
+    return (
+        fixed_prompt(backend, case.depth_tokens, f"{seed}/depth"),
+        fixed_prompt(backend, case.prompt_tokens, seed),
+    )
+
+
+def warm_up(case: Case, once: Callable[[str], int], most: int) -> Record:
+    """Repeat until the last three durations agree within 5 %, at most `most` times.
+
+    Args:
+        once: does it once with a salt of its own, and returns how long it took, in ns.
+    """
+    durations: list[int] = []
+    converged = False
+    while len(durations) < max(1, most) and not converged:
+        durations.append(once(f"warm-up {len(durations)}"))
+        window = durations[-_WARMUP_WINDOW:]
+        converged = len(window) == _WARMUP_WINDOW and statistics.stdev(
+            window
+        ) < _CONVERGED_CV * statistics.fmean(window)
+    return {"case": case.id, "kind": "warmup", "duration_ns": durations, "converged": converged}
 
 
 @contextmanager

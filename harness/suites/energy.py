@@ -1,7 +1,7 @@
 """Energy: the fixed workload's requests, while the parent reads what the machine takes.
 
 Each request says when it began on the clock that both processes share, so that the
-parent's trace can be integrated over it. Nothing is read here between requests.
+parent's trace can be integrated over it.
 """
 
 from __future__ import annotations
@@ -11,14 +11,15 @@ from collections.abc import Iterator
 from harness.backends.base import Backend
 from harness.plan import Case, Job
 from harness.records import Record
-from harness.suites.base import fixed_prompt, no_collector, request
+from harness.suites.base import no_collector, request, salted_prompts, telemetry
 
 
 def measure(case: Case, backend: Backend, job: Job) -> Iterator[Record]:
     """One untimed request, then `job.requests` whose beginnings are known absolutely."""
     with no_collector():
         for index in range(-1, job.requests):
-            prompt = fixed_prompt(backend, case.prompt_tokens, f"{job.seed}/{case.id}/{index}")
+            _, prompt = salted_prompts(case, backend, job, str(index))
             found = request(backend, prompt, case.output_tokens)
             if index >= 0:
                 yield {"case": case.id, "kind": "request", "index": index} | found
+            yield telemetry(case.id, index + 1)

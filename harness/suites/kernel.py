@@ -7,50 +7,57 @@ gets that many tokens, untimed. Never mixed with request latencies.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from harness.backends.base import Backend
 from harness.plan import Case, Job
 from harness.records import Record
-from harness.suites.base import fixed_prompt, no_collector
+from harness.suites.base import fixed_prompt, no_collector, salted_prompts, telemetry, warm_up
+from harness.suites.proofs import repeats
 
 
 def measure(case: Case, backend: Backend, job: Job) -> Iterator[Record]:
-    """One untimed pass, then `job.requests` timed ones."""
-    ids = fixed_prompt(backend, case.prompt_tokens + case.output_tokens, f"{job.seed}/{case.id}")
-    depth = fixed_prompt(backend, case.depth_tokens, f"{job.seed}/{case.id}/depth")
+    """Warm up, then `job.requests` timed passes, each over ids of its own."""
     timed = _prompt_processing if case.prompt_tokens else _token_generation
+    count = case.prompt_tokens or case.output_tokens
+
+    def prompts(salt: str) -> tuple[list[int], list[int]]:
+        ids = fixed_prompt(backend, count, f"{job.seed}/{case.id}/{salt}")
+        return salted_prompts(case, backend, job, salt)[0], ids
+
+    def once(salt: str) -> tuple[int, int]:
+        depth, ids = prompts(salt)
+        backend.reset()
+        if depth:
+            backend.prefill(depth, sample=False)
+        return timed(backend, ids)
+
     with no_collector():
-        _fill(backend, depth)
-        timed(backend, ids)
+        yield warm_up(case, lambda salt: once(salt)[0], job.warmup_max)
+        if job.process == 0:
+            yield repeats(case, backend, prompts)
+        yield telemetry(case.id, 0)
         for index in range(job.requests):
-            _fill(backend, depth)
-            elapsed_ns, evaluated = timed(backend, ids)
+            elapsed_ns, evaluated = once(str(index))
             yield {
                 "case": case.id,
                 "kind": "kernel",
                 "index": index,
-                "tokens": len(ids),
-                "submitted": len(ids),
+                "tokens": count,
                 "evaluated": evaluated,
                 "elapsed_ns": elapsed_ns,
             }
+            yield telemetry(case.id, index + 1)
 
 
-def _fill(backend: Backend, depth: list[int]) -> None:
-    """Empty the cache, then put the depth in."""
-    backend.reset()
-    if depth:
-        backend.prefill(depth, sample=False)
-
-
-def _prompt_processing(backend: Backend, ids: list[int]) -> tuple[int, int]:
+def _prompt_processing(backend: Backend, ids: Sequence[int]) -> tuple[int, int]:
+    """Duration in ns, and tokens that the engine evaluated."""
     start = backend.now_ns()
     evaluated = backend.prefill(ids, sample=False).evaluated
     return backend.now_ns() - start, evaluated
 
 
-def _token_generation(backend: Backend, ids: list[int]) -> tuple[int, int]:
+def _token_generation(backend: Backend, ids: Sequence[int]) -> tuple[int, int]:
     step = backend.step
     evaluated = 0
     start = backend.now_ns()

@@ -15,7 +15,7 @@ from harness.errors import CapabilityError
 from harness.plan import Case, Job
 from harness.probes import memory
 from harness.records import Record
-from harness.suites.base import fixed_prompt
+from harness.suites.base import fixed_prompt, telemetry
 
 _mark = {"since": "start"}
 """Since when this process's high-water mark counts."""
@@ -23,6 +23,7 @@ _mark = {"since": "start"}
 
 def measure(case: Case, backend: Backend, job: Job) -> Iterator[Record]:
     """One request that fills the context, with a reading after prefill and after decode."""
+    yield telemetry(case.id, 0)
     prompt = fixed_prompt(backend, case.prompt_tokens, f"{job.seed}/{case.id}")
     backend.reset()
     token = backend.prefill(prompt).next_id
@@ -30,6 +31,7 @@ def measure(case: Case, backend: Backend, job: Job) -> Iterator[Record]:
     for _ in range(case.output_tokens - 1):
         token = backend.step(token).next_id
     yield reading(case.id, "decode")
+    yield telemetry(case.id, 1)
 
 
 def reading(case: str, phase: str) -> Record:
@@ -37,7 +39,8 @@ def reading(case: str, phase: str) -> Record:
 
     Returns:
         `peak_resident_bytes` and since when: "phase", or "start" (of the process) where
-        the mark could not be set back at the end of the phase before; `resident_bytes` now.
+        the mark could not be set back at the end of the phase before; `resident_bytes` and,
+        where the system tells, `swapped_bytes` now: what was swapped out is not resident.
 
     Raises:
         CapabilityError: this platform does not say.
@@ -56,4 +59,4 @@ def reading(case: str, phase: str) -> Record:
         "peak_resident_bytes": found.peak_bytes,
         "resident_bytes": found.now_bytes,
         "since": since,
-    }
+    } | ({} if found.swapped_bytes is None else {"swapped_bytes": found.swapped_bytes})

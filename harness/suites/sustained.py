@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from harness.backends.base import Backend
 from harness.plan import Case, Job
 from harness.records import Record
-from harness.suites.base import fixed_prompt, no_collector, request, telemetry
+from harness.suites.base import no_collector, request, salted_prompts, telemetry
 
 _LEAST_REQUESTS = 2
 _TELEMETRY_NS = 1_000_000_000
@@ -24,7 +24,7 @@ def measure(case: Case, backend: Backend, job: Job) -> Iterator[Record]:
         yield telemetry(case.id, 0)
         index = 0
         while index < _LEAST_REQUESTS or backend.now_ns() - began < case.duration_s * 1e9:
-            prompt = fixed_prompt(backend, case.prompt_tokens, f"{job.seed}/{case.id}/{index}")
+            _, prompt = salted_prompts(case, backend, job, str(index))
             start = backend.now_ns() - began
             found = request(backend, prompt, case.output_tokens)
             times = found.pop("token_ns")

@@ -12,26 +12,46 @@ from harness.backends.base import Backend
 from harness.errors import CapabilityError
 from harness.plan import Case, Job
 from harness.records import Record
-from harness.suites.base import no_collector, output_sha256, telemetry
+from harness.suites.base import (
+    fixed_prompt,
+    no_collector,
+    output_sha256,
+    request,
+    telemetry,
+    warm_up,
+)
+from harness.suites.proofs import repeats
+
+_WARMUP_TOKENS = 16
 
 
 def measure(case: Case, backend: Backend, job: Job) -> Iterator[Record]:
-    """One untimed answer, then every prompt once.
+    """Warm up on prompts of the longest one's length, then answer every prompt once.
 
     Raises:
         CapabilityError: `prompt_too_long`: a prompt and its answer exceed the context.
     """
-    del job  # the prompts are the case's own
-    for text in case.texts:
-        length = len(backend.encode(text, special=True))
-        if length + case.output_tokens > backend.context:
-            raise CapabilityError(
-                f"a prompt of {length} tokens and an answer of {case.output_tokens} exceed the "
-                f"context of {backend.context}",
-                reason="prompt_too_long",
-            )
+    longest = max(len(backend.encode(text, special=True)) for text in case.texts)
+    if longest + case.output_tokens > backend.context:
+        raise CapabilityError(
+            f"a prompt of {longest} tokens and an answer of {case.output_tokens} exceed the "
+            f"context of {backend.context}",
+            reason="prompt_too_long",
+        )
+
+    def prompt(salt: str) -> list[int]:
+        # None of the timed texts: their beginnings must not have been seen before.
+        return fixed_prompt(backend, longest, f"{job.seed}/{case.id}/{salt}")
+
+    def once(salt: str) -> int:
+        tokens = min(_WARMUP_TOKENS, case.output_tokens)
+        end_ns: int = request(backend, prompt(salt), tokens)["end_ns"]
+        return end_ns
+
     with no_collector():
-        answer(backend, case.texts[0], case.output_tokens)
+        yield warm_up(case, once, job.warmup_max)
+        if job.process == 0:
+            yield repeats(case, backend, lambda salt: ([], prompt(salt)))
         yield telemetry(case.id, 0)
         for index, text in enumerate(case.texts):
             yield {"case": case.id, "kind": "chat", "index": index} | answer(

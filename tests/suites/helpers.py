@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 from harness.backends.fake import FakeBackend
 from harness.plan import Case, Job
@@ -39,3 +41,8 @@ def fake(folder: Path, **fields: object) -> FakeBackend:
     backend = FakeBackend()
     backend.load(path, BackendOptions(threads=1))
     return backend
+
+
+def of_kind(records: Iterable[dict[str, Any]], kind: str) -> list[dict[str, Any]]:
+    """The samples of one kind."""
+    return [record for record in records if record.get("kind") == kind]

@@ -13,7 +13,7 @@ from harness.errors import CapabilityError
 from harness.plan import Case
 from harness.spec import BackendOptions
 from harness.suites import accuracy
-from tests.suites.helpers import fake, job
+from tests.suites.helpers import fake, job, of_kind
 
 
 def naive(backend: Backend, context: str, option: str) -> float:
@@ -92,7 +92,7 @@ def test_items_are_scored_and_never_silently_dropped(tmp_path: Path, case: str) 
     language, task = case.split("-")
     spec = Case(id=case, task=task, language=language, items=12)
     backend = fake(tmp_path)
-    records = list(accuracy.measure(spec, backend, job("accuracy", spec)))
+    records = of_kind(accuracy.measure(spec, backend, job("accuracy", spec)), "item")
     assert [record["index"] for record in records] == list(range(12))
     for record in records:
         assert record["case"] == case
@@ -105,8 +105,9 @@ def test_items_are_scored_and_never_silently_dropped(tmp_path: Path, case: str) 
 def test_another_seed_gives_other_items(tmp_path: Path) -> None:
     spec = Case(id="ko-arith", task="arith", language="ko", items=8)
     backend = fake(tmp_path)
-    public = list(accuracy.measure(spec, backend, job("accuracy", spec)))
-    secret = list(accuracy.measure(spec, backend, job("accuracy", spec, seed="ab" * 32)))
+    public = of_kind(accuracy.measure(spec, backend, job("accuracy", spec)), "item")
+    secret_job = job("accuracy", spec, seed="ab" * 32)
+    secret = of_kind(accuracy.measure(spec, backend, secret_job), "item")
     assert [r["template"] for r in public] != [r["template"] for r in secret]
 
 

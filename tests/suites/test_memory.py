@@ -11,7 +11,7 @@ from harness.errors import CapabilityError
 from harness.plan import Case
 from harness.probes import memory as probe
 from harness.suites import memory
-from tests.suites.helpers import fake, job
+from tests.suites.helpers import fake, job, of_kind
 
 CASE = Case(id="c32", prompt_tokens=28, output_tokens=4, context=32)
 
@@ -26,7 +26,7 @@ def _mark() -> Iterator[None]:
 
 def test_one_request_fills_the_context(tmp_path: Path) -> None:
     backend = fake(tmp_path)
-    records = list(memory.measure(CASE, backend, job("memory", CASE)))
+    records = of_kind(memory.measure(CASE, backend, job("memory", CASE)), "memory")
     assert [record["phase"] for record in records] == ["prefill", "decode"]
     # The last token is returned and never fed back: it needs no place in the cache.
     assert sum(call.tokens for call in backend.calls) == CASE.context - 1

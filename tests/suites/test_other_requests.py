@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from pathlib import Path
 from typing import Any
@@ -9,10 +10,13 @@ from typing import Any
 import pytest
 
 from harness import metrics
+from harness.backends.base import Capabilities, Step
+from harness.backends.fake import FakeBackend
 from harness.plan import Case
+from harness.scoring.proofs import require_repeated
 from harness.scoring.sustained import read_pass
-from harness.suites import energy, kernel, sustained
-from tests.suites.helpers import fake, job
+from harness.suites import energy, kernel, latency, sustained, task
+from tests.suites.helpers import fake, job, of_kind
 
 TIMES = {"prefill_s_per_token": 0.001, "step_s": 0.02}
 
@@ -21,7 +25,7 @@ def test_kernel_counts_and_times(tmp_path: Path) -> None:
     backend = fake(tmp_path, **TIMES)
     pp, tg = Case(id="pp32", prompt_tokens=32), Case(id="tg4", output_tokens=4)
     for case, elapsed_ns, rate in ((pp, 32_000_000, 1000.0), (tg, 80_000_000, 50.0)):
-        records = list(kernel.measure(case, backend, job("kernel", case, requests=2)))
+        records = of_kind(kernel.measure(case, backend, job("kernel", case, requests=2)), "kernel")
         assert [record["elapsed_ns"] for record in records] == [elapsed_ns] * 2
         assert metrics.kernel_tok_per_s({"type": "sample", **records[0]}) == pytest.approx(rate)
 
@@ -31,7 +35,8 @@ def test_a_kernel_pass_fills_its_depth_untimed(tmp_path: Path, kind: str) -> Non
     backend = fake(tmp_path, **TIMES)
     count = {"prompt_tokens": 4} if kind == "pp" else {"output_tokens": 4}
     case = Case(id=f"{kind}4@d50", depth_tokens=50, **count)
-    records = list(kernel.measure(case, backend, job("kernel", case, requests=2)))
+    work = dataclasses.replace(job("kernel", case, requests=2, warmup_max=1), process=1)
+    records = of_kind(kernel.measure(case, backend, work), "kernel")
     assert [record["elapsed_ns"] for record in records] == [
         4_000_000 if kind == "pp" else 80_000_000
     ] * 2
@@ -39,6 +44,45 @@ def test_a_kernel_pass_fills_its_depth_untimed(tmp_path: Path, kind: str) -> Non
     of_a_pass = [("prefill", 50), *([("prefill", 4)] if kind == "pp" else [("step", 1)] * 4)]
     calls = [(call.kind, call.tokens) for call in backend.calls]
     assert calls == [("load", 0), *of_a_pass * 3], "a warm-up and two passes, each from empty"
+
+
+def test_no_pass_begins_like_another(tmp_path: Path) -> None:
+    """An adapter that keeps the matching prefix gains nothing in any of them."""
+    case = Case(id="pp32", prompt_tokens=32)
+    backend = fake(tmp_path, **TIMES, reuse_prefix=True)
+    work = dataclasses.replace(job("kernel", case, requests=4), process=1)
+    records = of_kind(kernel.measure(case, backend, work), "kernel")
+    assert [record["elapsed_ns"] for record in records] == [32_000_000] * 4
+
+
+@pytest.mark.parametrize("suite", [kernel, latency, task])
+def test_an_adapter_that_keeps_a_prefix_is_refused_with_and_without_a_counter(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, suite: Any
+) -> None:
+    case = Case(id="c", prompt_tokens=32, output_tokens=2, texts=("안녕하세요?",))
+
+    def repeat(**fields: Any) -> dict[str, Any]:
+        records = suite.measure(case, fake(tmp_path, **TIMES, **fields), job("latency", case))
+        (found,) = of_kind(records, "repeat")
+        return {"type": "sample", **found}
+
+    def refused(sample: dict[str, Any]) -> str:
+        with pytest.raises(metrics.SampleRefusedError) as caught:
+            require_repeated(sample)
+        assert caught.value.reason == "prompt_not_evaluated"
+        return caught.value.message
+
+    require_repeated(repeat())
+    assert "prompt tokens were evaluated" in refused(repeat(reuse_prefix=True))
+    counted = FakeBackend.prefill
+
+    def rows_fed(self: FakeBackend, ids: list[int], *, sample: bool = True) -> Step:
+        return Step(counted(self, ids, sample=sample).next_id, len(ids))
+
+    monkeypatch.setattr(FakeBackend, "prefill", rows_fed)
+    monkeypatch.setattr(FakeBackend, "capabilities", Capabilities(counts_evaluated=False))
+    require_repeated(repeat())
+    assert "answered from a cache" in refused(repeat(reuse_prefix=True))
 
 
 SUSTAINED = Case(id="sustained-p10-n6", prompt_tokens=10, output_tokens=6, duration_s=1.0)
@@ -85,7 +129,7 @@ ENERGY = Case(id="energy-p10-n6", prompt_tokens=10, output_tokens=6)
 
 def test_energy_requests_say_when_they_began(tmp_path: Path) -> None:
     backend = fake(tmp_path, **TIMES)
-    records = list(energy.measure(ENERGY, backend, job("energy", ENERGY)))
+    records = of_kind(energy.measure(ENERGY, backend, job("energy", ENERGY)), "request")
     assert [record["index"] for record in records] == [0, 1, 2]
     for index, record in enumerate(records):
         assert record["kind"] == "request"
@@ -98,5 +142,6 @@ def test_energy_requests_say_when_they_began(tmp_path: Path) -> None:
 def test_energy_requests_are_on_the_clock_of_the_trace(tmp_path: Path) -> None:
     before = time.perf_counter_ns()
     backend = fake(tmp_path, clock="real")
-    records = list(energy.measure(ENERGY, backend, job("energy", ENERGY, requests=1)))
+    work = job("energy", ENERGY, requests=1)
+    records = of_kind(energy.measure(ENERGY, backend, work), "request")
     assert before < records[0]["clock_ns"] < time.perf_counter_ns()

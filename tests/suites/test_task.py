@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -35,7 +36,7 @@ class Speaker(FakeBackend):
 
     def prefill(self, ids: Sequence[int], *, sample: bool = True) -> Step:
         """The first byte."""
-        self.rest = [*self.said.encode(), EOS]
+        self.rest = [*self.said.encode(), *[EOS] * 32]
         return Step(self.rest.pop(0), super().prefill(ids, sample=sample).evaluated)
 
     def step(self, token: int, *, sample: bool = True) -> Step:
@@ -105,14 +106,16 @@ def test_silence_is_recorded_and_never_becomes_a_number(tmp_path: Path) -> None:
         assert caught.value.reason == "no_output"
 
 
-def test_every_text_once_after_an_untimed_first(tmp_path: Path) -> None:
+def test_every_text_once_and_none_before_it_is_timed(tmp_path: Path) -> None:
     backend = fake(tmp_path, **TIMES)
-    records = list(task.measure(CASE, backend, job("task", CASE)))
+    work = dataclasses.replace(job("task", CASE, warmup_max=2), process=1)
+    records = list(task.measure(CASE, backend, work))
     kinds = [record.get("kind", record.get("type")) for record in records]
-    assert kinds == ["telemetry", "chat", "telemetry", "chat", "telemetry"]
-    assert [record["index"] for record in records] == [0, 0, 1, 1, 2]
+    assert kinds == ["warmup", "telemetry", "chat", "telemetry", "chat", "telemetry"]
+    assert [record["index"] for record in records[1:]] == [0, 0, 1, 1, 2]
     prompts = [call.tokens for call in backend.calls if call.kind == "prefill"]
-    assert prompts == [len(text.encode()) for text in (TEXTS[0], *TEXTS)]
+    lengths = [len(text.encode()) for text in TEXTS]
+    assert prompts == [max(lengths), max(lengths), *lengths]
     assert len({record["output_sha256"] for record in records if "output_sha256" in record}) == 2
 
 
@@ -127,12 +130,8 @@ def test_a_prompt_that_does_not_fit_is_skipped_before_anything_runs(tmp_path: Pa
     assert [call.kind for call in backend.calls] == ["load"]
 
 
-@pytest.mark.parametrize(
-    ("fields", "reason"),
-    [({"reuse_prefix": True}, "prompt_not_evaluated"), ({"chunk_tokens": 4}, "wrong_token_count")],
-)
-def test_naive_adapters_are_exposed(tmp_path: Path, fields: dict[str, Any], reason: str) -> None:
-    record = answers(fake(tmp_path, **TIMES, **fields))[0]
+def test_a_chunk_is_not_a_token(tmp_path: Path) -> None:
+    record = answers(fake(tmp_path, **TIMES, chunk_tokens=4))[0]
     with pytest.raises(metrics.SampleRefusedError) as caught:
         metrics.chat_times({"type": "sample", **record})
-    assert caught.value.reason == reason
+    assert caught.value.reason == "wrong_token_count"
