@@ -1,8 +1,8 @@
 """Declared laptops: which of them this machine is, and a declaration of this very one.
 
 `harness devices list` compares each device file with what is observed; `harness devices
-probe` writes `devices/local.yaml`, so that a run can be refused when the machine is no
-longer the one that was declared: another power mode, the battery, half of the memory.
+probe` writes `devices/local.yaml`, so that a run says when the machine no longer is as
+declared: another power mode, the battery, half of the memory.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any, Final
 from harness import environment, specfile
 from harness.environment import UNKNOWN
 from harness.environment.base import Facts, attempt
-from harness.environment.rules import MEMORY_SEEN, MODES, identity
+from harness.environment.rules import MEMORY_SEEN, identity, power_mode, unverified
 from harness.errors import HarnessError
 from harness.spec import Device
 
@@ -30,7 +30,8 @@ def listing() -> list[dict[str, Any]]:
     """Every device file, by name, and whether it declares this machine.
 
     Returns:
-        `id`, `name`, `file`, `matches` and `why_not` (texts, empty where it matches) each.
+        `id`, `name`, `file`, `matches` (None where what it declares cannot be read here) and
+        `why_not` (texts, empty where it matches) each.
         A file that is wrong matches nothing and says what is wrong.
     """
     facts = environment.observe()
@@ -41,16 +42,17 @@ def _row(name: str, path: Path, facts: Mapping[str, object]) -> dict[str, Any]:
     try:
         device = specfile.load_device(path)
     except HarnessError as error:
-        known, why_not = (name, ""), [str(error)]
+        known, why_not, hidden = (name, ""), [str(error)], []
     else:
         known = (device.id, device.name)
         why_not = [finding["detail"] for finding in identity(device, facts)]
+        hidden = [finding["detail"] for finding in unverified(device, facts)]
     return {
         "id": known[0],
         "name": known[1],
         "file": str(path),
-        "matches": not why_not,
-        "why_not": why_not,
+        "matches": False if why_not else None if hidden else True,
+        "why_not": why_not or hidden,
     }
 
 
@@ -59,7 +61,7 @@ def text(rows: Sequence[Mapping[str, Any]]) -> str:
     width = max((len(row["id"]) for row in rows), default=0) + 2
     lines = []
     for row in rows:
-        word = "this one" if row["matches"] else "another"
+        word = {True: "this one", False: "another", None: "unknown"}[row["matches"]]
         lines.append(f"{word:<10}{row['id']:<{width}}{row['name']}")
         lines += [f"{'':<{10 + width}}{why}" for why in row["why_not"]]
     return "\n".join([*lines, "", "next: harness devices probe, or harness run --device ID"])
@@ -94,7 +96,7 @@ def _content(facts: Facts, *, has_battery: bool | None) -> str:
     budget = size // 2 if size else None
     whole_gib = size // _GIB if size and size % _GIB == 0 else None
     name = next((n for key in ("product", "cpu") if (n := _known(facts, key))), "This machine")
-    mode = next((n for key in MODES if (n := _known(facts, key)) and ", " not in str(n)), None)
+    mode = (power_mode(facts) or ("", None))[1]
     cores = _known(facts, "physical_cores")
     lines = [
         "# This machine, as `harness devices probe` observed it. Probing again overwrites",

@@ -110,7 +110,7 @@ def text(found: Mapping[str, Any]) -> str:
     for folder in found["folders"]:
         lines += _row(folder["status"], folder["name"], folder["detail"], folder["hint"])
     lines += ["", "This machine"]
-    lines += [f"  {name:<20}{_shown(name, facts[name])}" for name in _SHOWN]
+    lines += [f"  {name:<24}{_shown(name, facts[name])}" for name in _SHOWN]
     for title, part in (
         ("What a run watches", "watched"),
         ("Memory of a model", "memory"),
@@ -140,9 +140,9 @@ def _unobserved_rows(unobserved: Sequence[Mapping[str, str]]) -> list[str]:
     lines = ["", "Cannot be observed here"]
     for hint in dict.fromkeys(item["hint"] for item in unobserved):
         lines += [
-            f"  {item['fact']:<20}{item['what']}" for item in unobserved if item["hint"] == hint
+            f"  {item['fact']:<24}{item['what']}" for item in unobserved if item["hint"] == hint
         ]
-        lines.append(f"  {'':<20}next: {hint}")
+        lines.append(f"  {'':<24}next: {hint}")
     return lines
 
 

@@ -16,12 +16,12 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, NamedTuple, Protocol
 
 from harness.plan import Job
-from harness.probes.memory import TreeSampler
+from harness.probes.memory import tree_sampler
 from harness.records import JournalWriter, Record, read_part, unwritable
 from harness.spec import canonical, to_json
 
@@ -43,6 +43,7 @@ class Outcome:
         state: ok, skipped, failed, crashed, timeout, out_of_memory or interrupted.
         reason: reason code, empty when ok.
         samples: its sample records, as they stand in the journal.
+        waited_s: time before it that went into arranging its conditions.
     """
 
     job: Job
@@ -51,6 +52,7 @@ class Outcome:
     detail: str
     wall_s: float
     samples: tuple[Record, ...] = ()
+    waited_s: float = 0.0
 
 
 class Sampler(Protocol):
@@ -75,14 +77,16 @@ class Conditions(NamedTuple):
 
     Attributes:
         cache: whether the model's files are in the page cache: cold, warm or unknown.
+        waited_s: how long it took.
         telemetry: fields of a telemetry record about the machine at that moment.
     """
 
     cache: str
+    waited_s: float
     telemetry: Mapping[str, object]
 
 
-WATCHES: Mapping[str, Watch] = {"memory": Watch("memory_split", TreeSampler)}
+WATCHES: Mapping[str, Watch] = {"memory": Watch("memory_split", tree_sampler)}
 
 
 def execute(
@@ -110,21 +114,20 @@ def execute(
     """
     interrupted = False
     for job in jobs:
-        conditions = arrange(job) if arrange else None
-        cache = conditions.cache if conditions else "unknown"
+        conditions = arrange(job) if arrange else Conditions("unknown", 0.0, {})
         try:
             parts.mkdir(parents=True, exist_ok=True)
             job_file = parts / f"{job.id}.json"
-            content = {**to_json(job), "target": targets[job.backend], "cache": cache}
+            content = {**to_json(job), "target": targets[job.backend], "cache": conditions.cache}
             job_file.write_bytes(canonical(content))
         except OSError as error:
             raise unwritable(parts, error) from error
         part = parts / f"{job.id}.part"
         ended, interrupted = _run_child(job, job_file, part, watches.get(job.suite))
-        if conditions:
+        if conditions.telemetry:
             parent = {"type": "telemetry", "source": "parent", **conditions.telemetry}
-            journal.append(parent | place(job))
-        yield _adopt(job, part, ended, journal)
+            journal.append(parent | {"waited_s": round(conditions.waited_s, 3)} | place(job))
+        yield replace(_adopt(job, part, ended, journal), waited_s=conditions.waited_s)
         part.unlink(missing_ok=True)
         job_file.unlink(missing_ok=True)
         if interrupted:

@@ -113,7 +113,6 @@ _BY_SUITE: Mapping[str, tuple[tuple[str, str, str], ...]] = {
         ("load_weights_s", "s", "part of load_s: reading the weights"),
         ("load_compile_s", "s", "part of load_s: making the context or compiling"),
         ("load_first_s", "s", "part of load_s: the first inference"),
-        ("tokenise_s", "s", "prompt text in memory to token ids ready"),
         ("ttft_s", "s", "prompt in memory to first output token"),
         (
             "prefill_tok_per_s",
@@ -138,6 +137,7 @@ _BY_SUITE: Mapping[str, tuple[tuple[str, str, str], ...]] = {
     "task": (
         ("task_tokenise_s", "s", "chat prompt text in memory to token ids ready"),
         ("task_ttft_s", "s", "chat prompt in memory to first output token"),
+        ("task_first_s", "s", "token ids of a chat prompt ready to first output token"),
         ("task_decode_tok_per_s", "tok/s", "1 / time per output token of each chat answer"),
         ("task_end_to_end_s", "s", "chat prompt in memory to final text"),
         ("task_char_per_s", "char/s", f"Unicode characters {_TEXT}"),
@@ -211,7 +211,6 @@ class RequestTimes(NamedTuple):
     is empty.
     """
 
-    tokenise_s: float
     ttft_s: float
     prefill_tok_per_s: float
     tpot_s: float | None
@@ -228,6 +227,7 @@ class ChatTimes(NamedTuple):
 
     task_tokenise_s: float
     task_ttft_s: float
+    task_first_s: float
     task_decode_tok_per_s: float | None
     task_end_to_end_s: float
     task_char_per_s: float | None
@@ -288,7 +288,6 @@ def request_times(
     require_decoded(sample, n - 1)
     first, tpot_s = int(clock.token_ns[0]), clock.tpot_s
     return RequestTimes(
-        tokenise_s=clock.ids_ns / _NS,
         ttft_s=first / _NS,
         prefill_tok_per_s=asked / ((first - clock.ids_ns) / _NS),
         tpot_s=tpot_s,
@@ -319,6 +318,7 @@ def chat_times(sample: Mapping[str, Any]) -> ChatTimes:
     return ChatTimes(
         task_tokenise_s=clock.ids_ns / _NS,
         task_ttft_s=first / _NS,
+        task_first_s=(first - clock.ids_ns) / _NS,
         task_decode_tok_per_s=1 / tpot_s if tpot_s else None,
         task_end_to_end_s=clock.end_ns / _NS,
         task_char_per_s=whole(sample, "chars", least=0) / text_s if tpot_s else None,

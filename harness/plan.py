@@ -38,6 +38,8 @@ SUITE_VERSIONS: Mapping[str, int] = {
 
 _SCORING_CONTEXT_TOKENS = 512
 _CONTEXT_SLACK_TOKENS = 8
+SHOWN_PROCESSES = 3
+"""Processes that run cases which are only shown, at most: no score rests on them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -140,6 +142,18 @@ class Plan:
     def longest_s(self) -> float:
         """Rough duration if every optional job turned out to be needed."""
         return sum(job.estimate_s for job in self.jobs)
+
+    @property
+    def over_budget_s(self) -> dict[str, float]:
+        """Models whose jobs take longer than the profile's budget even without repetitions
+        more, and how long they are estimated to take.
+        """
+        taken: dict[str, float] = {}
+        for job in self.jobs:
+            if not job.optional:
+                taken[job.model] = taken.get(job.model, 0.0) + job.estimate_s
+        budget_s = self.profile.protocol.budget_s
+        return {model: s for model, s in taken.items() if budget_s and s > budget_s}
 
     @property
     def need_bytes(self) -> int:
@@ -340,10 +354,13 @@ def _jobs(
     least = protocol.processes.get(suite, 1)
     for group in groups:
         for process in range(max(least, protocol.processes_max.get(suite, 0))):
+            kept = tuple(case for case in group if case.scored or process < SHOWN_PROCESSES)
+            if not kept:
+                break
             yield _job(
                 artefact,
                 suite=suite,
-                cases=group,
+                cases=kept,
                 options=_resolved(
                     artefact.model.options,
                     group if suite == "memory" else cases,

@@ -81,7 +81,9 @@ def prepare(
     found, skipped = _locate(unique.values(), base, required | {reference.id})
     facts = environment.observe()
     if tune:
-        found += [_tuned(artefact, facts, tune) for artefact in found]
+        tuned, untuned = _tune_all(found, facts, tune)
+        found += tuned
+        skipped += untuned
     prompts: dict[str, dict[str, tuple[str, ...]]] = {}
     if chosen_profile.suites.task and (not suites or "task" in suites):
         prompts, silent = _chat_prompts(found, chosen_profile.suites.task)
@@ -174,6 +176,23 @@ def require_engine(model: Model) -> None:
             hint=install_hint(*ENGINES[name].values()),
             reason="engine_missing",
         )
+
+
+def _tune_all(
+    found: Sequence[Artefact], facts: Mapping[str, object], progress: TuningProgress
+) -> tuple[list[Artefact], list[Skip]]:
+    """Entries with the fastest thread counts, and why some models have none."""
+    tuned: list[Artefact] = []
+    skipped: list[Skip] = []
+    for artefact in found:
+        try:
+            tuned.append(_tuned(artefact, facts, progress))
+        except HarnessError as error:
+            name = f"{artefact.model.id}.tuned"
+            skipped.append(
+                Skip(model=name, reason=error.reason, detail=error.message, hint=error.hint)
+            )
+    return tuned, skipped
 
 
 def _tuned(artefact: Artefact, facts: Mapping[str, object], progress: TuningProgress) -> Artefact:

@@ -34,6 +34,8 @@ LISTS = ("real", "real-tuned", "embedded", "embedded-tuned", "synthetic")
 were chosen by measuring nothing about the defaults."""
 FULL_PROCESSES = 10
 FULL_REQUESTS = 5
+LEAST_LENGTH_RATIO = 0.9
+"""Of chat answers to the reference's: who says less is not faster."""
 
 Json = dict[str, Any]
 
@@ -288,7 +290,10 @@ def _entry(entry: Judged, ranking: Ranking, rules: Rules, validity: Validity) ->
         "jobs": [job._asdict() for job in entry.observed.jobs],
         "engine": dict(entry.observed.engine),
         "deterministic": entry.observed.deterministic,
-        "findings": [*validity.models[entry.id], *_own_findings(entry.observed, rules)],
+        "findings": [
+            *validity.models[entry.id],
+            *_own_findings(entry.observed, rules, entry.summaries.metrics.get("length_ratio")),
+        ],
         "compat": compat(entry.observed, rules),
         "memory": _memory(entry),
         "sustained": _sustained(entry.observed),
@@ -296,7 +301,7 @@ def _entry(entry: Judged, ranking: Ranking, rules: Rules, validity: Validity) ->
     }
 
 
-def _own_findings(seen: Observed, rules: Rules) -> list[Json]:
+def _own_findings(seen: Observed, rules: Rules, length: Summary | None) -> list[Json]:
     """What a model's samples say themselves: why cases that no score demands have no figures
     (the others are the reason of an entry), and whether equal requests gave equal outputs.
     """
@@ -310,6 +315,12 @@ def _own_findings(seen: Observed, rules: Rules) -> list[Json]:
     if seen.deterministic is False:
         detail = "the same request gave different outputs"
         out.append({"code": "output_varies", "severity": "warn", "detail": detail})
+    if length and length.value < LEAST_LENGTH_RATIO:
+        detail = (
+            f"its chat answers have {length.value:.0%} of the reference's length: their "
+            "end-to-end times do not compare"
+        )
+        out.append({"code": "short_answers", "severity": "warn", "detail": detail})
     return out
 
 
@@ -347,6 +358,8 @@ def _estimate(metric: str, summary: Summary) -> Json:
     lo, hi = summary.interval or (None, None)
     unit = METRICS[metric].unit
     out: Json = {"value": summary.value, "lo": lo, "hi": hi, "n": summary.n, "unit": unit}
+    if summary.spread:
+        out["spread"] = summary.spread._asdict()
     return out | ({"outliers": summary.outliers} if summary.outliers else {})
 
 

@@ -6,9 +6,7 @@ notebook and a test all walk the same path.
 
 from __future__ import annotations
 
-import functools
 import tempfile
-import time
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -20,7 +18,7 @@ import harness
 from harness import adaptive, environment, metrics, stats
 from harness import plan as planning
 from harness.backends import BACKENDS, ENGINES
-from harness.environment.thermal import ThermalGate
+from harness.environment.thermal import ThermalGate, pace_s
 from harness.errors import Exit, HarnessError, PrerequisiteError, SpecError
 from harness.execute import WATCHES, Conditions, Outcome, Watch, execute, place, prime, skipped
 from harness.extensions import target
@@ -154,6 +152,9 @@ class _Queue:
         self._journal = journal
         self._samples: dict[tuple[str, str], list[Record]] = defaultdict(list)
         self._spent_s: dict[str, float] = defaultdict(float)
+        # Idle power is measured before anything of ours has warmed the machine.
+        wants_power = any(job.suite == "energy" for job in plan.jobs)
+        self._power = _Power() if wants_power else None
         self._failed: dict[_Work, Outcome] = {}
 
     def jobs(self) -> Iterator[Job]:
@@ -166,7 +167,7 @@ class _Queue:
             elif first := self._failed.get(_work(job)):
                 detail = f"its first process ended {first.state}: {first.detail}"
                 self._journal.append(skipped(job, first.reason, detail))
-            elif job.suite == "energy" and self._power.problem:
+            elif job.suite == "energy" and self._power and self._power.problem:
                 self._journal.append(skipped(job, *self._power.problem))
             else:
                 yield job
@@ -174,7 +175,7 @@ class _Queue:
     def note(self, outcome: Outcome) -> None:
         """Take in what a job brought: it decides about those that wait."""
         job = outcome.job
-        self._spent_s[job.model] += outcome.wall_s
+        self._spent_s[job.model] += outcome.waited_s + outcome.wall_s
         if not job.process and outcome.state not in {"ok", "interrupted"}:
             # Hours would go by until it had hung or died as often as it is planned.
             self._failed[_work(job)] = outcome
@@ -183,12 +184,8 @@ class _Queue:
 
     def power_sampler(self) -> energy.PowerSampler:
         """A sampler for one energy job."""
+        assert self._power
         return self._power.sampler()
-
-    @functools.cached_property
-    def _power(self) -> _Power:
-        """Looked for before the first energy job, while nothing else of ours runs."""
-        return _Power()
 
     def _why_not_needed(self, job: Job) -> str:
         if not job.optional:
@@ -228,9 +225,9 @@ class _Arranger:
     def __init__(self, plan: Plan, facts: Mapping[str, object]) -> None:
         self._gate = ThermalGate(
             start_temperature=facts.get("temperature_c"),
+            start_pace_s=pace_s(),
             cap_s=plan.profile.protocol.cool_down_max_s,
             read=lambda: environment.telemetry().get("temperature_c"),
-            sleep=time.sleep,
         )
         self._files = {found.model.id: _files(found) for found in plan.artefacts}
 
@@ -244,9 +241,8 @@ class _Arranger:
                 cache = "cold" if pagecache.evict(files) else "unknown"
             elif pagecache.warm(files):
                 cache = "warm"
-        facts = environment.telemetry()
-        telemetry = {"facts": facts, "waited_s": round(waited_s, 3), "gate": gate}
-        return Conditions(cache, telemetry)
+        telemetry = {"facts": environment.telemetry(), "gate": gate}
+        return Conditions(cache, waited_s, telemetry)
 
 
 def _files(found: Artefact) -> list[Path]:
@@ -310,6 +306,8 @@ def next_step(outcome: Outcome) -> str:
     """What to do about a job that failed."""
     if outcome.reason in {"load_failed", "model_unreadable", "graph_unknown"}:
         return f"fetch or export {outcome.job.path} again: a whole GGUF file or ONNX folder loads"
+    if outcome.reason == "context_exceeded":
+        return "ask for fewer tokens: what is in the cache, the prompt and the output must fit"
     return "harness doctor"
 
 

@@ -49,8 +49,8 @@ class BackendOptions:
     """Settings that change what is measured; they are part of a job's identity.
 
     Attributes:
-        threads: worker threads for decode; 0 lets the plan pin the physical cores of
-            the machine.
+        threads: worker threads for decode; 0 lets the plan pin the performance cores that
+            this process may use.
         threads_prefill: worker threads for prefill; 0 = as many as for decode.
         context: tokens of key–value cache to allocate; 0 lets the plan pick the
             smallest power of two that holds the job's longest case.
@@ -81,8 +81,8 @@ class Model:
         commercial: False where the licence forbids commercial use; None = unknown.
         chat_template: `own` renders chat prompts by the template in the model's files;
             `plain` gives it the text, a line break and `A:` (networks trained without one).
-        tuned: its thread counts were chosen by measuring; such an entry is never ranked
-            beside one with default settings.
+        tuned: its thread counts were chosen by measuring. Such an entry, or one whose
+            options name a count, is never ranked beside one with default settings.
     """
 
     id: str

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,9 +16,12 @@ from harness.plan import Plan
 def announce(plan: Plan) -> None:
     """What is about to be measured, and what is not."""
     for skip in plan.skipped:
-        click.echo(f"skipped {skip.model}: {skip.detail}", err=True)
+        what = f"{skip.model} {skip.case}".strip()
+        click.echo(f"skipped {what}: {skip.detail}", err=True)
         if skip.hint:
             click.echo(f"  next: {skip.hint}", err=True)
+    for line in _over_budget(plan):
+        click.echo(line, err=True)
     click.echo(
         f"{len(plan.artefacts)} models, {_required(plan)} jobs, about "
         f"{_duration(plan.estimate_s)}{_at_most(plan)}; leave the machine alone meanwhile",
@@ -35,6 +39,15 @@ def _at_most(plan: Plan) -> str:
     if not optional:
         return ""
     return f", at most {_duration(plan.longest_s)} with {optional} repetitions more"
+
+
+def _over_budget(plan: Plan) -> Iterator[str]:
+    budget_s = plan.profile.protocol.budget_s
+    for model, estimate_s in plan.over_budget_s.items():
+        yield (
+            f"note: {model} takes about {_duration(estimate_s)}, more than the profile's "
+            f"{_duration(budget_s)} a model: nothing is repeated beyond that"
+        )
 
 
 def show_tuning(model: str, table: str) -> None:
@@ -69,7 +82,9 @@ def show_plan(plan: Plan) -> None:
         needed = "  if needed" if job.optional else ""
         click.echo(f"{job.id}  {job.model:<24} {job.suite:<9} #{job.process + 1}  {cases}{needed}")
     for skip in plan.skipped:
-        click.echo(f"skipped           {skip.model:<24} {skip.detail}")
+        click.echo(f"skipped           {skip.model:<24} {f'{skip.case} {skip.detail}'.strip()}")
+    for line in _over_budget(plan):
+        click.echo(line)
     click.echo(
         f"{_required(plan)} jobs, about {_duration(plan.estimate_s)}{_at_most(plan)}, "
         f"{show_bytes(plan.need_bytes)} of memory or more"

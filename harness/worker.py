@@ -109,7 +109,7 @@ def _load_sample(report: LoadReport, start_ns: int, first_ns: int, cache: str) -
     if report.compile_s is not None:
         compiled = {"compile_ns": round(report.compile_s * 1e9)}
     return {
-        "case": "load-cold" if cache == "cold" else "load",
+        "case": {"warm": "load"}.get(cache, f"load-{cache}"),
         "kind": "load",
         "ready_ns": start_ns + import_ns + weights_ns + first_ns,
         "start_ns": start_ns,

@@ -171,6 +171,10 @@ def job(candidate, used, suite, process, *, outcome="ok", time_unit=1.0):
             {"type": "sample"} | sample | place
             for sample in make(candidate, used, process, time_unit)
         ]
+        if suite != "latency":  # which reads them around every request
+            machine = Machine(random.Random(f"{candidate.seed}/{process}/{suite}"))
+            case = cases_of(used)[suite][0].id
+            out += [_telemetry(machine, case, index) | place for index in (0, 1)]
     return [
         *out,
         {"type": "job", **place, "outcome": outcome}
@@ -289,7 +293,7 @@ def _latency(candidate, used, process, time_unit):
     draw, slow = _slow(candidate, process, time_unit)
     machine = Machine(random.Random(f"{candidate.seed}/{process}/machine"))
     ready = round(9e8 * slow)
-    yield {"case": "load", "kind": "load", "ready_ns": ready, "cache": "unknown"} | {
+    yield {"case": "load", "kind": "load", "ready_ns": ready, "cache": "warm"} | {
         f"{phase}_ns": ready // 5 for phase in ("start", "import", "weights", "compile", "first")
     }
     for case in cases_of(used)["latency"]:

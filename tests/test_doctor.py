@@ -180,7 +180,7 @@ def test_what_cannot_be_observed_comes_with_a_remedy(
     monkeypatch.setattr(doctor.environment, "observe", lambda: facts)
     monkeypatch.setattr("sys.platform", "linux")
     shown = doctor.text(doctor.diagnose(import_in_child=fine))
-    assert "  product             maker and model of the computer\n" in shown
+    assert "  product                 maker and model of the computer\n" in shown
     assert "  temperature_c " not in shown  # what a run watches has it already
     assert "next: load the sensor's driver: sudo modprobe coretemp (Intel)" in shown
     assert "next: only Intel's processors count throttling" in shown

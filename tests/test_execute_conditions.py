@@ -33,14 +33,13 @@ def test_conditions_reach_the_worker_and_the_records(fake_model: FakeModel) -> N
     def arrange(found: Job) -> Conditions:
         asked.append(found.process)
         cache = "cold" if found.process else "warm"
-        return Conditions(
-            cache, {"facts": {"temperature_c": 41.5}, "waited_s": 2.0, "gate": "cool"}
-        )
+        return Conditions(cache, 2.0, {"facts": {"temperature_c": 41.5}, "gate": "cool"})
 
     jobs = [planned(model, 0), planned(model, 1)]
     done = list(execute(jobs, BACKENDS, model.parent / "parts", journal, arrange=arrange))
     journal.close()
     assert [outcome.state for outcome in done] == ["ok", "ok"]
+    assert [outcome.waited_s for outcome in done] == [2.0, 2.0]
     assert asked == [0, 1]
     records = records_of(model.parent)
     loads = [record for record in records if record.get("kind") == "load"]

@@ -11,12 +11,13 @@ import harness
 
 ROOT = Path(harness.__file__).parent
 
-CORE = {"errors", "metrics", "stats"}
+CORE = {"errors", "kernelfs", "metrics", "stats"}
 SPEC = {"spec", "plan", "records", "specfile", "specprofile", "specyaml", "extensions"}
 SCORING = {"score", "compare", "gate"}
 # package or module → harness modules that it may import (by first part of the name)
 ALLOWED = {
     "errors": set(),
+    "kernelfs": set(),
     "stats": CORE,
     "metrics": CORE,
     "spec": CORE,

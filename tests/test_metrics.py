@@ -33,7 +33,6 @@ def sample(**changes):
 def test_request_by_hand():
     times = request_times(sample(), submitted=256, outputs=4)
     assert times.ttft_s == 0.5
-    assert times.tokenise_s == 0.1
     assert times.prefill_tok_per_s == pytest.approx(256 / 0.4)
     assert times.itl_s.tolist() == pytest.approx([0.04, 0.06, 0.05])
     assert times.tpot_s == pytest.approx(0.05)
@@ -132,6 +131,7 @@ def test_chat_by_hand():
     times = chat_times(chat())
     assert times.task_ttft_s == 0.5
     assert times.task_tokenise_s == 0.1
+    assert times.task_first_s == pytest.approx(times.task_ttft_s - 0.1)
     assert times.task_decode_tok_per_s == pytest.approx(10)
     assert times.task_char_per_s == pytest.approx(30)
     assert times.task_byte_per_s == pytest.approx(90)
@@ -290,7 +290,7 @@ def test_registry_is_whole():
         ("ttft_s", 83.21, "83.2 s"),
         ("ttft_s", 0.0456, "45.6 ms"),
         ("itl_s", 0.0000456, "45.6 µs"),
-        ("tokenise_s", 0.0, "0 µs"),
+        ("task_tokenise_s", 0.0, "0 µs"),
         ("peak_resident_bytes", 363 * 2**20, "363 MiB"),
         ("peak_resident_bytes", 2.5 * 2**30, "2.50 GiB"),
         ("peak_resident_bytes", 2048, "2.00 KiB"),

@@ -423,8 +423,9 @@ def test_one_template_is_resampled_by_item():
 
 
 def test_a_weighted_zero_or_absent_metric_gives_no_score():
-    used = replace(SMALL, weights={"tokenise_s": 0.5, "ttft_s": 0.5})
-    assert scored([REF], used)["ref"]["reason"] == "not_positive"
+    used = replace(SMALL, weights={"load_first_s": 0.5, "ttft_s": 0.5})
+    rows = changed(records([REF], used), {"first_ns": 0}, kind="load")
+    assert entries(scorecard(rows))["ref"]["reason"] == "not_positive"
     used = replace(SMALL, weights={"kernel_pp_tok_per_s": 1.0})
     assert scored([REF], used)["ref"]["reason"] == "not_measured"
     assert scored([REF], replace(SMALL, weights={}))["ref"]["reason"] == "no_weights"

@@ -302,7 +302,7 @@ def test_an_empty_answer_counts_as_no_characters():
     )
     found = scored(rows)["x"]
     assert found["metrics"]["length_ratio"]["value"] == pytest.approx(15 / 27, rel=1e-5)
-    assert {finding["code"] for finding in found["findings"]} == {"no_output"}
+    assert {finding["code"] for finding in found["findings"]} == {"no_output", "short_answers"}
     assert found["rank"] is not None
 
 

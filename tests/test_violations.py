@@ -248,12 +248,6 @@ def counter(name: str, value: int, *, every: bool = False) -> Change:
     return change
 
 
-def suspend(records: list[Record]) -> None:
-    """Ten seconds of sleep: the monotonic clock stands still, the two others go on."""
-    counter("boot_offset_ns", 10**10)(records)
-    counter("wall_offset_ns", 10**10)(records)
-
-
 def fact(name: str, value: object) -> Change:
     """Another fact before the troubled model's last job."""
 
@@ -274,7 +268,7 @@ VIOLATIONS = {
     "memory hog": (counter("available_bytes", -8 * GIB), "low_memory"),
     "swapping": (counter("swap_in_bytes", 64 << 20), "swapped"),
     "page faults": (counter("hard_faults", 500), "hard_faults"),
-    "suspended": (suspend, "suspended"),
+    "suspended": (counter("boot_offset_ns", 10**10), "suspended"),
     "clock set": (counter("wall_offset_ns", 10**10), "clock_stepped"),
     "stopped": (counter("continued", 1), "process_stopped"),
 }

@@ -49,7 +49,7 @@ def fake_job(path: Path, suite: str, *cases: Case) -> Job:
 
 
 @pytest.mark.parametrize(
-    ("cache", "case"), [("cold", "load-cold"), ("warm", "load"), ("unknown", "load")]
+    ("cache", "case"), [("cold", "load-cold"), ("warm", "load"), ("unknown", "load-unknown")]
 )
 def test_a_load_says_whether_its_files_were_cached(
     fake_model: FakeModel, tmp_path: Path, cache: str, case: str

@@ -168,9 +168,9 @@ class FakeBackend(Backend):
         self._steps = 0
         self._forget()
         self._fault("load")
-        self._begin()
         if model.allocate_bytes:
             self._ballast = _allocate(model.allocate_bytes, model.allocate_kind)
+        self._begin()  # what was taken is held for as long as loading lasts
         self._spend("load", 0, model.load_s)
         return LoadReport(
             import_s=0.0,

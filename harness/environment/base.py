@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping
@@ -108,7 +109,7 @@ def attempt(read: Callable[[], Any]) -> Any:
     """The value, or None where the system refuses to tell."""
     try:
         return read()
-    except (OSError, RuntimeError, AttributeError, NotImplementedError, ValueError):
+    except (OSError, RuntimeError, AttributeError, ValueError, subprocess.SubprocessError):
         return None
 
 

@@ -10,6 +10,7 @@ import platform
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from harness import kernelfs
 from harness.environment.base import NONE, UNKNOWN, Facts, looks_virtual
 
 _ISA = frozenset(
@@ -92,12 +93,14 @@ class _Machine:
 
     def identity(self) -> Facts:
         """Operating system, computer and processor."""
-        release = _pairs(_text(self.root / "etc/os-release"), "=")
-        cpuinfo = _pairs(_text(self.proc / "cpuinfo"))
-        kernel = _text(self.proc / "sys/kernel/osrelease") or platform.release()
+        release = _pairs(kernelfs.text(self.root / "etc/os-release"), "=")
+        cpuinfo = _pairs(kernelfs.text(self.proc / "cpuinfo"))
+        kernel = kernelfs.text(self.proc / "sys/kernel/osrelease") or platform.release()
         flags = (cpuinfo.get("flags") or cpuinfo.get("Features") or "").split()
         dmi = self.sys / "class/dmi/id"
-        product = f"{_text(dmi / 'sys_vendor')} {_text(dmi / 'product_name')}".strip()
+        product = (
+            f"{kernelfs.text(dmi / 'sys_vendor')} {kernelfs.text(dmi / 'product_name')}".strip()
+        )
         names = (cpuinfo.get(key) for key in ("model name", "Model", "Hardware"))
         return {
             "os": (release.get("PRETTY_NAME") or "Linux").strip('"'),
@@ -112,26 +115,31 @@ class _Machine:
     def _is_virtual(self, flags: Sequence[str], kernel: str, product: str) -> bool | str:
         if "hypervisor" in flags or "microsoft" in kernel.casefold():
             return True
-        if (self.sys / "hypervisor/type").exists() or looks_virtual(product):
+        if kernelfs.text(self.sys, "hypervisor/type") or looks_virtual(product):
             return True
         # Only x86 announces a hypervisor by a flag; elsewhere the maker's name has to do.
         return False if product or "sse2" in flags else UNKNOWN
 
     def _container(self) -> str:
-        if (self.root / ".dockerenv").exists():
-            return "docker"
-        if (self.root / "run/.containerenv").exists():
-            return "podman"
-        groups = _text(self.proc / "1/cgroup")
-        if not groups:
-            return UNKNOWN
-        return next((mark for mark in _CONTAINER_MARKS if mark in groups), NONE)
+        marks = {".dockerenv": "docker", ".containerenv": "podman"}
+        for folder in (self.root, self.root / "run"):
+            for name in kernelfs.listed(folder) or ():
+                if name in marks:
+                    return marks[name]
+        if kind := kernelfs.text(self.root, "run/systemd/container"):
+            return kind
+        groups = kernelfs.text(self.proc, "1/cgroup")
+        if named := next((mark for mark in _CONTAINER_MARKS if mark in groups), ""):
+            return named
+        # With a namespace of its own, a container sees its group as the root of all.
+        booted = kernelfs.listed(self.root, "run/systemd/system") is not None
+        return NONE if groups and (groups != "0::/" or booted) else UNKNOWN
 
     # --- processors -----------------------------------------------------------------
 
     def processors(self, usable: frozenset[int]) -> Facts:
         """Cores by kind, and those that this process may use."""
-        online = parse_cpu_list(_text(self._cpus / "online")) or sorted(usable)
+        online = parse_cpu_list(kernelfs.text(self._cpus / "online")) or sorted(usable)
         fast = set(self._fast(online)) & usable
         return {
             "logical_cores": len(online),
@@ -143,15 +151,15 @@ class _Machine:
 
     def _core(self, cpu: int) -> tuple[str, str]:
         topology = self._cpus / f"cpu{cpu}" / "topology"
-        core = _text(topology / "core_id") or f"cpu{cpu}"
-        return _text(topology / "physical_package_id"), core
+        core = kernelfs.text(topology / "core_id") or f"cpu{cpu}"
+        return kernelfs.text(topology / "physical_package_id"), core
 
     def _fast(self, online: Sequence[int]) -> list[int]:
         """Processors of the fastest kind of core."""
-        if listed := parse_cpu_list(_text(self.sys / "devices/cpu_core/cpus")):
+        if listed := parse_cpu_list(kernelfs.text(self.sys / "devices/cpu_core/cpus")):
             return listed  # Intel names its performance cores
         for name in ("cpu_capacity", "cpufreq/cpuinfo_max_freq"):
-            ratings = {cpu: _number(self._cpus / f"cpu{cpu}" / name) or 0 for cpu in online}
+            ratings = {cpu: kernelfs.number(self._cpus / f"cpu{cpu}" / name) or 0 for cpu in online}
             best = max(ratings.values(), default=0)
             if best:
                 return [cpu for cpu in online if ratings[cpu] >= _SLOWER_CLUSTER * best]
@@ -160,15 +168,14 @@ class _Machine:
     # --- memory and limits ----------------------------------------------------------
 
     def memory(self) -> Facts:
-        """Memory and swap in bytes."""
-        sizes = {
-            name: int(value.split()[0]) * 1024
-            for name, value in _pairs(_text(self.proc / "meminfo")).items()
-            if value.split()[:1] and value.split()[0].isdigit()
-        }
+        """Memory and swap in bytes; what is available is so in this process's groups, too."""
+        sizes = kernelfs.sizes(kernelfs.data(self.proc, "meminfo"))
+        left = [room for folder in self._own_groups() for room in _memory_left(folder)]
+        if "MemAvailable" in sizes:
+            left.append(sizes["MemAvailable"])
         facts: Facts = {
             "memory_bytes": sizes.get("MemTotal", UNKNOWN),
-            "memory_available_bytes": sizes.get("MemAvailable", UNKNOWN),
+            "memory_available_bytes": min(left, default=UNKNOWN),
             "swap_bytes": sizes.get("SwapTotal", UNKNOWN),
         }
         if "SwapTotal" in sizes and "SwapFree" in sizes:
@@ -176,22 +183,29 @@ class _Machine:
         return facts
 
     def limits(self) -> Facts:
-        """What the control groups of this process grant, the tightest on the way up."""
-        groups = _text(self.proc / "self/cgroup")
-        if not groups:
-            return {}
+        """What the control groups of this process grant, the tightest on the way up.
+
+        No limit is known only where a group could be read.
+        """
         quotas: list[float] = []
         bytes_: list[int] = []
-        for line in groups.splitlines():
-            _, _, rest = line.partition(":")
-            controllers, _, path = rest.partition(":")
-            for folder in self._group_folders(controllers, path):
-                quotas.extend(_quota(folder))
-                bytes_.extend(_memory_limit(folder))
+        seen = False
+        for folder in self._own_groups():
+            seen |= kernelfs.listed(folder) is not None
+            quotas.extend(_quota(folder))
+            bytes_.extend(_memory_limit(folder))
+        if not seen:
+            return {}
         return {
             "cpu_quota": round(min(quotas), 3) if quotas else NONE,
             "memory_limit_bytes": min(bytes_) if bytes_ else NONE,
         }
+
+    def _own_groups(self) -> Iterator[Path]:
+        for line in kernelfs.text(self.proc, "self/cgroup").splitlines():
+            _, _, rest = line.partition(":")
+            controllers, _, path = rest.partition(":")
+            yield from self._group_folders(controllers, path)
 
     def _group_folders(self, controllers: str, path: str) -> Iterator[Path]:
         mount = self.sys / "fs/cgroup"
@@ -209,12 +223,12 @@ class _Machine:
     def power(self) -> Facts:
         """Power source, and everything that sets the clock."""
         frequency = sorted(self._cpus.glob("cpu[0-9]*/cpufreq"))
-        no_turbo = _text(self._cpus / "intel_pstate/no_turbo")
-        boost = _text(self._cpus / "cpufreq/boost")
+        no_turbo = kernelfs.text(self._cpus / "intel_pstate/no_turbo")
+        boost = kernelfs.text(self._cpus / "cpufreq/boost")
         turbo = {"0": "on", "1": "off"}.get(no_turbo) or {"1": "on", "0": "off"}.get(boost)
         return {
-            "power_source": self._power_source(),
-            "power_mode": _text(self.sys / "firmware/acpi/platform_profile") or UNKNOWN,
+            "power_source": kernelfs.power_source(kernelfs.supplies(self.root)),
+            "power_mode": kernelfs.text(self.sys / "firmware/acpi/platform_profile") or UNKNOWN,
             "governor": _distinct(folder / "scaling_governor" for folder in frequency),
             "energy_preference": _distinct(
                 folder / "energy_performance_preference" for folder in frequency
@@ -222,30 +236,10 @@ class _Machine:
             "turbo": turbo or UNKNOWN,
         }
 
-    def _power_source(self) -> str:
-        folder = self.sys / "class/power_supply"
-        if not folder.is_dir():
-            return UNKNOWN
-        online: list[str] = []
-        states: list[str] = []
-        for supply in sorted(folder.iterdir()):
-            # A battery of scope Device belongs to a mouse or a headset.
-            if _text(supply / "type") == "Battery" and _text(supply / "scope") != "Device":
-                states.append(_text(supply / "status"))
-            elif _text(supply / "type") in {"Mains", "USB"}:
-                online.append(_text(supply / "online"))
-        if not states or "1" in online:
-            return "ac"  # a machine without a battery runs on the mains
-        if "Discharging" in states:
-            return "battery"
-        if {"Charging", "Full", "Not charging"} & set(states):
-            return "ac"
-        return "battery" if "0" in online else UNKNOWN
-
     def state(self) -> Facts:
         """Heat, load and debugger."""
-        load = _text(self.proc / "loadavg").split()
-        tracer = _pairs(_text(self.proc / "self/status")).get("TracerPid")
+        load = kernelfs.text(self.proc / "loadavg").split()
+        tracer = _pairs(kernelfs.text(self.proc / "self/status")).get("TracerPid")
         facts = self.heat() | {"load_1m": float(load[0]) if load else UNKNOWN}
         if tracer is not None:
             facts["traced"] = tracer != "0"
@@ -253,15 +247,19 @@ class _Machine:
 
     def heat(self) -> Facts:
         """Temperature, and how often it slowed the processor down."""
-        return {"temperature_c": self._temperature(), "throttle_count": self._throttle_count()}
+        count = kernelfs.throttle_count(self.root)
+        return {
+            "temperature_c": self._temperature(),
+            "throttle_count": UNKNOWN if count is None else count,
+        }
 
     def _temperature(self) -> float | str:
         zones = {
-            _text(zone / "type"): _number(zone / "temp")
+            kernelfs.text(zone / "type"): kernelfs.number(zone / "temp")
             for zone in sorted((self.sys / "class/thermal").glob("thermal_zone*"), reverse=True)
         }
         chips = {
-            _text(chip / "name"): _number(chip / "temp1_input")
+            kernelfs.text(chip / "name"): kernelfs.number(chip / "temp1_input")
             for chip in sorted((self.sys / "class/hwmon").glob("hwmon*"), reverse=True)
         }
         found = [zones.get(name) for name in _PACKAGE_ZONES[:-1]]
@@ -269,47 +267,42 @@ class _Machine:
         found += [zones.get(_PACKAGE_ZONES[-1])]
         return next((value / 1000 for value in found if value), UNKNOWN)
 
-    def _throttle_count(self) -> int | str:
-        counts = [
-            _number(path) for path in self._cpus.glob("cpu[0-9]*/thermal_throttle/*_throttle_count")
-        ]
-        known = [count for count in counts if count is not None]
-        return sum(known) if known else UNKNOWN
-
 
 def _quota(folder: Path) -> Iterator[float]:
     """Processors' worth of time that one group grants."""
-    words = _text(folder / "cpu.max").split()
+    words = kernelfs.text(folder / "cpu.max").split()
     if len(words) == 2 and words[0].isdigit() and int(words[1]) > 0:
         yield int(words[0]) / int(words[1])
-    quota, period = _number(folder / "cpu.cfs_quota_us"), _number(folder / "cpu.cfs_period_us")
+    quota, period = (
+        kernelfs.number(folder / "cpu.cfs_quota_us"),
+        kernelfs.number(folder / "cpu.cfs_period_us"),
+    )
     if quota and quota > 0 and period:
         yield quota / period
 
 
+def _memory_left(folder: Path) -> Iterator[int]:
+    """What a group may still take: its limit less what it uses and cannot give back."""
+    used = kernelfs.number(folder, "memory.current") or kernelfs.number(
+        folder, "memory.usage_in_bytes"
+    )
+    stat = _pairs(kernelfs.text(folder, "memory.stat"), " ")
+    cached = stat.get("inactive_file") or stat.get("total_inactive_file") or "0"
+    for limit in _memory_limit(folder):
+        if used is not None and cached.isdecimal():
+            yield max(0, limit - used + int(cached))
+
+
 def _memory_limit(folder: Path) -> Iterator[int]:
     for name in ("memory.max", "memory.limit_in_bytes"):
-        limit = _number(folder / name)
+        limit = kernelfs.number(folder / name)
         if limit is not None and limit < _NO_LIMIT_BYTES:
             yield limit
 
 
-def _text(path: Path) -> str:
-    """Content of a small file without the final line break; empty where unreadable."""
-    try:
-        return path.read_bytes()[: 1 << 20].decode("utf-8", "replace").strip("\n\0 ")
-    except OSError:
-        return ""
-
-
-def _number(path: Path) -> int | None:
-    text = _text(path)
-    return int(text) if text.removeprefix("-").isdigit() else None
-
-
 def _distinct(paths: Iterator[Path]) -> str:
     """The value of all processors, or the different ones joined."""
-    return ", ".join(sorted({_text(path) for path in paths} - {""})) or UNKNOWN
+    return ", ".join(sorted({kernelfs.text(path) for path in paths} - {""})) or UNKNOWN
 
 
 def _pairs(text: str, separator: str = ":") -> dict[str, str]:

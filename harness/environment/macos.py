@@ -9,6 +9,8 @@ import ctypes
 import importlib
 import os
 import platform
+import re
+import subprocess
 from typing import Any
 
 from harness.environment.base import NONE, UNKNOWN, Facts, attempt, from_psutil
@@ -24,10 +26,11 @@ _FEATURES = {
 }
 
 
-def read(psutil: Any = None, sysctl: Sysctl | None = None) -> Facts:
+def read(psutil: Any = None, sysctl: Sysctl | None = None, pmset: str | None = None) -> Facts:
     """All facts that this machine reveals; what it hides is `unknown`."""
     psutil = psutil or importlib.import_module("psutil")
     sysctl = sysctl or Sysctl()
+    pmset = _pmset() if pmset is None else pmset
     virtual = sysctl.number("kern.hv_vmm_present")
     physical = sysctl.number("hw.physicalcpu")
     logical = sysctl.number("hw.logicalcpu")
@@ -40,6 +43,7 @@ def read(psutil: Any = None, sysctl: Sysctl | None = None) -> Facts:
         "cpu": sysctl.text("machdep.cpu.brand_string") or UNKNOWN,
         "isa": [name for key, name in _FEATURES.items() if sysctl.number(key)],
         "performance_cores": sysctl.number("hw.perflevel0.physicalcpu") or physical or UNKNOWN,
+        "power_mode": _power_mode(pmset),
         "virtual_machine": UNKNOWN if virtual is None else bool(virtual),
         "load_1m": load[0] if load else UNKNOWN,
         "container": NONE,
@@ -49,6 +53,22 @@ def read(psutil: Any = None, sysctl: Sysctl | None = None) -> Facts:
     if physical and logical:
         facts |= {"physical_cores": physical, "logical_cores": logical, "usable_cpus": logical}
     return facts
+
+
+def _pmset() -> str:
+    """What `pmset -g` prints; empty where it cannot be run."""
+    command = ["/usr/bin/pmset", "-g"]
+    done = attempt(
+        lambda: subprocess.run(command, capture_output=True, text=True, timeout=10, check=True)
+    )
+    return done.stdout if done else ""
+
+
+def _power_mode(pmset: str) -> str:
+    """`lowpowermode` of the power source in use; newer laptops have `powermode` 0, 1 or 2."""
+    found = re.search(r"^\s*(?:lowpowermode|powermode)\s+(\d)\s*$", pmset, re.MULTILINE)
+    modes = {"0": "automatic", "1": "low-power", "2": "high-power"}
+    return modes.get(found.group(1), UNKNOWN) if found else UNKNOWN
 
 
 class Sysctl:

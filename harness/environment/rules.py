@@ -32,7 +32,6 @@ _SENSORS = {
     "throttle_count": "thermal throttling",
     "memory_available_bytes": "available memory",
     "swap_used_bytes": "swap",
-    "load_1m": "what else is running",
 }
 """Facts that a strict profile wants to know."""
 
@@ -57,6 +56,7 @@ def preconditions(
         *_power(device, facts),
         *_memory(facts, need_bytes or 0),
         *identity(device, facts),
+        *unverified(device, facts),
         *([] if after else _quiet(facts)),
         *_isolation(facts),
         *_unknown(facts),
@@ -84,14 +84,15 @@ def _power(device: Device, facts: Mapping[str, object]) -> Iterator[Finding]:
 
 
 def _power_mode(device: Device, facts: Mapping[str, object]) -> Iterator[Finding]:
-    known = {name: mode for name in MODES if (mode := facts.get(name, UNKNOWN)) != UNKNOWN}
     if device.power_mode is not None:
-        if known and device.power_mode not in known.values():
-            shown = ", ".join(f"{name.replace('_', ' ')} '{mode}'" for name, mode in known.items())
+        # What users choose comes first: a governor below it says little.
+        name, mode = power_mode(facts) or ("", device.power_mode)
+        if mode != device.power_mode:
             yield _finding(
                 "wrong_power_mode",
                 "invalid",
-                f"'{device.id}' wants the power mode '{device.power_mode}', here it is {shown}",
+                f"'{device.id}' wants the power mode '{device.power_mode}', here the "
+                f"{name.replace('_', ' ')} is '{mode}'",
             )
         return
     for name in ("power_mode", "energy_preference"):
@@ -103,14 +104,18 @@ def _power_mode(device: Device, facts: Mapping[str, object]) -> Iterator[Finding
             )
 
 
+def power_mode(facts: Mapping[str, object]) -> tuple[str, str] | None:
+    """The first fact of `MODES` that is known and the same for all processors, and its value."""
+    known = ((name, str(facts.get(name, UNKNOWN))) for name in MODES)
+    return next((pair for pair in known if pair[1] != UNKNOWN and ", " not in pair[1]), None)
+
+
 def _power_name(source: object) -> str:
     return {"ac": "mains power", "battery": "battery"}.get(str(source), str(source))
 
 
 def _memory(facts: Mapping[str, object], need_bytes: int) -> Iterator[Finding]:
-    available = _number(facts, "memory_available_bytes")
-    limit = _number(facts, "memory_limit_bytes")
-    room = min((size for size in (available, limit) if size is not None), default=None)
+    room = _number(facts, "memory_available_bytes")
     if room is not None and room < need_bytes + MEMORY_MARGIN_BYTES:
         needs = f"the {_mib(need_bytes)} that the largest model" if need_bytes else "what the model"
         yield _finding(
@@ -151,6 +156,23 @@ def identity(device: Device, facts: Mapping[str, object]) -> Iterator[Finding]:
             "cores_differ",
             "invalid",
             f"'{device.id}' has {device.physical_cores} cores, this machine {cores:.0f}",
+        )
+
+
+def unverified(device: Device, facts: Mapping[str, object]) -> Iterator[Finding]:
+    """What the device declares and nobody can compare with this machine."""
+    declared = {
+        "cpu": device.cpu,
+        "memory_bytes": device.memory_bytes,
+        "physical_cores": device.physical_cores,
+    }
+    hidden = [n for n, v in declared.items() if v and facts.get(n, UNKNOWN) == UNKNOWN]
+    if hidden:
+        names = ", ".join(name.removesuffix("_bytes").replace("_", " ") for name in hidden)
+        yield _finding(
+            "device_unverified",
+            "unknown",
+            f"'{device.id}' declares {names}, which cannot be read here",
         )
 
 

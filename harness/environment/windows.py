@@ -12,7 +12,7 @@ import struct
 import uuid
 from typing import Any
 
-from harness.environment.base import NONE, UNKNOWN, Facts, attempt, from_psutil, looks_virtual
+from harness.environment.base import UNKNOWN, Facts, attempt, from_psutil, looks_virtual
 
 _CPU_KEY = r"HARDWARE\DESCRIPTION\System\CentralProcessor\0"
 _BIOS_KEY = r"HARDWARE\DESCRIPTION\System\BIOS"
@@ -24,6 +24,14 @@ _OVERLAYS = {
     "3af9b8d9-7c97-431d-ad78-34a8bfea439f": "better performance",
     "ded574b5-45a0-4f42-8737-46345c09c238": "best performance",
 }
+_BALANCED = "381b4222-f694-41f0-9685-ff5bb260df2e"
+_SCHEMES = {
+    "8c5e7fda-e8bf-4a96-9a85-a6e23a8c635c": "high performance",
+    "a1841308-3541-4fab-bc81-f71556f20b4a": "power saver",
+    "e9a42b02-d5df-448d-aa00-03f14749eb61": "ultimate performance",
+}
+"""Power plans; overlays only bend the balanced one."""
+_POWER_LINES = {0: "battery", 1: "ac"}
 _RELATION_PROCESSOR_CORE = 0
 
 
@@ -42,18 +50,24 @@ def read(psutil: Any = None, system: System | None = None) -> Facts:
         "product": product or UNKNOWN,
         "cpu": system.registry(_CPU_KEY, "ProcessorNameString").strip() or UNKNOWN,
         "isa": [name for number, name in _FEATURES.items() if system.has_feature(number)],
-        "power_mode": _OVERLAYS.get(system.overlay().casefold(), UNKNOWN),
+        "power_mode": _power_mode(system),
+        # psutil takes an unknown state of the line for battery, and of the battery for none.
+        "power_source": _POWER_LINES.get(system.power_line(), UNKNOWN),
         # The hypervisor bit is no sign: Windows runs its own below a bare machine.
         "virtual_machine": looks_virtual(product) if product else UNKNOWN,
-        "container": NONE,
-        "cpu_quota": NONE,
-        "memory_limit_bytes": NONE,
     }
     if affinity:
         facts["usable_cpus"] = len(affinity)
     if cores := performance_cores(system.core_information(), usable):
         facts["performance_cores"] = cores
     return facts
+
+
+def _power_mode(system: System) -> str:
+    scheme = system.scheme().casefold()
+    if scheme in {_BALANCED, ""}:
+        return _OVERLAYS.get(system.overlay().casefold(), UNKNOWN)
+    return _SCHEMES.get(scheme, UNKNOWN)
 
 
 def performance_cores(buffer: bytes, usable: int = -1) -> int:
@@ -102,6 +116,25 @@ class System:
         buffer = ctypes.create_string_buffer(size.value)
         done = ask(_RELATION_PROCESSOR_CORE, buffer, ctypes.byref(size))
         return buffer.raw if done else b""
+
+    def power_line(self) -> int:
+        """ACLineStatus of GetSystemPowerStatus: 0 = battery, 1 = mains, 255 = unknown."""
+        status = (ctypes.c_uint8 * 12)()
+        done = ctypes.CDLL("kernel32").GetSystemPowerStatus(ctypes.byref(status))
+        return int(status[0]) if done else 255
+
+    def scheme(self) -> str:
+        """Active power plan, as text of a GUID; empty where the system does not say."""
+        place = ctypes.c_void_p()
+        try:
+            failed = ctypes.CDLL("powrprof").PowerGetActiveScheme(None, ctypes.byref(place))
+        except (OSError, AttributeError):
+            return ""
+        if failed or not place.value:
+            return ""
+        found = str(uuid.UUID(bytes_le=ctypes.string_at(place.value, 16)))
+        ctypes.CDLL("kernel32").LocalFree(place)
+        return found
 
     def overlay(self) -> str:
         """Effective power overlay scheme, as text of a GUID."""

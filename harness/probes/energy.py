@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
 
+from harness import kernelfs
 from harness.errors import HarnessError
 
 PERIOD_S = 0.05
@@ -100,7 +101,7 @@ class BatterySource:
         Raises:
             HarnessError: `energy_unreadable` or `not_discharging`.
         """
-        states = [_text(battery / "status") for battery in self.batteries]
+        states = [kernelfs.text(battery / "status") for battery in self.batteries]
         if "Discharging" not in states or "Charging" in states:
             raise HarnessError(
                 f"the battery is not discharging: {', '.join(states)}",
@@ -273,18 +274,14 @@ def _found(root: Path) -> dict[str, Source | None]:
         own = tuple(
             zone
             for zone in zones
-            if _ZONE.fullmatch(zone.name) and _text(zone / "name").startswith(domain)
+            if _ZONE.fullmatch(zone.name) and kernelfs.text(zone / "name").startswith(domain)
         )
         if own:
-            ranges = tuple(_number(_text(zone / "max_energy_range_uj")) or 0 for zone in own)
+            ranges = tuple(kernelfs.number(zone / "max_energy_range_uj") or 0 for zone in own)
             found[method] = RaplSource(method=method, zones=own, ranges_uj=ranges)
-    batteries = tuple(
-        supply
-        for supply in sorted((root / "sys/class/power_supply").glob("*"))
-        # A battery of scope Device belongs to a mouse or a headset.
-        if _text(supply / "type") == "Battery" and _text(supply / "scope") != "Device"
-    )
-    if batteries:
+    supplies = kernelfs.supplies(root)
+    if supplies and supplies.batteries:
+        batteries = tuple(map(Path, supplies.batteries))
         found["battery"] = BatterySource(method="battery", batteries=batteries)
     return found
 
@@ -302,7 +299,7 @@ def _state(source: Source) -> tuple[str, str, str]:
 def _counter(path: Path) -> int:
     """An energy counter, in µJ."""
     try:
-        text = path.read_bytes().decode("ascii", "replace").strip()
+        text = path.read_text("ascii", "replace").strip()
     except PermissionError as error:
         raise HarnessError(
             "only the administrator may read energy counters",
@@ -311,17 +308,17 @@ def _counter(path: Path) -> int:
         ) from error
     except OSError as error:
         raise _unreadable(f"{path.name} cannot be read: {error.strerror}") from error
-    if (value := _number(text)) is None:
+    if not text.isdecimal():
         raise _unreadable(f"{path.name} says {text!r}")
-    return value
+    return int(text)
 
 
 def _battery_uw(battery: Path) -> int:
     """Power in µW; some controllers give it as current and voltage, some as negative."""
-    power_uw = _number(_text(battery / "power_now"))
+    power_uw = kernelfs.number(battery / "power_now")
     if power_uw is None:
-        current_ua = _number(_text(battery / "current_now"))
-        voltage_uv = _number(_text(battery / "voltage_now"))
+        current_ua = kernelfs.number(battery / "current_now")
+        voltage_uv = kernelfs.number(battery / "voltage_now")
         if current_ua is None or voltage_uv is None:
             raise _unreadable(f"{battery.name} tells neither power nor current and voltage")
         power_uw = current_ua * voltage_uv // 10**6
@@ -330,14 +327,3 @@ def _battery_uw(battery: Path) -> int:
 
 def _unreadable(message: str) -> HarnessError:
     return HarnessError(message, reason="energy_unreadable")
-
-
-def _text(path: Path) -> str:
-    try:
-        return path.read_bytes().decode("utf-8", "replace").strip()
-    except OSError:
-        return ""
-
-
-def _number(text: str) -> int | None:
-    return int(text) if re.fullmatch(r"-?[0-9]+", text) else None

@@ -1,12 +1,11 @@
 """Resident memory of a process: the kernel's high-water mark, and a sampled split.
 
 The peak of one process comes from the kernel, which alone sees transients: `VmHWM` on
-Linux, `PeakWorkingSetSize` on Windows, `ri_lifetime_max_phys_footprint` on macOS (the
-last two are written from the vendors' headers and untested on hardware). `ru_maxrss` is
-not used: a child inherits its parent's. Two things have no high-water mark anywhere, so
-the parent samples them on Linux: the split into anonymous, file-backed and shared pages,
-and the sum over a worker and what it started. A descendant that leaves its parent
-(a daemon) is not seen, nor is any where the kernel lacks `CONFIG_PROC_CHILDREN`.
+Linux, those of `memory_native` elsewhere. `ru_maxrss` is not used: a child inherits its
+parent's. Two things have no high-water mark on Linux, so the parent samples them: the
+split into anonymous, file-backed and shared pages, and the sum over a worker and what it
+started. A descendant that leaves its parent (a daemon) is not seen, and where the kernel
+lacks `CONFIG_PROC_CHILDREN` nobody knows of any.
 
 Standard library only, and ctypes only where it is needed: the measured child imports this.
 """
@@ -18,13 +17,17 @@ import sys
 import threading
 import time
 from collections.abc import Iterator, Mapping
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
+
+from harness import kernelfs
+
+if TYPE_CHECKING:
+    from harness.probes.memory_native import JobSampler
 
 PERIOD_S = 0.01
 """Time between two samples of the split: an engine's load takes many times as long."""
 
 _PLATFORM: str = sys.platform
-_KIB = 1024
 _SLACK_BYTES = 1 << 20
 """A larger sample must be larger by this before a tree's shared pages are counted again."""
 _RESET_SLACK_BYTES = 4 << 20
@@ -66,11 +69,14 @@ def resident(pid: int | None = None) -> Resident | None:
             return None
         peak_bytes = max(found["VmHWM"], found["VmRSS"])
         return Resident(peak_bytes, found["VmRSS"], found.get("VmSwap"))
+    from harness.probes import memory_native as native
+
+    found_elsewhere = None
     if _PLATFORM == "win32":
-        return _windows_resident(pid, _library("kernel32"))
-    if _PLATFORM == "darwin":
-        return _macos_resident(pid, _library(None))
-    return None
+        found_elsewhere = native.windows_resident(pid, native.library("kernel32"))
+    elif _PLATFORM == "darwin":
+        found_elsewhere = native.macos_resident(pid, native.library(None))
+    return Resident(*found_elsewhere) if found_elsewhere else None
 
 
 def reset_peak() -> bool:
@@ -82,7 +88,7 @@ def reset_peak() -> bool:
     if _PLATFORM != "linux":
         return False
     try:
-        with open("/proc/self/clear_refs", "wb", buffering=0) as file:  # noqa: PTH123 - as in _read
+        with open("/proc/self/clear_refs", "wb", buffering=0) as file:  # noqa: PTH123 - a path object costs memory in the child
             file.write(b"5")
     except OSError:
         return False
@@ -96,6 +102,15 @@ def resident_split(pid: int) -> Split | None:
     if "RssAnon" not in found:
         return None
     return Split(found["RssAnon"], found.get("RssFile", 0), found.get("RssShmem", 0))
+
+
+def tree_sampler() -> TreeSampler | JobSampler:
+    """What watches a worker and what it starts: a job object on Windows, else samples."""
+    if _PLATFORM == "win32":
+        from harness.probes.memory_native import JobSampler
+
+        return JobSampler()
+    return TreeSampler()
 
 
 class TreeSampler:
@@ -116,6 +131,7 @@ class TreeSampler:
         self._largest: Split | None = None
         self._samples = self._processes = 0
         self._unreadable = False
+        self._lists_children = False
         self._sum_counted, self._counted_again_s = 0, 0.0
 
     def start(self, pid: int) -> None:
@@ -128,9 +144,9 @@ class TreeSampler:
 
         Returns:
             `anon_bytes`, `file_bytes`, `shmem_bytes` of the largest sample, the most
-            `processes` at once, `tree_peak_bytes` (None where there was only one process,
-            or where one could not be read), the number of `samples` and the `method`;
-            None where nothing could be read.
+            `processes` at once (None = unknown), `tree_peak_bytes` (None where there was
+            only one process, or where one could not be read), the number of `samples` and
+            the `method`; None where nothing could be read.
         """
         self._ended.set()
         if self._thread:
@@ -140,7 +156,7 @@ class TreeSampler:
         known = self._processes > 1 and not self._unreadable
         return {
             **self._largest._asdict(),
-            "processes": self._processes,
+            "processes": self._processes if self._lists_children else None,
             "tree_peak_bytes": sum(self._largest) if known else None,
             "samples": self._samples,
             "method": "sampled",
@@ -149,6 +165,7 @@ class TreeSampler:
     def _watch(self, pid: int) -> None:
         while tree := _tree(pid):
             self._samples += 1
+            self._lists_children |= os.path.exists(f"/proc/{pid}/task/{pid}/children")  # noqa: PTH110 - as above
             self._processes = max(self._processes, len(tree))
             self._compare(tree)
             if self._ended.wait(self._period_s):
@@ -200,9 +217,9 @@ def _children(pid: int) -> Iterator[int]:
     Between `vfork` and `exec` a child still runs in its parent's, and would double it.
     The thread that made it sleeps uninterruptibly all that time.
     """
-    for thread in _listed(f"/proc/{pid}/task"):
+    for thread in kernelfs.listed(f"/proc/{pid}/task") or ():
         path = f"/proc/{pid}/task/{thread}"
-        for word in _read(f"{path}/children").split():
+        for word in kernelfs.data(f"{path}/children").split():
             child = int(word)
             flags = _stat(f"/proc/{child}")[6:7]
             # In this order: a child that executes in between is read after it has.
@@ -213,7 +230,7 @@ def _children(pid: int) -> Iterator[int]:
 
 def _stat(path: str) -> list[bytes]:
     """The fields of a process's or a thread's `stat` from the state on, which is the third."""
-    return _read(f"{path}/stat").rpartition(b")")[2].split()
+    return kernelfs.data(f"{path}/stat").rpartition(b")")[2].split()
 
 
 def _counted_once(tree: Mapping[int, Split]) -> Split | None:
@@ -224,7 +241,7 @@ def _counted_once(tree: Mapping[int, Split]) -> Split | None:
     """
     shares = [Split(0, 0, 0)]
     for pid in tree:
-        found = parse_status(_read(f"/proc/{pid}/smaps_rollup"))
+        found = kernelfs.sizes(kernelfs.data(f"/proc/{pid}/smaps_rollup"))
         if "Pss_Anon" in found:
             shares.append(Split(found["Pss_Anon"], found["Pss_File"], found["Pss_Shmem"]))
         elif resident_split(pid):
@@ -236,95 +253,4 @@ def _counted_once(tree: Mapping[int, Split]) -> Split | None:
 
 def _status(pid: int) -> dict[str, int]:
     """The sizes in `/proc/<pid>/status`, in bytes; empty where it cannot be read."""
-    return parse_status(_read(f"/proc/{pid}/status"))
-
-
-def parse_status(text: bytes) -> dict[str, int]:
-    """Lines of the form `VmHWM:   1640 kB`, in bytes."""
-    found = {}
-    for line in text.splitlines():
-        name, _, rest = line.partition(b":")
-        words = rest.split()
-        if len(words) == 2 and words[1] == b"kB" and words[0].isdigit():
-            found[name.decode("ascii", "replace")] = int(words[0]) * _KIB
-    return found
-
-
-def _read(path: str) -> bytes:
-    try:
-        with open(path, "rb", buffering=0) as file:  # noqa: PTH123 - a path object costs memory in the child
-            return file.read()
-    except OSError:
-        return b""
-
-
-def _listed(path: str) -> list[str]:
-    try:
-        return os.listdir(path)  # noqa: PTH208 - as above
-    except OSError:
-        return []
-
-
-# --- Windows and macOS --------------------------------------------------------------
-
-
-def _library(name: str | None) -> Any:
-    """A system library. On 64-bit Windows all calling conventions are one."""
-    import ctypes
-
-    return ctypes.CDLL(name)
-
-
-def _windows_resident(pid: int, kernel32: Any) -> Resident | None:
-    """Working set (psapi.h, PROCESS_MEMORY_COUNTERS). Untested on hardware."""
-    import ctypes
-
-    class Counters(ctypes.Structure):
-        _fields_ = (
-            ("cb", ctypes.c_uint32),
-            ("PageFaultCount", ctypes.c_uint32),
-            ("PeakWorkingSetSize", ctypes.c_size_t),
-            ("WorkingSetSize", ctypes.c_size_t),
-            ("others", ctypes.c_size_t * 6),
-        )
-
-    query_limited_information = 0x1000
-    kernel32.OpenProcess.restype = ctypes.c_void_p
-    handle = kernel32.OpenProcess(query_limited_information, 0, pid)
-    if not handle:
-        return None
-    counters = Counters(cb=ctypes.sizeof(Counters))
-    # Without a declared type ctypes would cut a 64-bit handle to an int.
-    done = kernel32.K32GetProcessMemoryInfo(
-        ctypes.c_void_p(handle), ctypes.byref(counters), counters.cb
-    )
-    kernel32.CloseHandle(ctypes.c_void_p(handle))
-    if not done:
-        return None
-    return Resident(int(counters.PeakWorkingSetSize), int(counters.WorkingSetSize))
-
-
-_RUSAGE_INFO_V4 = 4
-_RUSAGE_V4_WORDS = 35
-_PHYS_FOOTPRINT = 7
-_LIFETIME_MAX_PHYS_FOOTPRINT = 28
-
-
-def _macos_resident(pid: int, libproc: Any) -> Resident | None:
-    """Footprint (sys/resource.h, rusage_info_v4): a 16-byte uuid, then 35 words of 64 bits,
-    counted from 0. Untested on hardware.
-    """
-    import ctypes
-
-    class Usage(ctypes.Structure):
-        _fields_ = (
-            ("uuid", ctypes.c_uint8 * 16),
-            ("words", ctypes.c_uint64 * _RUSAGE_V4_WORDS),
-        )
-
-    usage = Usage()
-    if libproc.proc_pid_rusage(pid, _RUSAGE_INFO_V4, ctypes.byref(usage)):
-        return None
-    return Resident(
-        int(usage.words[_LIFETIME_MAX_PHYS_FOOTPRINT]), int(usage.words[_PHYS_FOOTPRINT])
-    )
+    return kernelfs.sizes(kernelfs.data(f"/proc/{pid}/status"))

@@ -68,8 +68,8 @@ def _may_ask(path: Path) -> bool:
 
 
 def _drop(path: Path) -> bool:
-    if _PLATFORM != "linux":
-        return False
+    if _PLATFORM != "linux" or not _may_ask(path):
+        return False  # what cannot be checked is left as it is
     try:
         with path.open("rb", buffering=0) as file:
             os.fsync(file.fileno())  # only what is on the disk can be dropped

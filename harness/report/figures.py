@@ -32,6 +32,8 @@ SPEED = (*(metric for metric in LATENCY if metric != "itl_s_p95"), "load_s")
 LOAD = tuple(metric for metric in METRICS if metric.startswith("load_"))
 CHAT = (
     "task_ttft_s",
+    "task_first_s",
+    "task_tokenise_s",
     "task_decode_tok_per_s",
     "task_char_per_s",
     "task_byte_per_s",

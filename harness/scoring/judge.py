@@ -15,7 +15,7 @@ import numpy as np
 
 from harness.metrics import METRICS, Floats, suite_of
 from harness.scoring.observe import Item, Observed, Problem
-from harness.scoring.rules import COLD_LOAD_CASE, LOAD_CASE, Rules
+from harness.scoring.rules import LOAD_CASE, LOAD_CASES, Rules
 from harness.scoring.summary import Summaries, Summary
 from harness.spec import Gate
 from harness.stats import RESAMPLES, Interval, percentile_interval, round_significant
@@ -98,8 +98,9 @@ class Judged:
         if model["format"] == "fake":
             return "synthetic"
         name = "embedded" if model["source"]["kind"] == "embedded" else "real"
-        # Choosing threads by measuring is an advantage that default settings do not have.
-        return f"{name}-tuned" if model.get("tuned") else name
+        # Chosen threads are an advantage that default settings do not have.
+        chosen = model.get("tuned") or (model.get("options") or {}).get("threads")
+        return f"{name}-tuned" if chosen else name
 
     @property
     def resolved(self) -> bool:
@@ -296,8 +297,8 @@ def _volume(seen: Observed, rules: Rules, suite: str, case: str) -> tuple[int, i
     if suite == "accuracy":
         return len(seen.items.get(case, ())), rules.cases[suite][case].items
     if case == LOAD_CASE:
-        # A job starts either with a cold cache or with a warm one.
-        places = ((LOAD_CASE, "load_s"), (COLD_LOAD_CASE, "load_s"))
+        # A job starts with a cold cache, a warm one, or one that nobody could look into.
+        places = [(name, "load_s") for name in LOAD_CASES.values()]
         found = [seen.series[place] for place in places if place in seen.series]
         return sum(len(series.processes) for series in found), processes
     metric, each = _EVIDENCE[suite]
@@ -309,11 +310,13 @@ def _volume(seen: Observed, rules: Rules, suite: str, case: str) -> tuple[int, i
 
 
 def _missing(seen: Observed, suite: str, case: str, have: int, want: int) -> Reason:
-    failed = [job for job in seen.jobs if job.suite == suite and job.outcome != "ok"]
+    bad = [job for job in seen.jobs if job.outcome != "ok"]
+    # A model that does not load leaves suites without a job: their cases are not the cause.
+    failed = [job for job in bad if job.suite == suite] or bad
     amount = f"{case}: {have} of {want} observations"
     if failed:
         job = failed[0]
-        end = f"{suite} process {job.process} ended {job.outcome}"
+        end = f"{job.suite} process {job.process} ended {job.outcome}"
         return Reason(
             job.reason or job.outcome, f"{amount}; {end}{': ' if job.detail else ''}{job.detail}"
         )

@@ -28,12 +28,14 @@ from harness.metrics import (
 )
 from harness.scoring.energy import request_joules
 from harness.scoring.proofs import require_available, require_repeated
-from harness.scoring.rules import COLD_LOAD_CASE, LOAD_CASE, Rules
+from harness.scoring.rules import LOAD_CASES, UNKNOWN_LOAD_CASE, Rules
 from harness.scoring.sustained import Curve, Pass, curve, read_pass
 from harness.spec import canonical
 
 PHASES = ("runtime", "import", "load", "prefill", "decode")
 """Phases of a memory case, in their order."""
+SWAPPED_BYTES = 16 << 20
+"""What may be swapped out of a worker before its resident size says too little."""
 _TRACE = "energy_trace"
 _SPLIT = {f"{part}_bytes": f"peak_{part}_bytes" for part in ("anon", "file", "shmem")}
 
@@ -208,7 +210,7 @@ class _Reader:
         self._items: dict[tuple[str, int], list[Item]] = defaultdict(list)
         self._outputs: dict[tuple[str, str, int], list[str]] = defaultdict(list)
         self._memory: dict[tuple[str, int], dict[str, int]] = defaultdict(dict)
-        self._tree_peaks: dict[tuple[str, int], int] = {}
+        self._splits: dict[_Key, Sample] = {}
         self._passes: dict[tuple[str, int], list[Pass]] = defaultdict(list)
 
     def collect(self, samples: Iterable[Sample]) -> None:
@@ -257,13 +259,12 @@ class _Reader:
             case "accuracy", "item":
                 self._items[key.case, key.process].append(_item(key, sample))
             case "memory", "memory":
-                peak = whole(sample, "peak_resident_bytes", least=1)
-                self._memory[key.case, key.process][key.phase] = peak
+                self._phase(key, sample)
             case "memory", "memory_split":
-                self._split(key, sample)
+                self._splits[key] = sample
 
     def _load(self, key: _Key, sample: Sample) -> None:
-        where = COLD_LOAD_CASE if sample.get("cache") == "cold" else LOAD_CASE
+        where = LOAD_CASES.get(str(sample.get("cache")), UNKNOWN_LOAD_CASE)
         for metric, value in load_times(sample).items():
             self._add(key, metric, value, case=where)
 
@@ -312,30 +313,46 @@ class _Reader:
             )
         self._add(key, f"kernel_{key.case[:2]}_tok_per_s", rate)
 
-    def _split(self, key: _Key, sample: Sample) -> None:
+    def _phase(self, key: _Key, sample: Sample) -> None:
+        swapped = sample.get("swapped_bytes", 0)
+        if isinstance(swapped, int) and swapped > SWAPPED_BYTES:
+            raise SampleRefusedError(
+                f"{swapped >> 20} MiB of the worker were swapped out, and so not resident",
+                reason="memory_swapped",
+            )
+        peak = whole(sample, "peak_resident_bytes", least=1)
+        self._memory[key.case, key.process][key.phase] = peak
+
+    def _split(self, key: _Key, sample: Sample) -> int:
+        """Add the parts of a whole case; the peak of its tree, 0 where it was one process."""
         for name, metric in _SPLIT.items():
             # Shown beside the peak, never scored: a part may be unknown.
             if isinstance(size := sample.get(name), int) and size >= 0:
                 self._add(key, metric, size)
-        if sample.get("tree_peak_bytes") is None:
-            if sample.get("processes", 1) != 1:
-                raise SampleRefusedError(
-                    "a process that the worker started could not be read",
-                    reason="memory_unreadable",
-                )
-        else:
-            tree = whole(sample, "tree_peak_bytes", least=1)
-            self._tree_peaks[key.case, key.process] = tree
+        if sample.get("tree_peak_bytes") is not None:
+            return whole(sample, "tree_peak_bytes", least=1)
+        if sample.get("processes") != 1:
+            raise SampleRefusedError(
+                "what the worker started could not be read", reason="memory_unreadable"
+            )
+        return 0
 
     def _close_memory(self) -> None:
+        splits = {(key.case, key.process): (key, found) for key, found in self._splits.items()}
         for (case, process), phases in self._memory.items():
             key = _Key("memory", case, "memory", process, 0, "")
-            # A phase that is not there could have held the peak.
-            if all(phase in phases for phase in PHASES):
-                tree = self._tree_peaks.get((case, process), 0)
-                self._add(key, "peak_resident_bytes", max(*phases.values(), tree))
             if "runtime" in phases:
                 self._add(key, "runtime_resident_bytes", phases["runtime"])
+            # A phase that is not there could have held the peak, and most of the samples.
+            if not all(phase in phases for phase in PHASES):
+                continue
+            tree = 0
+            if split := splits.get((case, process)):
+                try:
+                    tree = self._split(*split)
+                except SampleRefusedError as refused:
+                    self.problems.add(Problem(case, refused.reason, refused.message))
+            self._add(key, "peak_resident_bytes", max(*phases.values(), tree))
 
     def _close_sustained(self) -> None:
         refused = {problem.case for problem in self.problems}

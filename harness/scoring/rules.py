@@ -13,7 +13,9 @@ from harness.plan import SUITE_VERSIONS, Case, cases_of
 from harness.spec import Profile, digest, profile_from_json
 
 LOAD_CASE = "load"
-COLD_LOAD_CASE = "load-cold"
+UNKNOWN_LOAD_CASE = "load-unknown"
+LOAD_CASES = {"warm": LOAD_CASE, "cold": "load-cold", "unknown": UNKNOWN_LOAD_CASE}
+"""Case of a start by what the page cache held of the model's files."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

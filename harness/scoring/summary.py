@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -35,6 +36,20 @@ _ALIKE = frozenset({"latency", "kernel", "energy"})
 """Suites whose requests are alike, so that one far from the others is odd."""
 
 
+class Spread(NamedTuple):
+    """Variation of one metric in one case, relative to its value; None = nothing to compare.
+
+    Attributes:
+        processes: standard deviation of the processes' medians.
+        requests: median over processes of the standard deviation inside one.
+        mad: median absolute deviation of all observations, not scaled.
+    """
+
+    processes: float | None
+    requests: float | None
+    mad: float
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Summary:
     """One metric of one case or model.
@@ -42,6 +57,7 @@ class Summary:
     Attributes:
         interval: None where a single observation says nothing about spread.
         n: observations. outliers: of them, far out but kept.
+        spread: how far they vary, where a case has several.
         processes: independent units that the value rests on; 0 for accuracy.
         draws: value in each resample, `[B]`; None for metrics that are only shown.
     """
@@ -50,6 +66,7 @@ class Summary:
     interval: Interval | None
     n: int
     outliers: int = 0
+    spread: Spread | None = None
     processes: int = 0
     draws: Floats | None = None
 
@@ -151,6 +168,7 @@ class _Resampler:
             interval=percentile_interval(draws, value),
             n=n,
             outliers=outliers(np.hstack(series.processes)) if suite_of(metric) in _ALIKE else 0,
+            spread=_spread(series, medians) if suite_of(metric) in _ALIKE else None,
             processes=medians.size,
             draws=draws,
         )
@@ -188,6 +206,19 @@ class _Resampler:
             seed = stream("process", self._model, series.suite, group)
             self._drawn[key] = resample_units(seed, medians.size)
         return process_medians(medians, self._drawn[key])
+
+
+def _spread(series: Series, medians: Floats) -> Spread | None:
+    value = float(np.median(medians))
+    if value <= 0:
+        return None
+    inside = [float(values.std(ddof=1)) for values in series.processes if values.size > 1]
+    pooled = np.hstack(series.processes)
+    return Spread(
+        processes=float(medians.std(ddof=1)) / value if medians.size > 1 else None,
+        requests=float(np.median(inside)) / value if inside else None,
+        mad=float(np.median(np.abs(pooled - np.median(pooled)))) / value,
+    )
 
 
 def _over_cases(cases: Mapping[str, Mapping[str, Summary]]) -> dict[str, Summary]:

@@ -30,6 +30,8 @@ DRIFT = 0.05
 """Calibration, and the decode rate of a model over a run, may move by this share."""
 BUSY_MEDIAN, BUSY_BLOCK, STEAL = 0.05, 0.20, 0.01
 BLOCK_S = 1.0
+_LEAST_ROOM_NS = 200_000_000
+"""Processor time below which ticks of 10 ms tell nothing."""
 LEAST_AVAILABLE_BYTES = 512 << 20
 SWAPPED_BYTES = 16 << 20
 HARD_FAULTS = 100
@@ -104,8 +106,8 @@ def examine(
 ) -> Validity:
     """All findings on a run and its models, each list in a fixed order.
 
-    In a strict profile's eyes `invalid` and `unknown` do not count; what the profile
-    forgives is only a warning here.
+    Under a strict profile one finding that is `invalid` or `unknown` makes a run not count;
+    what the profile forgives is only a warning here.
     """
     jobs = _jobs(records)
     facts = {
@@ -217,7 +219,7 @@ def _mode_changed(name: str, start: object, others: Sequence[str]) -> Finding:
 
 def _processor(jobs: Sequence[_Job]) -> Iterator[Finding]:
     """Other programs, in blocks of at least a second, and a hypervisor's share."""
-    blocks = [block for job in jobs for block in _blocks(job)]
+    blocks = _blocks(jobs)
     if blocks:
         usual, most = median(blocks), max(blocks)
         if usual > BUSY_MEDIAN or most > BUSY_BLOCK:
@@ -234,29 +236,31 @@ def _processor(jobs: Sequence[_Job]) -> Iterator[Finding]:
         )
 
 
-def _blocks(job: _Job) -> list[float]:
-    """Share of all processors that others used, a block of at least a second each.
+def _blocks(jobs: Iterable[_Job]) -> list[float]:
+    """Share of all processors that others used, in blocks of at least a second.
 
-    Counters tick in hundredths of a second: shorter blocks would be noise. A rest that is
-    too short joins the block before it.
+    Counters tick in hundredths of a second: shorter blocks would be noise. Short jobs share
+    a block, and a rest that is too short joins the last one.
     """
-    needed = ("clock_ns", "cpu_busy_ns", "own_cpu_ns", "cpus")
-    rows = [c for _, c in job.readings if all(name in c for name in needed)]
-    edges = rows[:1]
-    for row in rows[1:]:
-        if row["clock_ns"] - edges[-1]["clock_ns"] >= BLOCK_S * 1e9:
-            edges.append(row)
-    if len(edges) < 2:
-        return []
-    edges[-1] = rows[-1]
-    return [_others(first, last) for first, last in pairwise(edges)]
-
-
-def _others(first: Counters, last: Counters) -> float:
-    busy, own, elapsed = (
-        last[name] - first[name] for name in ("cpu_busy_ns", "own_cpu_ns", "clock_ns")
-    )
-    return max(0.0, (busy - own) / (elapsed * max(1, last["cpus"])))
+    needed = {"clock_ns", "cpu_busy_ns", "own_cpu_ns", "cpus"}
+    blocks: list[tuple[int, int]] = []
+    others_ns = room_ns = span_ns = 0
+    for job in jobs:
+        rows = [counters for _, counters in job.readings if needed <= counters.keys()]
+        for first, last in pairwise(rows):
+            elapsed, busy, own = (
+                last[name] - first[name] for name in ("clock_ns", "cpu_busy_ns", "own_cpu_ns")
+            )
+            others_ns += busy - own
+            room_ns += elapsed * max(1, last["cpus"])
+            span_ns += elapsed
+            if span_ns >= BLOCK_S * 1e9:
+                blocks.append((others_ns, room_ns))
+                others_ns = room_ns = span_ns = 0
+    if span_ns:
+        last_others, last_room = blocks.pop() if blocks else (0, 0)
+        blocks.append((last_others + others_ns, last_room + room_ns))
+    return [max(0.0, others / room) for others, room in blocks if room >= _LEAST_ROOM_NS]
 
 
 def _stolen(job: _Job) -> tuple[int, int]:
@@ -289,13 +293,7 @@ def _clocks(jobs: Sequence[_Job]) -> Iterator[Finding]:
     if asleep_ns > SUSPENDED_NS:
         yield _finding("suspended", "invalid", f"the machine slept for {asleep_ns / 1e9:.2f} s")
     for job in jobs:
-        # A suspend moves the wall clock, too, and is reported already.
-        moved = [
-            counters["wall_offset_ns"] - counters.get("boot_offset_ns", 0)
-            for _, counters in job.readings
-            if "wall_offset_ns" in counters
-        ]
-        moved_ns = max(moved) - min(moved) if moved else 0
+        moved_ns = job.grown("wall_offset_ns")
         if moved_ns > STEPPED_NS + SLEW * job.grown("clock_ns"):
             yield _finding("clock_stepped", "invalid", f"the clock moved by {moved_ns / 1e9:.2f} s")
             break
@@ -433,18 +431,18 @@ def _unknown(
         for finding in record.get("findings") or ()
     }
     readings = [counters for job in jobs for _, counters in job.readings]
-    timed = any(
-        record["type"] == "job"
-        and record.get("suite") == "latency"
-        and record.get("outcome") == "ok"
-        for record in records
-    )
-    if timed and not readings:
-        yield _finding("no_telemetry", "unknown", "nothing watched the machine between requests")
+    ended = [r for r in records if r["type"] == "job" and r.get("outcome") == "ok"]
+    watched = {r.get("job") for r in records if r["type"] == "telemetry" and r.get("counters")}
+    if blind := sorted({str(job.get("suite")) for job in ended if job.get("job") not in watched}):
+        detail = f"nothing watched the machine during {', '.join(blind)}"
+        yield _finding("no_telemetry", "unknown", detail)
     for counter, (name, severity, what) in _SENSORS.items():
-        if f"unknown_{name}" not in known and any(counter not in seen for seen in readings):
+        # A page of its own that came back from swap is a hard fault of the worker, too.
+        instead = "hard_faults" if counter == "swap_in_bytes" else counter
+        missing = any(counter not in seen and instead not in seen for seen in readings)
+        if f"unknown_{name}" not in known and missing:
             yield _finding(f"unknown_{name}", severity, f"{what} cannot be read here")
-    if timed and not calibrated:
+    if ended and not calibrated:
         yield _finding("unknown_calibration", "unknown", "the machine's speed was not calibrated")
     cools = rules.profile.protocol.cool_down_max_s > 0
     if cools and "unknown_temperature_c" not in known and any(j.gate == "unknown" for j in jobs):

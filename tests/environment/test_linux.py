@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -95,6 +97,84 @@ def test_a_container_of_version_1(machine: Unpack) -> None:
     facts = linux.read(machine("container-v1"), frozenset({0}))
     assert facts["cpu_quota"] == 1.5
     assert facts["memory_limit_bytes"] == 2 << 30
+
+
+def test_what_a_group_uses_is_not_available(tmp_path: Path) -> None:
+    put(
+        tmp_path,
+        proc__meminfo="MemTotal: 16000000 kB\nMemAvailable: 9000000 kB\n",
+        proc__self__cgroup="0::/box\n",
+        **{
+            "sys__fs__cgroup__box__memory.max": str(1 << 30),
+            "sys__fs__cgroup__box__memory.current": str(700 << 20),
+            "sys__fs__cgroup__box__memory.stat": f"anon 5\ninactive_file {100 << 20}\n",
+        },
+    )
+    facts = linux.read(tmp_path, frozenset({0}))
+    assert facts["memory_available_bytes"] == (1024 - 700 + 100) << 20
+    assert linux.read_telemetry(tmp_path)["memory_available_bytes"] == 424 << 20
+
+
+def test_groups_that_cannot_be_read_grant_nothing_known(tmp_path: Path) -> None:
+    put(tmp_path, proc__self__cgroup="0::/box\n")
+    facts = linux.read(tmp_path, frozenset({0}))
+    assert not {"cpu_quota", "memory_limit_bytes"} & set(facts)
+    (tmp_path / "sys/fs/cgroup/box").mkdir(parents=True)
+    facts = linux.read(tmp_path, frozenset({0}))
+    assert (facts["cpu_quota"], facts["memory_limit_bytes"]) == (NONE, NONE)
+
+
+@pytest.mark.parametrize(
+    ("files", "kind"),
+    [
+        ({"proc__1__cgroup": "0::/\n", "run__systemd__container": "lxc\n"}, "lxc"),
+        ({"proc__1__cgroup": "0::/\n"}, UNKNOWN),
+        ({"proc__1__cgroup": "0::/\n", "run__systemd__system__x": ""}, NONE),
+        ({"proc__1__cgroup": "0::/init.scope\n"}, NONE),
+    ],
+)
+def test_a_group_that_seems_the_root_of_all_may_be_a_containers(
+    tmp_path: Path, files: dict[str, str], kind: str
+) -> None:
+    put(tmp_path, **files)
+    assert linux.read(tmp_path, frozenset({0}))["container"] == kind
+
+
+READ_AS_NOBODY = """
+import os, pathlib, sys
+from harness.environment import linux
+from harness.probes import counters
+root = pathlib.Path(sys.argv[1])
+(root / sys.argv[2]).chmod(0)
+if os.geteuid() == 0:
+    os.setgid(65534)
+    os.setuid(65534)
+source = linux.read(root, frozenset({0}))["power_source"]
+print(source, counters.read(str(root)).get("on_battery"))
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="changes who reads")
+@pytest.mark.parametrize(
+    ("place", "said"),
+    [
+        ("sys/class/power_supply", ["unknown", "None"]),
+        ("sys/class/power_supply/BAT0", ["unknown", "None"]),
+        ("sys/hypervisor", ["battery", "1"]),
+        ("run", ["battery", "1"]),
+    ],
+)
+def test_what_may_not_be_read_is_unknown_and_ends_nothing(place: str, said: list[str]) -> None:
+    with tempfile.TemporaryDirectory() as temporary:  # which other users may enter
+        root = Path(temporary)
+        root.chmod(0o755)
+        battery = {"BAT0__type": "Battery", "BAT0__status": "Discharging"}
+        put(root / "sys/class/power_supply", **battery, AC__type="Mains", AC__online="0")
+        put(root, sys__hypervisor__type="xen", run__x="")
+        command = [sys.executable, "-c", READ_AS_NOBODY, temporary, place]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        (root / place).chmod(0o755)
+    assert done.stdout.split() == said, done.stderr
 
 
 @pytest.mark.parametrize(

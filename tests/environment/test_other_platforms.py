@@ -42,7 +42,9 @@ class RecordedWindows:
             "SystemManufacturer": "LG Electronics",
             "SystemProductName": "16Z90S-G.AA75K",
         } | changes
-        self.scheme = "DED574B5-45A0-4F42-8737-46345C09C238"
+        self.plan = "381B4222-F694-41F0-9685-FF5BB260DF2E"
+        self.bent = "DED574B5-45A0-4F42-8737-46345C09C238"
+        self.line = 1
         self.cores = CORES
 
     def registry(self, _key: str, name: str) -> str:
@@ -54,8 +56,14 @@ class RecordedWindows:
     def core_information(self) -> bytes:
         return self.cores
 
+    def power_line(self) -> int:
+        return self.line
+
+    def scheme(self) -> str:
+        return self.plan
+
     def overlay(self) -> str:
-        return self.scheme
+        return self.bent
 
 
 def test_windows() -> None:
@@ -82,7 +90,8 @@ def test_windows_in_a_virtual_machine_that_tells_little() -> None:
         SystemManufacturer="Microsoft Corporation",
         SystemProductName="Virtual Machine",
     )
-    system.scheme = ""
+    system.plan = system.bent = ""
+    system.line = 255
     system.cores = b""
 
     def refuse(*_: Any, **__: Any) -> Any:
@@ -95,8 +104,32 @@ def test_windows_in_a_virtual_machine_that_tells_little() -> None:
     assert facts["virtual_machine"] is True
     assert facts["cpu"] == UNKNOWN
     assert facts["power_mode"] == UNKNOWN
+    assert facts["power_source"] == UNKNOWN, "neither plugged in nor not"
     assert facts["physical_cores"] == UNKNOWN
     assert not {"performance_cores", "usable_cpus", "memory_bytes", "swap_bytes"} & set(facts)
+
+
+@pytest.mark.parametrize(
+    ("plan", "mode"),
+    [
+        ("381b4222-f694-41f0-9685-ff5bb260df2e", "best performance"),
+        ("", "best performance"),
+        ("8c5e7fda-e8bf-4a96-9a85-a6e23a8c635c", "high performance"),
+        ("a1841308-3541-4fab-bc81-f71556f20b4a", "power saver"),
+        ("00000000-1111-2222-3333-444444444444", UNKNOWN),
+    ],
+)
+def test_windows_overlays_bend_the_balanced_plan_alone(plan: str, mode: str) -> None:
+    system = RecordedWindows()
+    system.plan = plan
+    assert windows.read(fake_psutil(), system)["power_mode"] == mode
+
+
+@pytest.mark.parametrize(("line", "source"), [(0, "battery"), (1, "ac"), (255, UNKNOWN)])
+def test_windows_power_lines(line: int, source: str) -> None:
+    system = RecordedWindows()
+    system.line = line
+    assert windows.read(fake_psutil(), system)["power_source"] == source
 
 
 def test_windows_without_a_maker_is_not_called_real() -> None:
@@ -148,8 +181,29 @@ class RecordedMac:
         return self.values.get(name)
 
 
+PMSET = """System-wide power settings:
+Currently in use:
+ standby              1
+ lowpowermode         {}
+ sleep                1
+"""
+
+
+@pytest.mark.parametrize(
+    ("said", "mode"),
+    [
+        (PMSET.format(0), "automatic"),
+        (PMSET.format(1), "low-power"),
+        (PMSET.replace("lowpowermode", "powermode   ").format(2), "high-power"),
+        ("", UNKNOWN),
+    ],
+)
+def test_macos_power_modes(said: str, mode: str) -> None:
+    assert macos.read(fake_psutil(), RecordedMac(), said)["power_mode"] == mode
+
+
 def test_macos() -> None:
-    facts = macos.read(fake_psutil(), RecordedMac())
+    facts = macos.read(fake_psutil(), RecordedMac(), "")
     assert set(facts) <= set(FACTS)
     assert facts["cpu"] == "Apple M2"
     assert facts["product"] == "Mac14,2"

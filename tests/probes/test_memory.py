@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import struct
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -13,7 +14,8 @@ from typing import Any
 
 import pytest
 
-from harness.probes import memory
+from harness import kernelfs
+from harness.probes import memory, memory_native
 
 MIB = 1 << 20
 ROOT = Path(__file__).parents[2]
@@ -115,11 +117,12 @@ def test_a_process_that_is_gone_gives_nothing() -> None:
 def test_the_mark_is_set_back() -> None:
     """A transient belongs to its own phase, and not to the next one."""
     script = """
-from harness.probes import memory
+from harness import kernelfs
+from harness.probes import memory, memory_native
 area = bytearray(64 << 20)
 area[::4096] = b"x" * len(area[::4096])
 del area
-print(*memory.resident(), memory.reset_peak(), *memory.resident())
+print(*memory.resident()[:2], memory.reset_peak(), *memory.resident()[:2])
 """
     command = [sys.executable, "-S", "-c", script]
     done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT)
@@ -133,7 +136,7 @@ print(*memory.resident(), memory.reset_peak(), *memory.resident())
 def test_a_mark_that_cannot_be_set_back_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     # A kernel may accept the request and do nothing: the mark stands above the size.
     status = b"VmHWM:\t 90000 kB\nVmRSS:\t 10000 kB\n"
-    monkeypatch.setattr(memory, "_read", lambda path: status)
+    monkeypatch.setattr(kernelfs, "data", lambda path: status)
     assert not memory.reset_peak()
     for platform in ("win32", "darwin", "plan9"):
         monkeypatch.setattr(memory, "_PLATFORM", platform)
@@ -142,7 +145,7 @@ def test_a_mark_that_cannot_be_set_back_says_so(monkeypatch: pytest.MonkeyPatch)
 
 def test_status_lines_without_a_size_are_passed_over() -> None:
     text = b"Name:\tsh kB\nVmHWM:\t    1640 kB\nThreads:\t1\nVmSwap:\t 0 kB\n\xff\xfe: x kB\n"
-    assert memory.parse_status(text) == {"VmHWM": 1640 * 1024, "VmSwap": 0}
+    assert kernelfs.sizes(text) == {"VmHWM": 1640 * 1024, "VmSwap": 0}
 
 
 class FakeCall:
@@ -172,8 +175,8 @@ def test_windows_reads_the_peak_working_set(monkeypatch: pytest.MonkeyPatch) -> 
         OpenProcess=FakeCall(1 << 40), K32GetProcessMemoryInfo=FakeCall(1, fill), CloseHandle=close
     )
     monkeypatch.setattr(memory, "_PLATFORM", "win32")
-    monkeypatch.setattr(memory, "_library", lambda _: kernel32)
-    assert memory.resident(7) == (123 * MIB, 100 * MIB)
+    monkeypatch.setattr(memory_native, "library", lambda _: kernel32)
+    assert memory.resident(7) == (123 * MIB, 100 * MIB, None)
     assert len(close.calls) == 1
     kernel32.K32GetProcessMemoryInfo = FakeCall(0)
     assert memory.resident(7) is None
@@ -194,10 +197,53 @@ def test_macos_reads_the_lifetime_footprint(monkeypatch: pytest.MonkeyPatch) -> 
 
     libproc = SimpleNamespace(proc_pid_rusage=FakeCall(0, fill))
     monkeypatch.setattr(memory, "_PLATFORM", "darwin")
-    monkeypatch.setattr(memory, "_library", lambda _: libproc)
-    assert memory.resident(7) == (45 * MIB, 40 * MIB)
+    monkeypatch.setattr(memory_native, "library", lambda _: libproc)
+    assert memory.resident(7) == (45 * MIB, 40 * MIB, None)
     libproc.proc_pid_rusage = FakeCall(-1)
     assert memory.resident(7) is None
+
+
+def job_object(*, assigned: int = 1, answered: int = 1) -> SimpleNamespace:
+    """kernel32 with a job of three processes that committed 700 MiB at most."""
+
+    def query(_job: Any, kind: int, buffer: Any, size: int, _returned: Any) -> int:
+        assert size == {9: 144, 1: 48}[kind]  # sizes of the two structures on 64-bit Windows
+        if kind == 9:
+            struct.pack_into("<Q", buffer, 136, 700 * MIB)
+        else:
+            struct.pack_into("<IIII", buffer, 32, 12345, 3, 1, 0)
+        return answered
+
+    return SimpleNamespace(
+        CreateJobObjectW=FakeCall(1 << 40),
+        OpenProcess=FakeCall(1 << 41),
+        AssignProcessToJobObject=FakeCall(assigned),
+        QueryInformationJobObject=query,
+        CloseHandle=FakeCall(1),
+    )
+
+
+def test_windows_keeps_the_peak_of_a_whole_job() -> None:
+    kernel32 = job_object()
+    sampler = memory_native.JobSampler(kernel32)
+    sampler.start(7)
+    assert kernel32.OpenProcess.calls == [(0x0101, 0, 7)]
+    assert sampler.stop() == {
+        "processes": 3,
+        "tree_peak_bytes": 700 * MIB,
+        "method": "job_object",
+    }
+    closed = [call[0].value for call in kernel32.CloseHandle.calls]
+    assert closed == [1 << 41, 1 << 40], "the process, then the job"
+
+
+@pytest.mark.parametrize("refused", [{"assigned": 0}, {"answered": 0}])
+def test_a_job_that_windows_refuses_says_nothing(refused: dict[str, int]) -> None:
+    kernel32 = job_object(**refused)
+    sampler = memory_native.JobSampler(kernel32)
+    sampler.start(7)
+    assert sampler.stop() is None
+    assert len(kernel32.CloseHandle.calls) == 2
 
 
 def test_another_platform_says_nothing(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from harness.probes import memory
+from harness import kernelfs
 from harness.probes.memory import TreeSampler
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
@@ -187,12 +187,20 @@ while True:
 def test_a_child_that_may_not_be_read_leaves_the_sum_unknown(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    read = memory._read
+    read = kernelfs.data
     monkeypatch.setattr(
-        memory, "_read", lambda path: b"" if path.endswith("smaps_rollup") else read(path)
+        kernelfs, "data", lambda path: b"" if path.endswith("smaps_rollup") else read(path)
     )
     found = sampled("spawned('print(); input()'); held()")
     assert found["processes"] == 2
+    assert found["tree_peak_bytes"] is None
+
+
+def test_where_children_are_not_listed_nobody_knows_of_any(monkeypatch: pytest.MonkeyPatch) -> None:
+    exists = os.path.exists
+    monkeypatch.setattr(os.path, "exists", lambda path: "children" not in path and exists(path))
+    found = sampled("held()")
+    assert found["processes"] is None
     assert found["tree_peak_bytes"] is None
 
 
