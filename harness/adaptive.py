@@ -23,7 +23,7 @@ def decide(job: Job, records: Iterable[Sample], spent_s: float, profile: Profile
     """Why an optional job need not be run; empty = run it.
 
     Args:
-        records: of the job's model, all suites, so far.
+        records: samples of the job's model and suite so far.
         spent_s: wall time that the model has taken.
 
     Returns:
@@ -32,17 +32,12 @@ def decide(job: Job, records: Iterable[Sample], spent_s: float, profile: Profile
     budget_s = profile.protocol.budget_s
     if budget_s and spent_s >= budget_s:
         return "budget_spent"
-    samples = [
-        record
-        for record in records
-        if record.get("type") == "sample" and record.get("suite") == job.suite
-    ]
     cases = {case.id for case in job.cases if case.scored}
     # A job of cases that are only shown makes no score more precise.
-    return "precise" if not cases or enough(profile, samples, cases) else ""
+    return "precise" if not cases or is_precise(profile, records, cases) else ""
 
 
-def enough(profile: Profile, samples: Iterable[Sample], cases: Collection[str]) -> bool:
+def is_precise(profile: Profile, samples: Iterable[Sample], cases: Collection[str]) -> bool:
     """Whether one model's samples of one suite are as precise as the profile asks.
 
     For every case: the 95 % interval of the mean of ln(process median), from Student's t

@@ -101,13 +101,14 @@ def run(
     harness run --model my-model.gguf    your model beside the reference
     harness run --dry-run                what would be done, and how long it takes
     """
-    from harness import session, terminal
+    from harness import runs, session, terminal
+    from harness.prepare import prepare
 
     if models and set_name:
         raise click.UsageError("--model and --set exclude each other.")
     if tune and dry_run:
         raise click.UsageError("--tune measures, --dry-run does not: they exclude each other.")
-    plan = session.prepare(
+    plan = prepare(
         models=models,
         set_name=set_name or "default",
         suites=suites,
@@ -121,7 +122,7 @@ def run(
         return
     terminal.announce(plan)
     result = session.run(plan, results, terminal.show_progress)
-    reports = session.write_reports(result.folder, result.card, lang or _locale())
+    reports = runs.write_reports(result.folder, result.card, lang or _locale())
     if as_json:
         _emit(
             {
@@ -143,10 +144,10 @@ def run(
 @_as_json
 def score(*, run_folder: str, results: Path, lang: Lang | None, as_json: bool) -> None:
     """Build the scorecard of RUN (a folder, an id, or latest) again from its records."""
-    from harness import session, terminal
+    from harness import runs, terminal
 
-    folder = session.find_run(run_folder, results)
-    card = session.write_scorecard(folder)
+    folder = runs.find_run(run_folder, results)
+    card = runs.write_scorecard(folder)
     if as_json:
         _emit(card)
     else:
@@ -160,10 +161,10 @@ def score(*, run_folder: str, results: Path, lang: Lang | None, as_json: bool) -
 @_as_json
 def report(*, run_folder: str, results: Path, lang: Lang | None, as_json: bool) -> None:
     """Write scorecard.md and report.html of RUN (a folder, an id, or latest)."""
-    from harness import session
+    from harness import runs
 
-    folder = session.find_run(run_folder, results)
-    paths = session.write_reports(folder, session.write_scorecard(folder), lang or _locale())
+    folder = runs.find_run(run_folder, results)
+    paths = runs.write_reports(folder, runs.write_scorecard(folder), lang or _locale())
     if as_json:
         _emit({"run": str(folder), "reports": [str(path) for path in paths]})
     else:
@@ -201,7 +202,7 @@ def report(*, run_folder: str, results: Path, lang: Lang | None, as_json: bool) 
     "threads",
     type=click.IntRange(0, 1024),
     default=0,
-    help="Threads [default: the physical cores].",
+    help="Threads [default: the performance cores that may be used].",
 )
 @_as_json
 def bench(
@@ -295,7 +296,7 @@ def devices_probe(*, as_json: bool) -> None:
 
 
 @cli.command()
-@click.option("--quick", is_flag=True, help="A third of the repetitions.")
+@click.option("--quick", is_flag=True, help="Fewer repetitions and sizes.")
 @_as_json
 def selftest(*, quick: bool, as_json: bool) -> None:
     """Measure the harness itself against an engine whose times and sizes are known.

@@ -13,16 +13,17 @@ import select
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, NamedTuple, Protocol
 
 from harness.plan import Job
 from harness.probes.memory import tree_sampler
-from harness.records import JournalWriter, Record, read_part, unwritable
+from harness.records import JournalWriter, Record, read, read_part, unwritable
 from harness.spec import canonical, to_json
 
 _STDERR_LIMIT_BYTES = 64 * 1024
@@ -123,19 +124,47 @@ def execute(
         except OSError as error:
             raise unwritable(parts, error) from error
         part = parts / f"{job.id}.part"
-        ended, interrupted = _run_child(job, job_file, part, watches.get(job.suite))
+        ended = _run_child(job, job_file, part, watches.get(job.suite))
         if conditions.telemetry:
             parent = {"type": "telemetry", "source": "parent", **conditions.telemetry}
             journal.append(parent | {"waited_s": round(conditions.waited_s, 3)} | place(job))
         yield replace(_adopt(job, part, ended, journal), waited_s=conditions.waited_s)
         part.unlink(missing_ok=True)
         job_file.unlink(missing_ok=True)
-        if interrupted:
+        if ended.interrupted:
+            interrupted = True
             break
     with contextlib.suppress(OSError):
         parts.rmdir()
     if interrupted:
         raise KeyboardInterrupt
+
+
+def measure(jobs: Sequence[Job], targets: Mapping[str, str]) -> tuple[list[Outcome], list[Record]]:
+    """Run jobs apart from any run; nothing is kept.
+
+    Returns:
+        Outcomes up to the first job that failed, and all their records.
+    """
+    outcomes: list[Outcome] = []
+    with tempfile.TemporaryDirectory(prefix="harness-") as temporary:
+        folder = Path(temporary)
+        path = folder / "records.jsonl"
+        with contextlib.closing(JournalWriter(path)) as journal:
+            for outcome in execute(jobs, targets, folder / "parts", journal):
+                outcomes.append(outcome)
+                if outcome.state != "ok":
+                    break
+        return outcomes, read(path).records
+
+
+def next_step(outcome: Outcome) -> str:
+    """What to do about a job that failed."""
+    if outcome.reason in {"load_failed", "model_unreadable", "graph_unknown"}:
+        return f"fetch or export {outcome.job.path} again: a whole GGUF file or ONNX folder loads"
+    if outcome.reason == "context_exceeded":
+        return "ask for fewer tokens: what is in the cache, the prompt and the output must fit"
+    return "harness doctor"
 
 
 def prime(modules: Iterable[str]) -> None:
@@ -175,7 +204,7 @@ def place(job: Job) -> Record:
     return {"job": job.id, "model": job.model, "suite": job.suite, "process": job.process}
 
 
-def _run_child(job: Job, job_file: Path, part: Path, watch: Watch | None) -> tuple[_Ended, bool]:
+def _run_child(job: Job, job_file: Path, part: Path, watch: Watch | None) -> _Ended:
     """Start the worker, wait for it, and make sure that nothing of it is left."""
     oom_before = _oom_kills()
     sampler = watch.sampler() if watch else None
@@ -202,7 +231,7 @@ def _run_child(job: Job, job_file: Path, part: Path, watch: Watch | None) -> tup
         _kill_group(child)
         status = child.wait()
         watched = sampler.stop() if sampler else None
-    ended = _Ended(
+    return _Ended(
         status=status,
         wall_s=(time.perf_counter_ns() - started_ns) / 1e9,
         stderr=tail.text(),
@@ -211,7 +240,6 @@ def _run_child(job: Job, job_file: Path, part: Path, watch: Watch | None) -> tup
         oom_kills=_oom_kills() - oom_before,
         watched={"kind": watch.kind, **watched} if watch and watched else None,
     )
-    return ended, interrupted
 
 
 def _wait(child: subprocess.Popen[bytes], timeout_s: float) -> bool:
@@ -291,7 +319,7 @@ def skipped(job: Job, reason: str, detail: str) -> Record:
 
 
 def _job_record(job: Job) -> Record:
-    """A `job` record; the other fields are those of an end that nobody saw."""
+    """A `job` record with empty defaults; the caller fills in how it ended."""
     return {
         "type": "job",
         **place(job),

@@ -212,8 +212,7 @@ def _chat_prompts(
     skipped: list[Skip] = []
     for artefact in found:
         try:
-            answer = chat.rendered(artefact, suite.languages, suite.prompts)
-            rendered[artefact.model.id] = answer.texts
+            rendered[artefact.model.id] = chat.rendered(artefact, suite.languages, suite.prompts)
         except HarnessError as error:
             skipped += [
                 Skip(

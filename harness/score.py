@@ -58,7 +58,10 @@ def scorecard(records: Sequence[Mapping[str, Any]], *, torn: bool = False) -> Js
     observed = observe(records, run["models"], rules)
     environment = _environment(records)
     calibration = calibrations(records)
-    validity = examine(records, observed, rules, run["device"])
+    facts = {when: found["facts"] for when, found in environment.items()}
+    validity = examine(
+        records, observed, rules, device=run["device"], facts=facts, calibrated=calibration
+    )
     lost = _lost(run, records, torn=torn)
     verdict = _verdict(environment, [*lost, *_few_repetitions(rules)], validity, rules)
     found = {seen.id: summaries(seen, rules, roof_of(calibration)) for seen in observed}
@@ -87,7 +90,7 @@ def scorecard(records: Sequence[Mapping[str, Any]], *, torn: bool = False) -> Js
         "harness": run.get("harness", ""),
         "started_utc": run.get("started_utc", ""),
         "device": run["device"],
-        "environment": {when: record["facts"] for when, record in environment.items()},
+        "environment": facts,
         "calibration": calibration,
         "verdict": verdict,
         "attempt": run.get("attempt", {"number": 1, "of": 1}),

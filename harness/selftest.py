@@ -26,11 +26,11 @@ from harness import environment, score, session, spec
 from harness import plan as planning
 from harness.backends import BACKENDS
 from harness.errors import Exit
-from harness.execute import execute
+from harness.execute import measure as measure_apart
 from harness.metrics import Floats, show_bytes, show_seconds, show_share
 from harness.models import resolve as artefacts
 from harness.plan import Job, Plan
-from harness.records import JournalWriter, Record, read
+from harness.records import Record, read
 from harness.scoring.observe import Observed, observe
 from harness.scoring.rules import read_rules
 
@@ -96,7 +96,7 @@ def measure(
     say(f"{len(plan.jobs)} jobs of fake engines")
     result = session.run(plan, folder / "results")
     say("two workers at once")
-    return read(result.folder / "records.jsonl").records, _two_at_once(plan, folder)
+    return read(result.folder / "records.jsonl").records, _two_at_once(plan)
 
 
 def judge(records: Sequence[Record], pair: Sequence[Record], folder: Path) -> dict[str, Any]:
@@ -202,17 +202,11 @@ def _artefact(folder: Path, name: str, fields: Mapping[str, object]) -> spec.Art
     return artefacts.resolve(dataclasses.replace(model, id=name), folder)
 
 
-def _two_at_once(plan: Plan, folder: Path) -> list[Record]:
+def _two_at_once(plan: Plan) -> list[Record]:
     """Records of two memory jobs that run side by side."""
-
-    def measured(job: Job) -> list[Record]:
-        journal = JournalWriter(folder / f"{job.id}.jsonl")
-        list(execute((job,), BACKENDS, folder / f"{job.id}.parts", journal))
-        journal.close()
-        return read(folder / f"{job.id}.jsonl").records
-
+    jobs = [job for job in plan.jobs if job.model in PAIR]
     with ThreadPoolExecutor(len(PAIR)) as pool:
-        parts = pool.map(measured, [job for job in plan.jobs if job.model in PAIR])
+        parts = pool.map(lambda job: measure_apart((job,), BACKENDS)[1], jobs)
         return [record for part in parts for record in part]
 
 

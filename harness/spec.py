@@ -328,7 +328,7 @@ class Artefact:
         path: what the backend opens: a GGUF file or an ONNX folder.
         sha256: hash a file, by path relative to `path`'s folder.
         size_bytes: all files together.
-        weights: what one token costs, by `models.weights`: `read_bytes` of weights,
+        weights: what one token costs, by `models.token_cost`: `read_bytes` of weights,
             `body_parameters` of all matrices but the head, `head_parameters`, `kv_bytes`
             of the key-value cache; what the file does not say is absent.
     """

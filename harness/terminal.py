@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import click
 
-from harness.execute import Outcome
+from harness.execute import Outcome, next_step
 from harness.metrics import show_bytes
 from harness.plan import Plan
 
@@ -50,9 +50,9 @@ def _over_budget(plan: Plan) -> Iterator[str]:
         )
 
 
-def show_tuning(model: str, table: str) -> None:
+def show_tuning(model: str, chosen: str) -> None:
     """Where the thread tuner has got to."""
-    click.echo(f"tuned {model}: {table}", err=True)
+    click.echo(f"tuned {model}: {chosen}", err=True)
 
 
 def show_progress(outcome: Outcome, left: int, left_s: float) -> None:
@@ -65,8 +65,6 @@ def show_progress(outcome: Outcome, left: int, left_s: float) -> None:
         err=True,
     )
     if outcome.state not in {"ok", "interrupted"}:
-        from harness.session import next_step
-
         click.echo(f"  next: {next_step(outcome)}", err=True)
 
 

@@ -9,46 +9,30 @@ settings (`Model.tuned`).
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import math
-import tempfile
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 from typing import Final, NamedTuple
 
 from harness.errors import HarnessError
-from harness.execute import Outcome, execute
+from harness.execute import Outcome, measure
 from harness.metrics import kernel_rates
-from harness.plan import Job, kernel_job
-from harness.records import JournalWriter, Record, read
+from harness.plan import kernel_job
 from harness.spec import Artefact, BackendOptions, Model
 from harness.stats import median
 
 LEAST_GAIN: Final = 0.03
 """More threads must be faster by this much; they cost power, and noise is not a gain."""
 
-Progress = Callable[[Outcome, int], None]
-"""Called as each job ends with its outcome and the number of jobs left."""
+_PROMPT, _OUTPUT, _REPETITIONS = 256, 64, 3
 
 
-class Rates(NamedTuple):
-    """Median rates with one number of threads."""
-
-    threads: int
-    prefill_tok_per_s: float
-    decode_tok_per_s: float
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Tuned:
-    """The counts to use, and what was measured, by number of threads."""
+class Tuned(NamedTuple):
+    """The counts to use."""
 
     threads: int
     threads_prefill: int
-    table: tuple[Rates, ...]
 
 
 def candidates(facts: Mapping[str, object]) -> tuple[int, ...]:
@@ -79,16 +63,7 @@ def choose(rates: Mapping[int, Sequence[float]]) -> int:
     return min(n for n, rate in medians.items() if fastest < rate * (1 + LEAST_GAIN))
 
 
-def tune(
-    artefact: Artefact,
-    *,
-    facts: Mapping[str, object],
-    targets: Mapping[str, str],
-    prompt: int = 256,
-    output: int = 64,
-    repetitions: int = 3,
-    progress: Progress | None = None,
-) -> Tuned:
+def tune(artefact: Artefact, *, facts: Mapping[str, object], targets: Mapping[str, str]) -> Tuned:
     """Measure every candidate twice, in a fresh worker each, and choose.
 
     An engine that has one pool of threads for both, and says so, gets one count: that of
@@ -97,38 +72,32 @@ def tune(
     Args:
         facts: of the environment, for the candidates.
         targets: `module:class` of each backend name.
-        prompt, output: tokens of a pass of prefill and of decode.
-        repetitions: passes a worker.
 
     Raises:
         HarnessError: a worker failed; the reason is its own.
     """
     counts = candidates(facts)
-    order = (*counts, *reversed(counts))
-    prefill: dict[int, list[float]] = defaultdict(list)
-    decode: dict[int, list[float]] = defaultdict(list)
     jobs = [
         kernel_job(
             artefact,
-            prompt=prompt,
-            output=output,
-            repetitions=repetitions,
+            prompt=_PROMPT,
+            output=_OUTPUT,
+            repetitions=_REPETITIONS,
             options=_options(artefact.model, n, n),
         )
-        for n in order
+        for n in (*counts, *reversed(counts))
     ]
-    for outcome in _run(jobs, targets, progress)[0]:
+    prefill: dict[int, list[float]] = defaultdict(list)
+    decode: dict[int, list[float]] = defaultdict(list)
+    outcomes, records = measure(jobs, targets)
+    for outcome in outcomes:
         threads = outcome.job.options.threads
-        prefill[threads] += _rates(outcome, f"pp{prompt}")
-        decode[threads] += _rates(outcome, f"tg{output}")
-    table = tuple(Rates(n, median(prefill[n]), median(decode[n])) for n in counts)
-    chosen, chosen_prefill = choose(decode), choose(prefill)
-    if chosen != chosen_prefill and not _keeps_apart(artefact, chosen, chosen_prefill, targets):
-        both = {
-            row.threads: [math.sqrt(row.prefill_tok_per_s * row.decode_tok_per_s)] for row in table
-        }
-        chosen = chosen_prefill = choose(both)
-    return Tuned(threads=chosen, threads_prefill=chosen_prefill, table=table)
+        prefill[threads] += _rates(outcome, f"pp{_PROMPT}")
+        decode[threads] += _rates(outcome, f"tg{_OUTPUT}")
+    if any("threads_prefill" in r["facts"] for r in records if r["type"] == "engine"):
+        return Tuned(choose(decode), choose(prefill))
+    both = {n: [math.sqrt(median(prefill[n]) * median(decode[n]))] for n in counts}
+    return Tuned(choose(both), choose(both))
 
 
 def tuned_model(model: Model, tuned: Tuned) -> Model:
@@ -143,24 +112,6 @@ def tuned_model(model: Model, tuned: Tuned) -> Model:
 
 def _options(model: Model, threads: int, threads_prefill: int) -> BackendOptions:
     return dataclasses.replace(model.options, threads=threads, threads_prefill=threads_prefill)
-
-
-def _run(
-    jobs: Sequence[Job], targets: Mapping[str, str], progress: Progress | None = None
-) -> tuple[list[Outcome], list[Record]]:
-    """Outcomes of all jobs up to the first that failed, and their records."""
-    outcomes: list[Outcome] = []
-    with tempfile.TemporaryDirectory(prefix="harness-tune-") as temporary:
-        folder = Path(temporary)
-        path = folder / "records.jsonl"
-        with contextlib.closing(JournalWriter(path)) as journal:
-            for outcome in execute(jobs, targets, folder / "parts", journal):
-                outcomes.append(outcome)
-                if progress:
-                    progress(outcome, len(jobs) - len(outcomes))
-                if outcome.state != "ok":
-                    break
-        return outcomes, read(path).records
 
 
 def _rates(outcome: Outcome, case: str) -> list[float]:
@@ -179,18 +130,3 @@ def _rates(outcome: Outcome, case: str) -> list[float]:
             reason=outcome.reason or "nothing_to_measure",
         )
     return rates
-
-
-def _keeps_apart(
-    artefact: Artefact, threads: int, threads_prefill: int, targets: Mapping[str, str]
-) -> bool:
-    """Whether the engine, asked for two counts, reports that it uses them."""
-    options = _options(artefact.model, threads, threads_prefill)
-    job = kernel_job(artefact, prompt=1, output=1, repetitions=1, options=options)
-    (outcome,), records = _run([job], targets)
-    said: list[tuple[object, object]] = [
-        (record["facts"].get("threads"), record["facts"].get("threads_prefill"))
-        for record in records
-        if record["type"] == "engine"
-    ]
-    return outcome.state == "ok" and said == [(str(threads), str(threads_prefill))]

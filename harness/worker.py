@@ -57,11 +57,25 @@ def main(job_path: str, part_path: str, started_ns: int) -> int:
 
 def _run(job: Job, target: str, writer: PartWriter, started_ns: int, cache: str) -> None:
     from harness.errors import CapabilityError
-    from harness.extensions import load
-    from harness.probes import counters
     from harness.suites import SUITES
 
     suite = importlib.import_module(SUITES[job.suite])
+    backend = _load(job, target, writer, started_ns, cache)
+    for case in job.cases:
+        try:
+            for record in suite.measure(case, backend, job):
+                writer.write({"type": "sample"} | record)
+        except CapabilityError as error:
+            skip = {"case": case.id, "reason": error.reason, "detail": error.message}
+            writer.write({"type": "event", "kind": "skipped"} | skip)
+    backend.close()
+
+
+def _load(job: Job, target: str, writer: PartWriter, started_ns: int, cache: str) -> Backend:
+    """Import the engine and open the model; each phase leaves its time or its memory."""
+    from harness.extensions import load
+    from harness.probes import counters
+
     memory = [*_memory_reading(job, "runtime")]
     counters.watch_stops()
     backend: Backend = load(target)()
@@ -83,21 +97,7 @@ def _run(job: Job, target: str, writer: PartWriter, started_ns: int, cache: str)
         writer.write({"type": "sample"} | record)
     if job.suite == "latency":
         writer.write({"type": "sample"} | _load_sample(report, base, first_ns, cache))
-    for case in job.cases:
-        try:
-            for record in suite.measure(case, backend, job):
-                writer.write({"type": "sample"} | record)
-        except CapabilityError as error:
-            writer.write(
-                {
-                    "type": "event",
-                    "kind": "skipped",
-                    "case": case.id,
-                    "reason": error.reason,
-                    "detail": error.message,
-                }
-            )
-    backend.close()
+    return backend
 
 
 def _load_sample(report: LoadReport, start_ns: int, first_ns: int, cache: str) -> dict[str, Any]:

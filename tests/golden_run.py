@@ -96,7 +96,7 @@ def golden_records() -> list[dict[str, Any]]:
 
 def _odd(record: dict[str, Any]) -> dict[str, Any]:
     if record["type"] == "environment" and record["when"] == "before":
-        finding = {"code": "no_temperature", "severity": "unknown", "detail": "no sensor"}
+        finding = {"code": "unknown_temperature_c", "severity": "unknown", "detail": "no sensor"}
         return record | {"findings": [finding]}
     return record
 

@@ -45,6 +45,7 @@ FREE = {
     "__main__",
     "cli",
     "terminal",
+    "schedule",
     "session",
     "prepare",
     "runs",

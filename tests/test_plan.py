@@ -121,6 +121,35 @@ def test_every_models_longest_job_comes_first(grouping: str) -> None:
     assert max(job.options.context for job in others if not job.process) < 8192
 
 
+def test_shown_cases_run_in_three_processes_at_most() -> None:
+    latency = LatencySuite(prompt_tokens=(64,), output_tokens=(64,), depths=(0, 512))
+    suites = Suites(latency=latency)
+    for grouping, expected in (("suite", 10), ("case", 10 + 3)):
+        protocol = dataclasses.replace(
+            PROFILE.protocol, processes={"latency": 10}, grouping=grouping
+        )
+        plan = build("a.f16.gguf", suites=suites, protocol=protocol)
+        assert len(plan.jobs) == expected
+        deep = {j.process for j in plan.jobs if any(case.depth_tokens for case in j.cases)}
+        assert deep == {0, 1, 2}
+        scored = {j.process for j in plan.jobs if any(not c.depth_tokens for c in j.cases)}
+        assert scored == set(range(10))
+
+
+def test_models_that_exceed_the_budget_are_named() -> None:
+    protocol = dataclasses.replace(PROFILE.protocol, budget_s=60.0)
+    large = dataclasses.replace(artefact("b.f16.gguf"), size_bytes=10**9)
+    plan = planning.build(
+        dataclasses.replace(PROFILE, protocol=protocol),
+        DEVICE,
+        [artefact("a.f16.gguf"), large],
+        threads=1,
+    )
+    assert list(plan.over_budget_s) == ["b.f16.gguf"]
+    assert plan.over_budget_s["b.f16.gguf"] > 60
+    assert build("a.f16.gguf").over_budget_s == {}, "without a budget nothing exceeds it"
+
+
 def test_the_memory_needed_is_weights_and_cache_of_the_longest_job() -> None:
     small, large = artefact("a.f16.gguf"), artefact("b.f16.gguf")
     large = dataclasses.replace(large, size_bytes=5000, weights={"kv_bytes": 10})

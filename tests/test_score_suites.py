@@ -11,7 +11,8 @@ import pytest
 from harness.metrics import METRICS
 from harness.score import dump, scorecard
 from harness.scoring.efficiency import mbu, mfu
-from harness.scoring.observe import PHASES
+from harness.scoring.observe import PHASES, Series
+from harness.scoring.summary import _spread
 from harness.spec import KernelSuite, MemorySuite, TaskSuite
 from tests.golden_run import PROFILE
 from tests.strategies import MIB, Candidate, profile, records
@@ -348,6 +349,84 @@ def test_the_peak_is_that_of_the_whole_tree():
     assert scored(rows)["ref"]["metrics"]["peak_resident_bytes"]["value"] == pytest.approx(
         400 * MIB, rel=1e-5
     )
+
+
+def test_a_worker_that_was_killed_leaves_no_part_of_its_memory():
+    """It was watched up to its end, but the largest of these samples is not the case's."""
+    rows = [
+        row
+        for row in records([REF], LEAN)
+        if not (row.get("kind") == "memory" and row["phase"] in {"prefill", "decode"})
+    ]
+    found = scored(rows)["ref"]
+    assert found["reason"] == "missing_case"
+    assert not {"peak_anon_bytes", "peak_resident_bytes"} & set(found["metrics"])
+    assert found["metrics"]["runtime_resident_bytes"]["n"] > 0
+
+
+@pytest.mark.parametrize(("swapped", "reason"), [(16 * MIB, ""), (17 * MIB, "memory_swapped")])
+def test_what_was_swapped_out_is_missing_from_the_peak(swapped, reason):
+    rows = edited(records([REF], LEAN), {"swapped_bytes": swapped}, kind="memory", phase="decode")
+    found = scored(rows)["ref"]
+    assert found["reason"] == reason
+    assert ("peak_resident_bytes" in found["metrics"]) is not bool(reason)
+
+
+@pytest.mark.parametrize("processes", [2, None])
+def test_children_that_nobody_could_read_refuse_the_case(processes):
+    change = {"processes": processes, "tree_peak_bytes": None}
+    found = scored(edited(records([REF], LEAN), change, kind="memory_split"))["ref"]
+    assert found["reason"] == "memory_unreadable"
+    assert found["score"] is None
+
+
+def test_a_start_that_nobody_could_look_into_is_neither_cold_nor_warm():
+    change = {"cache": "unknown", "case": "load-unknown"}
+    found = scored(edited(records([REF], LEAN), change, kind="load"))["ref"]
+    assert found["cases"]["load-unknown"]["load_s"]["n"] == 3
+    assert "load" not in found["cases"]
+    assert "load_s" not in found["metrics"]
+
+
+def test_variation_is_told_at_each_level(everything):
+    """By hand: three processes whose medians are 1, 2 and 3 s, and requests 10 % around them."""
+    spread = everything["ref"]["cases"]["fixed-p64-n32"]["ttft_s"]["spread"]
+    assert set(spread) == {"processes", "requests", "mad"}
+    series = Series("latency", tuple(np.array([0.9, 1.0, 1.1]) * k for k in (1.0, 2.0, 3.0)))
+    found = _spread(series, np.array([1.0, 2.0, 3.0]))
+    assert found.processes == pytest.approx(0.5)
+    assert found.requests == pytest.approx(0.1)
+    assert found.mad == pytest.approx(0.9 / 2)
+    single = _spread(Series("latency", (np.array([4.0]),)), np.array([4.0]))
+    assert single == (None, None, 0.0)
+    assert _spread(Series("latency", (np.array([0.0]),)), np.array([0.0])) is None
+
+
+def test_threads_that_an_entry_names_are_not_ranked_beside_the_defaults():
+    rows = records([REF, replace(REF, id="x")], LEAN)
+    (run,) = (row for row in rows if row["type"] == "run")
+    run["models"][1]["options"]["threads"] = 6
+    found = scored(rows)
+    assert (found["ref"]["list"], found["x"]["list"]) == ("real", "real-tuned")
+
+
+def test_a_model_that_failed_in_another_suite_says_so_for_what_was_not_run():
+    """Asked for one suite alone, the others have no jobs: that is not why it has no score."""
+    rows = [
+        row
+        for row in records([replace(REF, fails=(("latency", "crashed"),))], LEAN)
+        if row.get("suite") in {None, "latency"}
+    ]
+    found = scored(rows)["ref"]
+    assert found["reason"] == "crashed"
+    assert "latency process 0 ended crashed" in found["detail"]
+
+
+def test_short_answers_are_said_to_be_short():
+    rows = records([REF, replace(REF, id="x", chatty=0.5)], ALL)
+    found = {model: {f["code"] for f in entry["findings"]} for model, entry in scored(rows).items()}
+    assert "short_answers" in found["x"]
+    assert "short_answers" not in found["ref"]
 
 
 def test_the_peak_may_lie_in_any_phase():

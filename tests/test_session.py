@@ -10,6 +10,7 @@ import pytest
 from harness import session
 from harness.errors import PrerequisiteError, SpecError
 from harness.extensions import load, target, targets
+from harness.prepare import prepare
 
 
 def test_a_missing_engine_skips_its_models_with_the_install_line(
@@ -19,7 +20,7 @@ def test_a_missing_engine_skips_its_models_with_the_install_line(
     monkeypatch.setattr(
         importlib.util, "find_spec", lambda name: None if name == "llama_cpp" else found(name)
     )
-    plan = session.prepare(suites=["memory"])
+    plan = prepare(suites=["memory"])
     assert plan.jobs
     assert {job.backend for job in plan.jobs} == {"onnxruntime"}
     assert plan.skipped
@@ -32,7 +33,7 @@ def test_without_any_engine_there_is_nothing_to_measure(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda _name: None)
-    plan = session.prepare()
+    plan = prepare()
     with pytest.raises(PrerequisiteError) as caught:
         session.run(plan, tmp_path)
     assert caught.value.reason == "nothing_to_measure"
@@ -48,11 +49,27 @@ def test_two_files_of_one_name_are_refused(tmp_path: Path) -> None:
         path.write_text("{}")
         paths.append(str(path))
     with pytest.raises(SpecError, match="same model id"):
-        session.prepare(models=paths)
+        prepare(models=paths)
+
+
+def test_a_model_that_cannot_be_tuned_is_skipped_alone(tmp_path: Path) -> None:
+    paths = []
+    timed = '{"step_s": 0.01, "prefill_s_per_token": 0.001}'
+    for name, fields in (("good", timed), ("broken", '{"fail_on_load": "broken on purpose"}')):
+        path = tmp_path / f"{name}.fake.json"
+        path.write_text(fields)
+        paths.append(str(path))
+    told: list[str] = []
+    plan = prepare(models=paths, suites=["latency"], tune=lambda model, _: told.append(model))
+    assert {"good.fake", "good.fake.tuned", "broken.fake"} <= {job.model for job in plan.jobs}
+    (skip,) = (skip for skip in plan.skipped if skip.model.startswith("broken"))
+    assert (skip.model, skip.reason) == ("broken.fake.tuned", "load_failed")
+    assert "broken on purpose" in skip.detail
+    assert "good.fake" in told
 
 
 def test_candidates_are_skipped_with_their_fetch_command(tmp_path: Path) -> None:
-    plan = session.prepare(set_name="candidates", suites=["memory"])
+    plan = prepare(set_name="candidates", suites=["memory"])
     assert {job.model for job in plan.jobs} == {"ref-4m.f16.gguf"}
     assert plan.skipped
     assert all("hf download" in skip.hint for skip in plan.skipped)
@@ -60,7 +77,7 @@ def test_candidates_are_skipped_with_their_fetch_command(tmp_path: Path) -> None
 
 def test_the_challenge_waits_for_its_organiser() -> None:
     with pytest.raises(PrerequisiteError) as caught:
-        session.prepare(profile="challenge")
+        prepare(profile="challenge")
     assert caught.value.reason == "reference_missing"
     assert caught.value.exit_code == 3
 

@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from harness import tuning
 from harness.backends import BACKENDS
 from harness.environment import default_threads
 from harness.errors import HarnessError
-from harness.execute import Outcome
+from harness.execute import measure
 from harness.models import resolve
 from harness.models.reference import materialise
+from harness.plan import Job
 from harness.spec import Artefact, BackendOptions, to_json
 from harness.stats import median
-from harness.tuning import LEAST_GAIN, Rates, Tuned, candidates, choose, tune, tuned_model
+from harness.tuning import LEAST_GAIN, Tuned, candidates, choose, tune, tuned_model
 from tests.conftest import FakeModel
 
 FOUR_CORES = {"physical_cores": 4, "performance_cores": 4, "logical_cores": 4, "usable_cpus": 4}
@@ -103,26 +107,14 @@ def tuned_by(name: str, path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Tu
     """Tune a fake engine of `threaded_engines`, and the counts in the order of the jobs."""
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[1]))
     order: list[int] = []
-    left: list[int] = []
 
-    def progress(outcome: Outcome, jobs_left: int) -> None:
-        order.append(outcome.job.options.threads)
-        left.append(jobs_left)
+    def noted(jobs: Sequence[Job], targets: Mapping[str, str]) -> Any:
+        order.extend(job.options.threads for job in jobs)
+        return measure(jobs, targets)
 
-    found = tune(
-        artefact(path),
-        facts=FOUR_CORES,
-        targets={"fake": f"tests.threaded_engines:{name}"},
-        prompt=8,
-        output=4,
-        repetitions=2,
-        progress=progress,
-    )
-    assert left == list(reversed(range(len(order))))
-    return found, order
-
-
-TABLE = (Rates(1, 125.0, 125.0), Rates(2, 250.0, 250.0), Rates(4, 500.0, 1 / 0.0039))
+    monkeypatch.setattr(tuning, "measure", noted)
+    targets = {"fake": f"tests.threaded_engines:{name}"}
+    return tune(artefact(path), facts=FOUR_CORES, targets=targets), order
 
 
 def test_prefill_and_decode_are_chosen_apart(
@@ -130,17 +122,13 @@ def test_prefill_and_decode_are_chosen_apart(
 ) -> None:
     found, order = tuned_by("TwoPools", fake_model(), monkeypatch)
     assert order == [1, 2, 4, 4, 2, 1]
-    assert (found.threads, found.threads_prefill) == (2, 4)
-    for row, expected in zip(found.table, TABLE, strict=True):
-        assert row == pytest.approx(expected)
+    assert found == Tuned(threads=2, threads_prefill=4)
 
 
-@pytest.mark.parametrize("engine", ["OnePool", "Strict"])
 def test_an_engine_with_one_pool_gets_one_count(
-    fake_model: FakeModel, monkeypatch: pytest.MonkeyPatch, engine: str
+    fake_model: FakeModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    found, _ = tuned_by(engine, fake_model(), monkeypatch)
-    assert (found.threads, found.threads_prefill) == (4, 4)
+    assert tuned_by("OnePool", fake_model(), monkeypatch)[0] == Tuned(4, 4)
 
 
 def test_a_worker_that_fails_ends_the_tuning(
@@ -156,7 +144,7 @@ def test_a_worker_that_fails_ends_the_tuning(
 def test_an_engine_that_measures_nothing_is_named(
     fake_model: FakeModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with pytest.raises(HarnessError, match="tg4 was not measured") as caught:
+    with pytest.raises(HarnessError, match="tg64 was not measured") as caught:
         tuned_by("PromptsOnly", fake_model(), monkeypatch)
     assert caught.value.reason == "nothing_to_measure"
 
@@ -167,12 +155,7 @@ def test_a_real_engine_is_tuned() -> None:
         artefact(materialise("ref-2m.f16.gguf")),
         facts={"physical_cores": 2, "logical_cores": 2, "usable_cpus": 2},
         targets=BACKENDS,
-        prompt=16,
-        output=4,
-        repetitions=2,
     )
-    assert [row.threads for row in found.table] == [1, 2]
-    assert all(row.prefill_tok_per_s > 0 and row.decode_tok_per_s > 0 for row in found.table)
     assert {found.threads, found.threads_prefill} <= {1, 2}
 
 
@@ -181,7 +164,7 @@ def test_a_tuned_entry_is_one_of_its_own(fake_model: FakeModel) -> None:
         resolve.model_from_path(str(fake_model())),
         options=BackendOptions(threads=8, kv_type="f32", batch_tokens=64),
     )
-    found = tuned_model(model, Tuned(threads=2, threads_prefill=4, table=TABLE))
+    found = tuned_model(model, Tuned(threads=2, threads_prefill=4))
     assert found.id == f"{model.id}.tuned"
     assert found.tuned
     assert found.options == BackendOptions(

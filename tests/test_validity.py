@@ -5,7 +5,14 @@ from dataclasses import replace
 import pytest
 
 from harness.score import dump, scorecard
-from harness.spec import LatencySuite, Suites
+from harness.spec import (
+    AccuracySuite,
+    EnergySuite,
+    KernelSuite,
+    LatencySuite,
+    MemorySuite,
+    Suites,
+)
 from tests.strategies import CALIBRATION, Candidate, profile, records
 
 GIB = 2**30
@@ -147,6 +154,59 @@ def test_one_busy_block_is_enough_and_short_bursts_are_averaged():
     # A request takes about 0.9 s on 8 processors: blocks of at least 1 s hold 8e9 ns or more.
     assert codes(entries(burst(12 * 10**9))["x"]["findings"]) == {"busy_machine": "invalid"}
     assert entries(burst(4 * 10**8))["x"]["findings"] == []
+
+
+def test_short_jobs_are_judged_together():
+    """A hundred of them, none with a second of its own: others took three quarters."""
+    rows = records(FIELD, replace(STRICT, protocol=replace(STRICT.protocol, requests=1)))
+    clock = 0
+    for row in rows:
+        if row.get("source") == "worker" and row["model"] == "x":
+            if row["index"] == 0:
+                clock += 10**12
+                row["counters"] |= {"clock_ns": clock, "cpu_busy_ns": 0, "own_cpu_ns": 0}
+            else:
+                own, others = 6 * 10**8, 36 * 10**8
+                row["counters"] |= {"clock_ns": clock + 6 * 10**8, "own_cpu_ns": own}
+                row["counters"] |= {"cpu_busy_ns": own + others}
+    found = entries(scorecard(rows))
+    assert codes(found["x"]["findings"])["busy_machine"] == "invalid"
+    assert "busy_machine" not in codes(found["ref"]["findings"])
+
+
+@pytest.mark.parametrize("suite", ["memory", "kernel", "energy", "accuracy"])
+def test_a_suite_that_nobody_watched_is_never_valid(suite):
+    suites = Suites(
+        latency=STRICT.suites.latency,
+        kernel=KernelSuite(prompt_tokens=64, output_tokens=8),
+        memory=MemorySuite(context=288, output_tokens=32),
+        energy=EnergySuite(prompt_tokens=64, output_tokens=32),
+        accuracy=AccuracySuite(tasks=("josa",), languages=("ko",), items=20),
+    )
+    rows = records(FIELD, replace(STRICT, suites=suites))
+    assert scorecard(rows)["verdict"]["findings"] == []
+    blind = [r for r in rows if not (r.get("source") == "worker" and r.get("suite") == suite)]
+    (finding,) = scorecard(blind)["verdict"]["findings"]
+    assert (finding["code"], finding["severity"]) == ("no_telemetry", "unknown")
+    assert finding["detail"] == f"nothing watched the machine during {suite}"
+
+
+def test_swapping_is_known_where_hard_faults_are_counted():
+    """As on Windows and macOS, which count no page that comes back from swap."""
+
+    def without(*names):
+        def change(row):
+            if row.get("source") != "worker":
+                return row
+            return row | {"counters": {n: v for n, v in row["counters"].items() if n not in names}}
+
+        return codes(forced(change)["verdict"]["findings"])
+
+    assert without("swap_in_bytes") == {}
+    assert set(without("swap_in_bytes", "hard_faults")) == {
+        "unknown_hard_faults",
+        "unknown_swap_used_bytes",
+    }
 
 
 def slower(factor_of):

@@ -24,8 +24,10 @@ import pytest
 
 from harness import plan as planning
 from harness import score, session
+from harness.environment import preconditions
 from harness.models import resolve as artefacts
 from harness.plan import Plan
+from harness.probes import counters
 from harness.records import Record, read
 from harness.spec import Device, LatencySuite, Profile, Protocol, Suites, to_json
 
@@ -129,6 +131,22 @@ def test_a_stopped_worker_and_a_busy_machine_are_found_on_their_models(tmp_path:
     assert "busy_machine" in codes(result.card, hogged)
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_a_memory_hog_is_seen_by_the_counter_that_the_rule_reads() -> None:
+    """The rule's threshold is tested below: nobody can fill this machine's memory here."""
+    taken = 512 << 20
+    before = counters.read()["available_bytes"]
+    hold = f"held = b'x' * {taken}; print(flush=True); input()"
+    with subprocess.Popen(
+        [sys.executable, "-c", hold], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as hog:
+        assert hog.stdout
+        hog.stdout.readline()
+        left = counters.read()["available_bytes"]
+        hog.communicate(b"\n")
+    assert before - left > taken // 2
+
+
 # --- fixtures of counters and facts -------------------------------------------------------
 
 
@@ -194,7 +212,8 @@ def clean(records: list[Record], seed: int) -> list[Record]:
         elif record["type"] == "environment":
             speeds = {name: value * chance.gauss(1, 0.005) for name, value in SPEEDS.items()}
             calibration = speeds | {"threads": 4, "method": "numpy"}
-            record |= {"facts": dict(FACTS), "findings": [], "calibration": calibration}
+            found = preconditions(Device(id="laptop", name="a laptop", power="ac"), FACTS)
+            record |= {"facts": dict(FACTS), "findings": found, "calibration": calibration}
         elif record.get("kind") == "request":
             of_job = pace.setdefault(record["job"], chance.gauss(1, 0.005))
             moment, last, moments = 0.0, 0, []

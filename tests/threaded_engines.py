@@ -7,7 +7,7 @@ from pathlib import Path
 
 from harness.backends.base import LoadReport, Step
 from harness.backends.fake import FakeBackend
-from harness.errors import BackendError, CapabilityError
+from harness.errors import CapabilityError
 from harness.spec import BackendOptions
 
 DECODE_S = {1: 0.008, 2: 0.004, 4: 0.0039}
@@ -33,27 +33,23 @@ class TwoPools(FakeBackend):
         return options.threads, options.threads_prefill
 
     def describe(self) -> dict[str, str]:
-        """Report both numbers, as real engines do."""
+        """Report both numbers, as an engine with two pools does."""
         used = {"threads": self.threads, "threads_prefill": self.threads_prefill}
         return super().describe() | {name: str(count) for name, count in used.items()}
 
 
 class OnePool(TwoPools):
-    """Uses the threads for decode for both, and says so."""
+    """Uses the threads for decode for both, and reports one number."""
 
     def pools(self, options: BackendOptions) -> tuple[int, int]:
         """Two numbers that cannot differ."""
         return options.threads, options.threads
 
-
-class Strict(TwoPools):
-    """Refuses two different numbers."""
-
-    def pools(self, options: BackendOptions) -> tuple[int, int]:
-        """The numbers, or a refusal."""
-        if options.threads != options.threads_prefill:
-            raise BackendError("one number of threads, please", reason="load_failed")
-        return super().pools(options)
+    def describe(self) -> dict[str, str]:
+        """The one number."""
+        facts = super().describe()
+        del facts["threads_prefill"]
+        return facts
 
 
 class PromptsOnly(TwoPools):

@@ -99,6 +99,5 @@ def identity(ort: Any, session: Any) -> dict[str, str]:
         "provider": ", ".join(session.get_providers()),
         "device": "CPU",
         "threads": str(used.intra_op_num_threads),
-        "threads_prefill": str(used.intra_op_num_threads),
         "spinning": used.get_session_config_entry("session.intra_op.allow_spinning"),
     }

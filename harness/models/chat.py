@@ -22,7 +22,7 @@ from typing import Any, Final, NamedTuple
 
 from harness.errors import HarnessError, SpecError
 from harness.models.gguf_file import GgufFile, read_header
-from harness.spec import Artefact, Format, Language, sha256
+from harness.spec import Artefact, Format, Language
 
 PROMPTS: Final = Path(__file__).parent / "prompts.json"
 """`[{category, ko, en}, …]`: neighbours are of different categories."""
@@ -51,13 +51,6 @@ class Template(NamedTuple):
     tokens: Mapping[str, str]
 
 
-class Rendered(NamedTuple):
-    """Prompts of one model by language, and its template's hash (empty: plain text)."""
-
-    texts: dict[str, tuple[str, ...]]
-    template_sha256: str
-
-
 def prompts(language: Language, count: int) -> tuple[str, ...]:
     """The first `count` chat prompts, the same in every language, of rotating categories.
 
@@ -75,8 +68,10 @@ def prompts(language: Language, count: int) -> tuple[str, ...]:
     return tuple(prompt[language] for prompt in found[:count])
 
 
-def rendered(artefact: Artefact, languages: Sequence[Language], count: int) -> Rendered:
-    """Chat prompts for one model: in its own template, or as plain lines.
+def rendered(
+    artefact: Artefact, languages: Sequence[Language], count: int
+) -> dict[str, tuple[str, ...]]:
+    """Chat prompts for one model by language: in its own template, or as plain lines.
 
     Raises:
         HarnessError: `no_chat_template`, `chat_template_failed` (it raises, leaves the
@@ -88,8 +83,7 @@ def rendered(artefact: Artefact, languages: Sequence[Language], count: int) -> R
     model = artefact.model
     # What the fake backend runs has no files that could hold a template.
     if model.chat_template == "plain" or model.format == "fake":
-        lines = {name: tuple(f"{text}\nA:" for text in texts) for name, texts in asked.items()}
-        return Rendered(lines, "")
+        return {name: tuple(f"{text}\nA:" for text in texts) for name, texts in asked.items()}
     path = Path(artefact.path)
     template = template_of(path, model.format)
     if template is None:
@@ -100,8 +94,7 @@ def rendered(artefact: Artefact, languages: Sequence[Language], count: int) -> R
             reason="no_chat_template",
         )
     answers = iter(render(template, [text for texts in asked.values() for text in texts], path))
-    texts = {name: tuple(next(answers) for _ in texts) for name, texts in asked.items()}
-    return Rendered(texts, sha256(template.text.encode()))
+    return {name: tuple(next(answers) for _ in texts) for name, texts in asked.items()}
 
 
 def template_of(path: Path, kind: Format) -> Template | None:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from harness.errors import PrerequisiteError, SpecError
 from harness.models import reference
-from harness.models.weights import weights_of
+from harness.models.token_cost import weights_of
 from harness.spec import Artefact, Format, Model, Source, file_sha256
 
 _GGUF_MAGIC = b"GGUF"

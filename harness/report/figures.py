@@ -44,6 +44,7 @@ CHAT = (
 SUSTAINED = ("sustained_ratio", "sustained_above_90_s")
 ENERGY = ("energy_j", "energy_j_per_tok")
 ROOFLINE = ("mbu", "mfu")
+VARYING = ("ttft_s", "decode_tok_per_s")
 PEAKS = ("peak_resident_bytes", "runtime_resident_bytes")
 SPLIT = ("peak_anon_bytes", "peak_file_bytes", "peak_shmem_bytes")
 PHASES = ("runtime", "import", "load", "prefill", "decode")
@@ -159,6 +160,25 @@ def phases(view: View) -> Numbers:
 
     heads = [*(Cell(phase, "phase") for phase in present), *_metrics(split)]
     return _grouped(view, "phases", first="case", suite="memory", heads=heads, lines=lines)
+
+
+def variation(view: View) -> Numbers:
+    """How far times to the first token and decode rates vary, at each level."""
+
+    def lines(row: Row) -> Iterable[Line]:
+        for case in sorted(row.cases, key=natural):
+            found = [row.cases[case].get(metric) for metric in VARYING]
+            spreads = [one.spread for one in found if one and one.spread]
+            if len(spreads) == len(VARYING):
+                shares = [share for s in spreads for share in (s.processes, s.requests)]
+                odd = sum(one.outliers for one in found if one)
+                figures = (Figure(words.percent_of(share)) for share in shares)
+                yield Line(Cell(case, "case"), (*figures, Figure(str(odd))))
+
+    sides = ("processes", "requests")
+    heads = [Cell(f"{metric}_{side}", "column") for metric in VARYING for side in sides]
+    heads.append(Cell("outliers", "column"))
+    return _grouped(view, "variation", first="case", suite="latency", heads=heads, lines=lines)
 
 
 def kernel(view: View) -> Numbers:
@@ -340,7 +360,7 @@ roofline = partial(_by_metric, title="roofline", suite="latency", metrics=ROOFLI
 def all_of(view: View) -> list[Numbers]:
     """Every table that has a figure, in the order of a report."""
     makers = (
-        *(latency, load, chat, chat_cases, sustained, energy, roofline, peaks, phases),
+        *(latency, variation, load, chat, chat_cases, sustained, energy, roofline, peaks, phases),
         *(kernel, mlperf_client, aiperf),
     )
     return [table for table in (make(view) for make in makers) if table.groups]

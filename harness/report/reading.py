@@ -35,6 +35,7 @@ from harness.report.view import (
     Skipped,
     Spread,
     Task,
+    Variation,
     View,
 )
 from harness.score import LISTS, SCHEMA
@@ -236,7 +237,13 @@ def _task(name: str, task: Json) -> Task:
 
 
 def _estimates(found: Json) -> dict[str, Estimate]:
-    return {metric: _as(Estimate, estimate) for metric, estimate in found.items()}
+    return {metric: _estimate(estimate) for metric, estimate in found.items()}
+
+
+def _estimate(found: Json) -> Estimate:
+    spread = found.get("spread")
+    variation = _as(Variation, spread) if spread else None
+    return _as(Estimate, {"outliers": 0, **found, "spread": variation})
 
 
 def _facts(environment: Json) -> tuple[Fact, ...]:

@@ -11,6 +11,14 @@ VOLATILE = frozenset({"memory_available_bytes", "swap_used_bytes", "temperature_
 ABSENT = frozenset({"", "unknown", "none"})
 
 
+class Variation(NamedTuple):
+    """How far a figure varies, relative to its value; None where there is nothing to compare."""
+
+    processes: float | None
+    requests: float | None
+    mad: float
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Estimate:
     """A measured value with its 95 % interval; `None` where it is not known."""
@@ -19,6 +27,8 @@ class Estimate:
     lo: float | None = None
     hi: float | None = None
     n: int | None = None
+    spread: Variation | None = None
+    outliers: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

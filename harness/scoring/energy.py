@@ -70,6 +70,8 @@ def _checked(trace: Mapping[str, Any] | None) -> _Trace:
     method = trace.get("method") if trace else None
     if method == "model":
         raise SampleRefusedError("modelled energy is not measured", reason="energy_modelled")
+    if trace and (problem := trace.get("problem")):
+        raise SampleRefusedError("reading the power ended early", reason=str(problem))
     if not trace or method not in MEASURED:
         raise SampleRefusedError(f"no energy by a known method ({method})", reason="no_energy")
     t_ns, joules = _numbers(trace.get("t_ns"), "i"), _numbers(trace.get("joules"), "if")

@@ -17,7 +17,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from harness.scoring.efficiency import calibrations
 from harness.scoring.observe import Observed
 from harness.scoring.rules import Rules
 from harness.spec import canonical
@@ -102,27 +101,21 @@ def examine(
     records: Sequence[Mapping[str, Any]],
     observed: Sequence[Observed],
     rules: Rules,
+    *,
     device: Mapping[str, Any],
+    facts: Mapping[str, Mapping[str, Any]],
+    calibrated: Mapping[str, Mapping[str, Any] | None],
 ) -> Validity:
     """All findings on a run and its models, each list in a fixed order.
 
     Under a strict profile one finding that is `invalid` or `unknown` makes a run not count;
     what the profile forgives is only a warning here.
+
+    Args:
+        facts: observed `before` and `after` the run; empty where not recorded.
+        calibrated: figures of the calibration kernel, likewise; None = not measured.
     """
     jobs = _jobs(records)
-    facts = {
-        when: max(
-            (
-                record.get("facts") or {}
-                for record in records
-                if record["type"] == "environment" and record.get("when") == when
-            ),
-            key=canonical,
-            default={},
-        )
-        for when in ("before", "after")
-    }
-    calibrated = calibrations(records)
     drifts = list(_drift(calibrated))
     on_battery = device.get("power") == "battery"
     models = {

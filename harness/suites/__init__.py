@@ -1,4 +1,9 @@
-"""What is measured. A new suite is one module and one line in `SUITES`."""
+"""What is measured, a module a suite.
+
+A new one is a module here and a line in `SUITES`; its settings stand in `spec.Suites`, its
+cases come from `plan.cases_of`, its figures are registered in `metrics` and read from
+samples in `scoring.observe`.
+"""
 
 SUITES = {
     "latency": "harness.suites.latency",

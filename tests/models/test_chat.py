@@ -15,7 +15,7 @@ from harness.errors import HarnessError, SpecError
 from harness.models import chat
 from harness.models.chat import Template, prompts, render, rendered, template_of
 from harness.models.export_gguf import export_gguf
-from harness.spec import Artefact, Model, Source, sha256
+from harness.spec import Artefact, Model, Source
 
 if TYPE_CHECKING:
     from harness.models.network import Network
@@ -100,11 +100,10 @@ def test_a_gguf_file_holds_its_template_and_tokens(toy: Network, tmp_path: Path)
     assert found is not None
     assert found.tokens == {"bos_token": "<bos>", "eos_token": "끝"}
     result = rendered(artefact(tmp_path / "chat.gguf"), ("ko", "en"), 2)
-    assert result.texts == {
+    assert result == {
         language: tuple(f"<bos>{text}끝" for text in prompts(language, 2))
         for language in ("ko", "en")
     }
-    assert result.template_sha256 == sha256(found.text.encode())
 
 
 @pytest.mark.parametrize(
@@ -158,7 +157,7 @@ def test_a_graph_may_lie_one_folder_below(tmp_path: Path) -> None:
     (tmp_path / "model.onnx").rename(tmp_path / "onnx" / "model.onnx")
     result = rendered(artefact(tmp_path / "onnx" / "model.onnx", "onnx"), ("en",), 1)
     (text,) = prompts("en", 1)
-    assert result.texts == {
+    assert result == {
         "en": (f"<|im_start|>user\n{text}<|im_end|>\n<|im_start|>assistant\n",),
     }
 
@@ -197,7 +196,7 @@ def test_a_huge_configuration_is_not_read(tmp_path: Path, monkeypatch: pytest.Mo
 @pytest.mark.parametrize(("kind", "policy"), [("gguf", "plain"), ("fake", "own")])
 def test_plain_prompts_ask_for_an_answer(tmp_path: Path, kind: str, policy: Any) -> None:
     result = rendered(artefact(tmp_path / "absent", kind, chat_template=policy), ("ko",), 3)
-    assert result == ({"ko": tuple(f"{text}\nA:" for text in prompts("ko", 3))}, "")
+    assert result == {"ko": tuple(f"{text}\nA:" for text in prompts("ko", 3))}
 
 
 # --- what templates may do -----------------------------------------------------------

@@ -19,9 +19,9 @@ from pathlib import Path
 
 import click
 
-from harness import session
 from harness.execute import execute
 from harness.plan import Job
+from harness.prepare import prepare
 from harness.records import JournalWriter
 from tests.perf.timed_backend import LOG
 
@@ -77,7 +77,7 @@ def show(name: str, seconds: Counter[str]) -> dict[str, object]:
 @click.option("--processes", default=0, help="At most so many processes a suite; 0 = all.")
 def main(model: str, profile: str, suites: tuple[str, ...], processes: int) -> None:
     """Print one JSON line a suite and one for the whole run."""
-    plan = session.prepare(models=[model], profile=profile, suites=suites)
+    plan = prepare(models=[model], profile=profile, suites=suites)
     jobs = tuple(
         job
         for job in plan.jobs

@@ -15,7 +15,7 @@ from harness.models.export_gguf import export_gguf
 from harness.models.export_onnx import export_onnx
 from harness.models.network import EMBEDDING, NetworkConfig, tensor_shapes
 from harness.models.resolve import resolve
-from harness.models.weights import weights_of
+from harness.models.token_cost import weights_of
 from harness.spec import Model, Source
 
 if TYPE_CHECKING:
