@@ -116,13 +116,8 @@ def execute(
     interrupted = False
     for job in jobs:
         conditions = arrange(job) if arrange else Conditions("unknown", 0.0, {})
-        try:
-            parts.mkdir(parents=True, exist_ok=True)
-            job_file = parts / f"{job.id}.json"
-            content = {**to_json(job), "target": targets[job.backend], "cache": conditions.cache}
-            job_file.write_bytes(canonical(content))
-        except OSError as error:
-            raise unwritable(parts, error) from error
+        orders = {"target": targets[job.backend], "cache": conditions.cache}
+        job_file = _job_file(parts, job, orders)
         part = parts / f"{job.id}.part"
         ended = _run_child(job, job_file, part, watches.get(job.suite))
         if conditions.telemetry:
@@ -138,6 +133,17 @@ def execute(
         parts.rmdir()
     if interrupted:
         raise KeyboardInterrupt
+
+
+def _job_file(parts: Path, job: Job, orders: Mapping[str, str]) -> Path:
+    """What the worker reads: its job, and what the parent has arranged for it."""
+    path = parts / f"{job.id}.json"
+    try:
+        parts.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(canonical(to_json(job) | orders))
+    except OSError as error:
+        raise unwritable(parts, error) from error
+    return path
 
 
 def measure(jobs: Sequence[Job], targets: Mapping[str, str]) -> tuple[list[Outcome], list[Record]]:

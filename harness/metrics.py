@@ -179,6 +179,11 @@ _BY_SUITE: Mapping[str, tuple[tuple[str, str, str], ...]] = {
         ("peak_file_bytes", "B", "largest sample of file-backed memory"),
         ("peak_shmem_bytes", "B", "largest sample of shared memory"),
         (
+            "available_fall_bytes",
+            "B",
+            "what the machine had less of than before the engine: a cross-check, all programs' own",
+        ),
+        (
             "kv_growth_bytes_per_tok",
             "B/tok",
             "memory that a token of context takes, fitted over the peaks of all contexts",

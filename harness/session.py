@@ -6,6 +6,7 @@ notebook and a test all walk the same path.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -64,25 +65,20 @@ def run(plan: Plan, results: Path, progress: Progress | None = None) -> RunResul
     number = 1 + attempts(results, plan.hash)
     folder = new_run_folder(results)
     write_whole(folder / "plan.json", canonical(plan))
-    journal = JournalWriter(folder / "records.jsonl")
     interrupted = False
-    problem: HarnessError | None = None
     try:
-        journal.append(_run_record(plan, folder.name, number))
-        before = _environment_record(plan, "before")
-        journal.append(before)
-        try:
-            _measure(plan, folder, journal, before["facts"], progress)
-        except KeyboardInterrupt:
-            interrupted = True
-        journal.append(_environment_record(plan, "after"))
-    except HarnessError as error:
-        problem = error
+        with contextlib.closing(JournalWriter(folder / "records.jsonl")) as journal:
+            journal.append(_run_record(plan, folder.name, number))
+            before = _environment_record(plan, "before")
+            journal.append(before)
+            try:
+                _measure(plan, folder, journal, before["facts"], progress)
+            except KeyboardInterrupt:
+                interrupted = True
+            journal.append(_environment_record(plan, "after"))
     finally:
-        journal.close()
-    card = write_scorecard(folder)
-    if problem:
-        raise problem
+        # What was measured is kept, whatever ended it.
+        card = write_scorecard(folder)
     status, exit_code = _status(card, interrupted=interrupted)
     return RunResult(
         folder=folder,

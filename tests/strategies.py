@@ -426,6 +426,7 @@ def _memory(candidate, used, process, time_unit):
                 "peak_resident_bytes": size,
                 "resident_bytes": size,
                 "since": "phase",
+                "available_bytes": 9 * 2**30 - size,
             }
         split = {"anon_bytes": peak - peak // 20, "file_bytes": peak // 20, "shmem_bytes": 0}
         split |= {"processes": 1, "tree_peak_bytes": None, "samples": 90, "method": "sampled"}

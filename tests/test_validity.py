@@ -4,15 +4,18 @@ from dataclasses import replace
 
 import pytest
 
+from harness.environment import TELEMETRY, preconditions, windows
 from harness.score import dump, scorecard
 from harness.spec import (
     AccuracySuite,
+    Device,
     EnergySuite,
     KernelSuite,
     LatencySuite,
     MemorySuite,
     Suites,
 )
+from tests.environment.test_other_platforms import RecordedWindows, fake_psutil
 from tests.strategies import CALIBRATION, Candidate, profile, records
 
 GIB = 2**30
@@ -207,6 +210,33 @@ def test_swapping_is_known_where_hard_faults_are_counted():
         "unknown_hard_faults",
         "unknown_swap_used_bytes",
     }
+
+
+WINDOWS = {
+    "clock_ns", "own_cpu_ns", "cpu_busy_ns", "cpus", "available_bytes", "on_battery",
+    "boot_offset_ns", "wall_offset_ns", "hard_faults",
+}  # fmt: skip
+
+
+def test_a_strict_run_can_be_valid_on_windows():
+    """Its readers know no throttle counter, for which the calibration vouches, and no steal."""
+    facts = windows.read(fake_psutil(), RecordedWindows()) | {"temperature_c": "unknown"}
+    device = Device(id="laptop", name="a laptop", power="ac", power_mode="best performance")
+    rows = []
+    for row in records(FIELD, STRICT):
+        if row.get("source") == "worker":
+            kept = {name: v for name, v in row["counters"].items() if name in WINDOWS}
+            row |= {"counters": kept}
+        elif row["type"] == "environment":
+            row |= {"facts": facts, "findings": preconditions(device, facts)}
+        elif row.get("source") == "parent":
+            row |= {"facts": {name: facts.get(name, "unknown") for name in TELEMETRY}}
+        rows.append(row)
+    card = scorecard(rows)
+    assert card["verdict"]["state"] == "warn"
+    assert {f["severity"] for f in card["verdict"]["findings"]} == {"warn"}
+    assert "unknown_throttle_count" in codes(card["verdict"]["findings"])
+    assert all(entry["rank"] is not None for entry in card["entries"])
 
 
 def slower(factor_of):

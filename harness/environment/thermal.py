@@ -12,18 +12,19 @@ POLL_S = 2.0
 """Time between two looks: the machine shall be idle meanwhile."""
 MARGIN_C = 3.0
 """A processor that is at most so much warmer than at the start counts as cool."""
-PACE_SHARE = 1.05
-"""Without a temperature: work may take so much longer than at the start."""
-_PACE_PASSES, _PACE_STEPS = 8, 200_000
+PACE_SHARE = 1.1
+"""Without a temperature: work may take so much longer than at the start. Throttling costs
+more, and a quiet virtual machine's own noise is half of it."""
+_PACE_PASSES, _PACE_STEPS = 20, 200_000
 
 GateState = Literal["off", "cool", "recovered", "capped", "unknown"]
 
 
 def pace_s() -> float:
-    """Time of a fixed piece of work that only the clock's frequency decides, best of eight.
+    """Time of a fixed piece of work that only the clock's frequency decides, best of 20.
 
     Where no temperature can be read, a processor that has become slower is a hot one. The
-    first passes also bring an idle core up to speed: about 30 ms in all.
+    first passes also bring an idle core up to speed: about 50 ms in all.
     """
 
     def once() -> float:

@@ -10,10 +10,12 @@ import hashlib
 import json
 import os
 import re
+from dataclasses import replace
 from pathlib import Path
 
 from harness.errors import PrerequisiteError, SpecError
 from harness.models import reference
+from harness.models.gguf_file import read_header
 from harness.models.token_cost import weights_of
 from harness.spec import Artefact, Format, Model, Source, file_sha256
 
@@ -63,12 +65,34 @@ def resolve(model: Model, base: Path) -> Artefact:
                 reason="hash_mismatch",
             )
     return Artefact(
-        model=model,
+        model=replace(model, context=model.context or _declared_context(path, model.format)),
         path=str(path.resolve()),
         sha256=hashes,
         size_bytes=size_bytes,
         weights=weights_of(path, model.format),
     )
+
+
+def _declared_context(path: Path, kind: Format) -> int:
+    """Longest context in tokens that the model's files declare; 0 = they do not say."""
+    found: object = None
+    try:
+        if kind == "gguf":
+            metadata = read_header(path).metadata
+            found = metadata.get(f"{metadata.get('general.architecture')}.context_length")
+        elif kind == "onnx":
+            home = path.parent if (path.parent / "tokenizer.json").is_file() else path.parent.parent
+            for name, key in (
+                ("genai_config.json", "context_length"),
+                ("config.json", "max_position_embeddings"),
+            ):
+                if not found and (home / name).is_file():
+                    config = json.loads((home / name).read_text("utf-8"))
+                    found = config.get("model", config).get(key)
+    except (AttributeError, OSError, SpecError, ValueError):
+        # Whoever opens the model says what is wrong with it.
+        return 0
+    return found if isinstance(found, int) and found > 0 else 0
 
 
 def model_from_path(text: str) -> Model:

@@ -16,7 +16,7 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
 from harness import kernelfs
@@ -24,7 +24,7 @@ from harness import kernelfs
 if TYPE_CHECKING:
     from harness.probes.memory_native import JobSampler
 
-PERIOD_S = 0.01
+PERIOD_S = 0.02
 """Time between two samples of the split: an engine's load takes many times as long."""
 
 _PLATFORM: str = sys.platform
@@ -132,6 +132,8 @@ class TreeSampler:
         self._samples = self._processes = 0
         self._unreadable = False
         self._lists_children = False
+        self._known: list[int] = []
+        self._newest = b""
         self._sum_counted, self._counted_again_s = 0, 0.0
 
     def start(self, pid: int) -> None:
@@ -163,13 +165,26 @@ class TreeSampler:
         }
 
     def _watch(self, pid: int) -> None:
-        while tree := _tree(pid):
+        while tree := self._tree(pid):
             self._samples += 1
             self._lists_children |= os.path.exists(f"/proc/{pid}/task/{pid}/children")  # noqa: PTH110 - as above
             self._processes = max(self._processes, len(tree))
             self._compare(tree)
             if self._ended.wait(self._period_s):
                 return
+
+    def _tree(self, pid: int) -> dict[int, Split]:
+        """A process and its living descendants; empty once the process itself is gone.
+
+        Looking for descendants is most of the work, and needless while the machine has
+        started no process or thread since: the newest one's number has not changed.
+        """
+        newest = kernelfs.data("/proc/loadavg").rpartition(b" ")[2]
+        if not newest or newest != self._newest:
+            self._known, settled = _descendants(pid)
+            self._newest = newest if settled else b""
+        splits = {each: resident_split(each) for each in (pid, *self._known)}
+        return {each: split for each, split in splits.items() if split} if splits[pid] else {}
 
     def _compare(self, tree: Mapping[int, Split]) -> None:
         """Keep the sample if it is the largest; a plain sum is an upper bound."""
@@ -195,37 +210,30 @@ class TreeSampler:
             self._largest = found
 
 
-def _tree(pid: int) -> dict[int, Split]:
-    """A process and its living descendants; empty once the process itself is gone."""
-    root = resident_split(pid)
-    if root is None:
-        return {}
-    found = {pid: root}
-    waiting = [pid]
-    while waiting:
-        for child in _children(waiting.pop()):
-            split = resident_split(child)
-            if split and child not in found:
-                found[child] = split
-            waiting.append(child)
-    return found
-
-
-def _children(pid: int) -> Iterator[int]:
-    """Children with an address space of their own.
+def _descendants(pid: int) -> tuple[list[int], bool]:
+    """What a process has started, and whether all of it runs in memory of its own.
 
     Between `vfork` and `exec` a child still runs in its parent's, and would double it.
     The thread that made it sleeps uninterruptibly all that time.
     """
-    for thread in kernelfs.listed(f"/proc/{pid}/task") or ():
-        path = f"/proc/{pid}/task/{thread}"
-        for word in kernelfs.data(f"{path}/children").split():
-            child = int(word)
-            flags = _stat(f"/proc/{child}")[6:7]
-            # In this order: a child that executes in between is read after it has.
-            borrowed = flags and int(flags[0]) & _FORKED_NOT_EXECUTED
-            if not (borrowed and _stat(path)[:1] == [b"D"]):
-                yield child
+    found: list[int] = []
+    settled = True
+    waiting = [pid]
+    while waiting:
+        parent = waiting.pop()
+        for thread in kernelfs.listed(f"/proc/{parent}/task") or ():
+            path = f"/proc/{parent}/task/{thread}"
+            for word in kernelfs.data(f"{path}/children").split():
+                child = int(word)
+                flags = _stat(f"/proc/{child}")[6:7]
+                # In this order: a child that executes in between is read after it has.
+                borrowed = flags and int(flags[0]) & _FORKED_NOT_EXECUTED
+                if borrowed and _stat(path)[:1] == [b"D"]:
+                    settled = False
+                elif child not in found:
+                    found.append(child)
+                    waiting.append(child)
+    return found, settled
 
 
 def _stat(path: str) -> list[bytes]:

@@ -210,6 +210,7 @@ class _Reader:
         self._items: dict[tuple[str, int], list[Item]] = defaultdict(list)
         self._outputs: dict[tuple[str, str, int], list[str]] = defaultdict(list)
         self._memory: dict[tuple[str, int], dict[str, int]] = defaultdict(dict)
+        self._available: dict[tuple[str, int], dict[str, int]] = defaultdict(dict)
         self._splits: dict[_Key, Sample] = {}
         self._passes: dict[tuple[str, int], list[Pass]] = defaultdict(list)
 
@@ -322,6 +323,8 @@ class _Reader:
             )
         peak = whole(sample, "peak_resident_bytes", least=1)
         self._memory[key.case, key.process][key.phase] = peak
+        if isinstance(available := sample.get("available_bytes"), int):
+            self._available[key.case, key.process][key.phase] = available
 
     def _split(self, key: _Key, sample: Sample) -> int:
         """Add the parts of a whole case; the peak of its tree, 0 where it was one process."""
@@ -353,6 +356,10 @@ class _Reader:
                 except SampleRefusedError as refused:
                     self.problems.add(Problem(case, refused.reason, refused.message))
             self._add(key, "peak_resident_bytes", max(*phases.values(), tree))
+            available = self._available[case, process]
+            if "runtime" in available:
+                fall = available["runtime"] - min(available.values())
+                self._add(key, "available_fall_bytes", fall)
 
     def _close_sustained(self) -> None:
         refused = {problem.case for problem in self.problems}

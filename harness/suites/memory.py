@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from harness.backends.base import Backend
 from harness.errors import CapabilityError
 from harness.plan import Case, Job
-from harness.probes import memory
+from harness.probes import counters, memory
 from harness.records import Record
 from harness.suites.base import fixed_prompt, telemetry
 
@@ -39,8 +39,9 @@ def reading(case: str, phase: str) -> Record:
 
     Returns:
         `peak_resident_bytes` and since when: "phase", or "start" (of the process) where
-        the mark could not be set back at the end of the phase before; `resident_bytes` and,
-        where the system tells, `swapped_bytes` now: what was swapped out is not resident.
+        the mark could not be set back at the end of the phase before; `resident_bytes` now.
+        Where the system tells, `swapped_bytes` of the process, which are not resident, and
+        `available_bytes` of the machine, whose fall is a cross-check.
 
     Raises:
         CapabilityError: this platform does not say.
@@ -52,6 +53,10 @@ def reading(case: str, phase: str) -> Record:
         )
     since = _mark["since"]
     _mark["since"] = "phase" if memory.reset_peak() else "start"
+    beside = {
+        "swapped_bytes": found.swapped_bytes,
+        "available_bytes": counters.read().get("available_bytes"),
+    }
     return {
         "case": case,
         "kind": "memory",
@@ -59,4 +64,4 @@ def reading(case: str, phase: str) -> Record:
         "peak_resident_bytes": found.peak_bytes,
         "resident_bytes": found.now_bytes,
         "since": since,
-    } | ({} if found.swapped_bytes is None else {"swapped_bytes": found.swapped_bytes})
+    } | {name: size for name, size in beside.items() if size is not None}

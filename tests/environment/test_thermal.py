@@ -71,8 +71,8 @@ def test_a_sensor_that_fails_ends_the_wait() -> None:
 
 
 def test_without_a_temperature_a_recovered_clock_lets_the_job_begin() -> None:
-    assert wait([UNKNOWN], paces=[1.04]) == ("recovered", 0.0, [])
-    assert wait([UNKNOWN], paces=[1.3, 1.06, 1.05]) == ("recovered", 4.0, [2.0, 2.0])
+    assert wait([UNKNOWN], paces=[1.09]) == ("recovered", 0.0, [])
+    assert wait([UNKNOWN], paces=[1.3, 1.11, 1.1]) == ("recovered", 4.0, [2.0, 2.0])
     assert wait([UNKNOWN], paces=[1.3] * 4, cap_s=5.0) == ("capped", 5.0, [2.0, 2.0, 1.0])
     assert wait([60.0, UNKNOWN], paces=[0.9]) == ("recovered", 2.0, [2.0]), "the sensor failed"
 

@@ -4,13 +4,21 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from harness.errors import PrerequisiteError, SpecError
+from harness.models.export_gguf import export_gguf
+from harness.models.export_onnx import export_onnx
 from harness.models.resolve import model_from_path, resolve
 from harness.spec import MODEL_ID, Model, Source
+
+if TYPE_CHECKING:
+    from harness.models.network import Network
 
 
 def gguf(folder: Path, name: str = "toy-0.1b-Q4_K_M.gguf") -> Path:
@@ -141,3 +149,29 @@ def test_a_model_builder_folder_names_its_graph(tmp_path: Path) -> None:
     (tmp_path / "genai_config.json").write_text("[]")
     with pytest.raises(SpecError, match=r"model\.decoder\.filename"):
         resolve(model_from_path(str(tmp_path)), Path())
+
+
+@pytest.mark.parametrize("kind", ["gguf", "onnx"])
+def test_the_longest_context_is_read_from_the_files(
+    make_toy: Callable[..., Network], tmp_path: Path, kind: str
+) -> None:
+    """Else a case beyond it would fail in its worker instead of being left out."""
+    toy = make_toy(max_position_embeddings=320)
+    if kind == "gguf":
+        path = tmp_path / "toy.gguf"
+        export_gguf(toy, path, "f16")
+    else:
+        path = export_onnx(toy, tmp_path, "fp32")
+    found = resolve(model_from_path(str(path)), tmp_path).model
+    assert found.context == 320
+    declared = replace(model_from_path(str(path)), context=64)
+    assert resolve(declared, tmp_path).model.context == 64, "the entry has the last word"
+
+
+def test_files_that_declare_no_context_leave_it_open(tmp_path: Path) -> None:
+    assert resolve(model_from_path(str(gguf(tmp_path))), tmp_path).model.context == 0
+    folder = tmp_path / "onnx"
+    folder.mkdir()
+    for name, content in (("model.onnx", "x"), ("tokenizer.json", "{}"), ("config.json", "[]")):
+        (folder / name).write_text(content)
+    assert resolve(model_from_path(str(folder)), tmp_path).model.context == 0

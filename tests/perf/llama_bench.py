@@ -3,7 +3,9 @@
 Usage: python -m tests.perf.llama_bench MODEL.gguf LLAMA_BENCH [--pairs 15]
 
 Build llama-bench from the source archive of the installed llama-cpp-python, so that
-both run the same llama.cpp commit. Each pair runs both programs once, in alternating
+both run the same llama.cpp commit. On Linux it is given the installed package's own
+libraries, so that both run the same machine code: two builds of one commit can differ by
+2 %. Each pair runs both programs once, in alternating
 order, with the same threads, batch sizes, attention and load mode. The result is the
 median over pairs of ours / theirs with a bootstrap 95 % interval; the target is that
 the interval lies inside 0.95–1.05 for both tests.
@@ -11,6 +13,7 @@ the interval lies inside 0.95–1.05 for both tests.
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import platform
@@ -39,7 +42,11 @@ def theirs(model: Path, threads: int, repetitions: int, program: Path) -> dict[s
     command = [str(program), "-m", str(model), "-o", "json", "-p", str(PROMPT), "-n", str(OUTPUT)]
     command += ["-r", str(repetitions), "-t", str(threads), "-b", "2048", "-ub", "512"]
     command += ["-fa", "on", "-lm", "none"]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    home = importlib.util.find_spec("llama_cpp")
+    assert home
+    assert home.origin
+    environment = {**os.environ, "LD_LIBRARY_PATH": str(Path(home.origin).parent / "lib")}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
     return {
         f"pp{PROMPT}" if test["n_prompt"] else f"tg{OUTPUT}": statistics.median(test["samples_ts"])
         for test in json.loads(done.stdout)

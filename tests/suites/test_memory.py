@@ -9,6 +9,7 @@ import pytest
 
 from harness.errors import CapabilityError
 from harness.plan import Case
+from harness.probes import counters
 from harness.probes import memory as probe
 from harness.suites import memory
 from tests.suites.helpers import fake, job, of_kind
@@ -37,6 +38,7 @@ def test_a_peak_counts_from_where_the_mark_was_set_back(monkeypatch: pytest.Monk
     resets = iter([True, False, True, True])
     monkeypatch.setattr(probe, "resident", lambda: probe.Resident(*next(sizes)))
     monkeypatch.setattr(probe, "reset_peak", lambda: next(resets))
+    monkeypatch.setattr(counters, "read", lambda: {"available_bytes": 77})
     records = [memory.reading("c32", phase) for phase in ("runtime", "import", "load", "prefill")]
     assert [record["since"] for record in records] == ["start", "phase", "start", "phase"]
     assert records[0] == {
@@ -46,6 +48,7 @@ def test_a_peak_counts_from_where_the_mark_was_set_back(monkeypatch: pytest.Monk
         "peak_resident_bytes": 9,
         "resident_bytes": 5,
         "since": "start",
+        "available_bytes": 77,
     }
 
 
