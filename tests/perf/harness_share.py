@@ -85,6 +85,8 @@ def main(model: str, profile: str, suites: tuple[str, ...], processes: int) -> N
         and not job.optional
         and (not processes or job.process < processes)
     )
+    if not jobs:
+        raise click.ClickException("the plan has no job of this model (chat needs a template)")
     found = measure(jobs)
     for name, seconds in found.items():
         click.echo(json.dumps(show(name, seconds)))
