@@ -146,7 +146,9 @@ def _job_file(parts: Path, job: Job, orders: Mapping[str, str]) -> Path:
     return path
 
 
-def measure(jobs: Sequence[Job], targets: Mapping[str, str]) -> tuple[list[Outcome], list[Record]]:
+def execute_apart(
+    jobs: Sequence[Job], targets: Mapping[str, str]
+) -> tuple[list[Outcome], list[Record]]:
     """Run jobs apart from any run; nothing is kept.
 
     Returns:

@@ -26,7 +26,7 @@ from harness import environment, score, session, spec
 from harness import plan as planning
 from harness.backends import BACKENDS
 from harness.errors import Exit
-from harness.execute import measure as measure_apart
+from harness.execute import execute_apart
 from harness.metrics import Floats, show_bytes, show_seconds, show_share
 from harness.models import resolve as artefacts
 from harness.plan import Job, Plan
@@ -206,7 +206,7 @@ def _two_at_once(plan: Plan) -> list[Record]:
     """Records of two memory jobs that run side by side."""
     jobs = [job for job in plan.jobs if job.model in PAIR]
     with ThreadPoolExecutor(len(PAIR)) as pool:
-        parts = pool.map(lambda job: measure_apart((job,), BACKENDS)[1], jobs)
+        parts = pool.map(lambda job: execute_apart((job,), BACKENDS)[1], jobs)
         return [record for part in parts for record in part]
 
 

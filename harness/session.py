@@ -18,7 +18,7 @@ from harness import environment, metrics, stats
 from harness import plan as planning
 from harness.backends import BACKENDS, ENGINES
 from harness.errors import Exit, HarnessError, PrerequisiteError, SpecError
-from harness.execute import WATCHES, Outcome, Watch, execute, measure, next_step, prime
+from harness.execute import WATCHES, Outcome, Watch, execute, execute_apart, next_step, prime
 from harness.extensions import target
 from harness.models import resolve as artefacts
 from harness.plan import Plan
@@ -143,7 +143,7 @@ def bench(
         raise SpecError(
             "nothing to measure", allowed="-p or -n above 0", hint="harness bench --help"
         )
-    (outcome,), records = measure((job,), _targets([model.backend_name]))
+    (outcome,), records = execute_apart((job,), _targets([model.backend_name]))
     if outcome.state != "ok":
         raise HarnessError(
             f"{outcome.state}: {outcome.detail}",

@@ -16,7 +16,7 @@ from collections.abc import Mapping, Sequence
 from typing import Final, NamedTuple
 
 from harness.errors import HarnessError
-from harness.execute import Outcome, measure
+from harness.execute import Outcome, execute_apart
 from harness.metrics import kernel_rates
 from harness.plan import kernel_job
 from harness.spec import Artefact, BackendOptions, Model
@@ -89,7 +89,7 @@ def tune(artefact: Artefact, *, facts: Mapping[str, object], targets: Mapping[st
     ]
     prefill: dict[int, list[float]] = defaultdict(list)
     decode: dict[int, list[float]] = defaultdict(list)
-    outcomes, records = measure(jobs, targets)
+    outcomes, records = execute_apart(jobs, targets)
     for outcome in outcomes:
         threads = outcome.job.options.threads
         prefill[threads] += _rates(outcome, f"pp{_PROMPT}")

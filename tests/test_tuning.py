@@ -15,7 +15,7 @@ from harness import tuning
 from harness.backends import BACKENDS
 from harness.environment import default_threads
 from harness.errors import HarnessError
-from harness.execute import measure
+from harness.execute import execute_apart
 from harness.models import resolve
 from harness.models.reference import materialise
 from harness.plan import Job
@@ -110,9 +110,9 @@ def tuned_by(name: str, path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Tu
 
     def noted(jobs: Sequence[Job], targets: Mapping[str, str]) -> Any:
         order.extend(job.options.threads for job in jobs)
-        return measure(jobs, targets)
+        return execute_apart(jobs, targets)
 
-    monkeypatch.setattr(tuning, "measure", noted)
+    monkeypatch.setattr(tuning, "execute_apart", noted)
     targets = {"fake": f"tests.threaded_engines:{name}"}
     return tune(artefact(path), facts=FOUR_CORES, targets=targets), order
 

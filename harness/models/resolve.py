@@ -10,6 +10,7 @@ import hashlib
 import json
 import os
 import re
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -65,7 +66,7 @@ def resolve(model: Model, base: Path) -> Artefact:
                 reason="hash_mismatch",
             )
     return Artefact(
-        model=replace(model, context=model.context or _declared_context(path, model.format)),
+        model=replace(model, context=model.context or _declared_context(files, model.format)),
         path=str(path.resolve()),
         sha256=hashes,
         size_bytes=size_bytes,
@@ -73,23 +74,19 @@ def resolve(model: Model, base: Path) -> Artefact:
     )
 
 
-def _declared_context(path: Path, kind: Format) -> int:
+def _declared_context(files: Mapping[str, Path], kind: Format) -> int:
     """Longest context in tokens that the model's files declare; 0 = they do not say."""
     found: object = None
     try:
         if kind == "gguf":
-            metadata = read_header(path).metadata
+            (model,) = files.values()
+            metadata = read_header(model).metadata
             found = metadata.get(f"{metadata.get('general.architecture')}.context_length")
-        elif kind == "onnx":
-            home = path.parent if (path.parent / "tokenizer.json").is_file() else path.parent.parent
-            for name, key in (
-                ("genai_config.json", "context_length"),
-                ("config.json", "max_position_embeddings"),
-            ):
-                if not found and (home / name).is_file():
-                    config = json.loads((home / name).read_text("utf-8"))
-                    found = config.get("model", config).get(key)
-    except (AttributeError, OSError, SpecError, ValueError):
+        elif path := files.get("genai_config.json"):
+            found = json.loads(path.read_text("utf-8"))["model"].get("context_length")
+        elif path := files.get("config.json"):
+            found = json.loads(path.read_text("utf-8")).get("max_position_embeddings")
+    except (AttributeError, LookupError, OSError, SpecError, TypeError, ValueError):
         # Whoever opens the model says what is wrong with it.
         return 0
     return found if isinstance(found, int) and found > 0 else 0

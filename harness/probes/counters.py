@@ -261,10 +261,8 @@ def _macos(_root: str, system: Any = None, power: Any = None) -> dict[str, int]:
 
 def _macos_clock(_root: str) -> dict[str, int]:
     """Two clocks that nobody adjusts: one counts sleep, the other does not."""
-    everything, awake = (
-        getattr(time, "CLOCK_MONOTONIC_RAW", 0),
-        getattr(time, "CLOCK_UPTIME_RAW", 0),
-    )
+    names = ("CLOCK_MONOTONIC_RAW", "CLOCK_UPTIME_RAW")
+    everything, awake = (getattr(time, name) for name in names)
     since_boot_ns = time.clock_gettime_ns(everything)
     return {
         "boot_offset_ns": since_boot_ns - time.clock_gettime_ns(awake),

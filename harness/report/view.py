@@ -16,7 +16,6 @@ class Variation(NamedTuple):
 
     processes: float | None
     requests: float | None
-    mad: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -35,7 +35,8 @@ from harness.spec import canonical
 PHASES = ("runtime", "import", "load", "prefill", "decode")
 """Phases of a memory case, in their order."""
 SWAPPED_BYTES = 16 << 20
-"""What may be swapped out of a worker before its resident size says too little."""
+"""What may come back from swap during a model's jobs, or be swapped out of a worker before its
+resident size says too little."""
 _TRACE = "energy_trace"
 _SPLIT = {f"{part}_bytes": f"peak_{part}_bytes" for part in ("anon", "file", "shmem")}
 

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from harness.scoring.observe import Observed
+from harness.scoring.observe import SWAPPED_BYTES, Observed
 from harness.scoring.rules import Rules
 from harness.spec import canonical
 from harness.stats import median
@@ -32,7 +32,6 @@ BLOCK_S = 1.0
 _LEAST_ROOM_NS = 200_000_000
 """Processor time below which ticks of 10 ms tell nothing."""
 LEAST_AVAILABLE_BYTES = 512 << 20
-SWAPPED_BYTES = 16 << 20
 HARD_FAULTS = 100
 SUSPENDED_NS = 10_000_000
 STEPPED_NS = 500_000_000
@@ -48,18 +47,20 @@ _UNKNOWN = (None, "", "unknown")
 _BY_SUITE = frozenset({"context", "context_allocated", "batch", "micro_batch"})
 """What an engine makes as large as the cases of a suite need."""
 _SENSORS = {
-    "on_battery": ("power_source", "unknown", "whether the machine ran on battery"),
-    "throttle_count": ("throttle_count", "unknown", "thermal throttling"),
-    "cpu_busy_ns": ("cpu_busy_ns", "unknown", "what else was running"),
-    "available_bytes": ("memory_available_bytes", "unknown", "available memory"),
-    "swap_in_bytes": ("swap_used_bytes", "unknown", "swapping"),
-    "hard_faults": ("hard_faults", "unknown", "page faults"),
-    "cpu_steal_ns": ("cpu_steal_ns", "warn", "time taken by a hypervisor"),
-    "boot_offset_ns": ("boot_offset_ns", "warn", "whether the machine was suspended"),
-    "wall_offset_ns": ("wall_offset_ns", "warn", "whether the clock was set"),
-    "continued": ("continued", "warn", "whether a process was stopped"),
+    ("on_battery",): ("power_source", "unknown", "whether the machine ran on battery"),
+    ("throttle_count",): ("throttle_count", "unknown", "thermal throttling"),
+    ("cpu_busy_ns",): ("cpu_busy_ns", "unknown", "what else was running"),
+    ("available_bytes",): ("memory_available_bytes", "unknown", "available memory"),
+    ("swap_in_bytes", "hard_faults"): ("swap_used_bytes", "unknown", "swapping"),
+    ("hard_faults",): ("hard_faults", "unknown", "page faults"),
+    ("cpu_steal_ns",): ("cpu_steal_ns", "warn", "time taken by a hypervisor"),
+    ("boot_offset_ns",): ("boot_offset_ns", "warn", "whether the machine was suspended"),
+    ("wall_offset_ns",): ("wall_offset_ns", "warn", "whether the clock was set"),
+    ("continued",): ("continued", "warn", "whether a process was stopped"),
 }
-"""Counter → name of the finding where it is missing, its severity, what it tells."""
+"""Counters of which one is enough → name of the finding where all are missing, its severity,
+what they tell. A page that came back from swap is a hard fault of the worker, too.
+"""
 
 
 class Validity(NamedTuple):
@@ -429,10 +430,8 @@ def _unknown(
     if blind := sorted({str(job.get("suite")) for job in ended if job.get("job") not in watched}):
         detail = f"nothing watched the machine during {', '.join(blind)}"
         yield _finding("no_telemetry", "unknown", detail)
-    for counter, (name, severity, what) in _SENSORS.items():
-        # A page of its own that came back from swap is a hard fault of the worker, too.
-        instead = "hard_faults" if counter == "swap_in_bytes" else counter
-        missing = any(counter not in seen and instead not in seen for seen in readings)
+    for counters, (name, severity, what) in _SENSORS.items():
+        missing = any(seen.keys().isdisjoint(counters) for seen in readings)
         if f"unknown_{name}" not in known and missing:
             yield _finding(f"unknown_{name}", severity, f"{what} cannot be read here")
     if ended and not calibrated:

@@ -22,8 +22,8 @@ def measure(case: Case, backend: Backend, job: Job) -> Iterator[Record]:
     count = case.prompt_tokens or case.output_tokens
 
     def prompts(salt: str) -> tuple[list[int], list[int]]:
-        ids = fixed_prompt(backend, count, f"{job.seed}/{case.id}/{salt}")
-        return salted_prompts(case, backend, job, salt)[0], ids
+        depth, ids = salted_prompts(case, backend, job, salt)
+        return depth, ids or fixed_prompt(backend, count, f"{job.seed}/{case.id}/{salt}")
 
     def once(salt: str) -> tuple[int, int]:
         depth, ids = prompts(salt)
