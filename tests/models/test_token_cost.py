@@ -10,13 +10,16 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
+from harness.backends.base import Backend
+from harness.backends.llama_cpp import LlamaCppBackend
+from harness.backends.onnxruntime import OnnxRuntimeBackend
 from harness.models import reference
 from harness.models.export_gguf import export_gguf
 from harness.models.export_onnx import export_onnx
 from harness.models.network import EMBEDDING, NetworkConfig, tensor_shapes
 from harness.models.resolve import resolve
 from harness.models.token_cost import weights_of
-from harness.spec import Model, Source
+from harness.spec import BackendOptions, Model, Source
 
 if TYPE_CHECKING:
     from harness.models.network import Network
@@ -236,3 +239,17 @@ def test_a_damaged_file_says_nothing(toy: Network, tmp_path: Path, kind: str) ->
 def test_the_fake_engine_has_no_weights(tmp_path: Path) -> None:
     (tmp_path / "toy.fake.json").write_text("{}")
     assert weights_of(tmp_path / "toy.fake.json", "fake") == {}
+
+
+@pytest.mark.parametrize(
+    ("variant", "backend"), [("q8_0.gguf", LlamaCppBackend), ("int8.onnx", OnnxRuntimeBackend)]
+)
+def test_the_cache_that_is_predicted_is_the_one_that_the_engine_makes(
+    variant: str, backend: type[Backend]
+) -> None:
+    path = reference.materialise(f"ref-2m.{variant}")
+    opened = backend()
+    made = opened.load(path, BackendOptions(threads=1, context=64)).kv_bytes_per_token
+    opened.close()
+    graph = path if path.is_file() else path / "model.onnx"
+    assert weights_of(graph, variant[-4:])["kv_bytes"] == made  # type: ignore[arg-type]
