@@ -167,7 +167,8 @@ class TreeSampler:
     def _watch(self, pid: int) -> None:
         while tree := self._tree(pid):
             self._samples += 1
-            self._lists_children |= os.path.exists(f"/proc/{pid}/task/{pid}/children")  # noqa: PTH110 - as above
+            if not self._lists_children:
+                self._lists_children = os.path.exists(f"/proc/{pid}/task/{pid}/children")  # noqa: PTH110 - as above
             self._processes = max(self._processes, len(tree))
             self._compare(tree)
             if self._ended.wait(self._period_s):
