@@ -212,7 +212,7 @@ class TreeSampler:
 
 
 def _descendants(pid: int) -> tuple[list[int], bool]:
-    """What a process has started, and whether all of it runs in memory of its own.
+    """What a process has started, and whether all of it has executed a program of its own.
 
     Between `vfork` and `exec` a child still runs in its parent's, and would double it.
     The thread that made it sleeps uninterruptibly all that time.
@@ -229,9 +229,8 @@ def _descendants(pid: int) -> tuple[list[int], bool]:
                 flags = _stat(f"/proc/{child}")[6:7]
                 # In this order: a child that executes in between is read after it has.
                 borrowed = flags and int(flags[0]) & _FORKED_NOT_EXECUTED
-                if borrowed and _stat(path)[:1] == [b"D"]:
-                    settled = False
-                elif child not in found:
+                settled = settled and not borrowed  # one that may still execute is looked at again
+                if not (borrowed and _stat(path)[:1] == [b"D"]) and child not in found:
                     found.append(child)
                     waiting.append(child)
     return found, settled
