@@ -8,18 +8,29 @@ from __future__ import annotations
 import importlib
 from typing import Final, cast
 
-from harness.suites.tasks.base import Item, Language, Task
+from harness.suites.tasks.base import Form, Item, Language, Setting, Task
 from harness.suites.tasks.draw import Draw
 
-__all__ = ["LANGUAGES", "PUBLIC_SEED", "TASKS", "item_at", "load_task"]
+__all__ = ["FORMS", "LANGUAGES", "PUBLIC_SEED", "TASKS", "item_at", "load_task"]
 
 TASKS: Final = {
-    "arith": "harness.suites.tasks.arith",
-    "calendar": "harness.suites.tasks.calendar",
-    "josa": "harness.suites.tasks.josa",
-    "pairs": "harness.suites.tasks.pairs",
+    name: f"harness.suites.tasks.{name}"
+    for name in (
+        "arith",
+        "calendar",
+        "josa",
+        "honorific",
+        "ifeval",
+        "extract",
+        "tools",
+        "longctx",
+        "logic",
+        "table",
+        "pairs",
+    )
 }
 LANGUAGES: Final[tuple[Language, ...]] = ("ko", "en")
+FORMS: Final[tuple[Form, ...]] = ("choice", "free")
 PUBLIC_SEED: Final = bytes(32)
 """Seed 0: what a startup tests itself on, never what a challenge is scored with."""
 
@@ -33,6 +44,7 @@ def load_task(name: str) -> Task:
     return cast("Task", importlib.import_module(TASKS[name]))
 
 
-def item_at(name: str, language: Language, index: int, seed: bytes = PUBLIC_SEED) -> Item:
-    """Item `index` of a task under a seed, the same on every machine."""
-    return load_task(name).generate(language, Draw(seed, f"{language}-{name}", index))
+def item_at(name: str, setting: Setting, index: int, seed: bytes = PUBLIC_SEED) -> Item:
+    """Item number `index` of a task: the same whoever asks, and in whatever order."""
+    label = f"{setting.language}-{name}-{setting.form}"
+    return load_task(name).generate(setting, Draw(seed, label, index))

@@ -1,19 +1,48 @@
 """One accuracy item, and what a task module offers.
 
-A task is one short file that turns a language and a `Draw` into an `Item`; it knows
-nothing of engines, files or scores. `harness.suites.tasks.TASKS` lists them.
+A task is one short file that turns a `Setting` and a `Draw` into an `Item` and marks
+free answers; it knows nothing of engines, files or scores. Templates and words are data
+(`<name>.json`). `harness.suites.tasks.TASKS` lists the tasks.
+
+Every task asks in two forms. In `choice`, continuations of one text are compared by
+log-likelihood: the cheapest signal for small models, and none is lost to formatting. In
+`free`, the model writes and a program marks what it wrote.
 """
 
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Final, Literal, NamedTuple, Protocol
 
 from harness.suites.tasks.draw import Draw
 
 Language = Literal["ko", "en"]
+Form = Literal["choice", "free"]
+
+FRAMES: Final[Mapping[tuple[Language, Form], str]] = {
+    ("ko", "free"): "질문: {}\n답:",
+    ("ko", "choice"): "질문: {}\n정답:",
+    ("en", "free"): "Question: {}\nAnswer:",
+    ("en", "choice"): "Question: {}\nCorrect answer:",
+}
+"""Plain text around a question; a chat model's own template takes its place in `free`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Setting:
+    """What an item is asked for, besides its draws.
+
+    Attributes:
+        longest_tokens: cache that all models of the run are given; tasks about long texts
+            stay below it, a Hangul syllable or an English word counted as 1.5 tokens.
+    """
+
+    language: Language
+    form: Form
+    longest_tokens: int = 2048
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,13 +53,17 @@ class Item:
         template: id of the template, unique in its task and language; intervals are
             clustered by it.
         level: difficulty, 1 (easiest) to 3.
-        context: the text that the model reads; it ends where the answer begins.
-        choices: continuations compared by log-likelihood, or empty when the answer
-            is generated greedily and parsed.
-        answer: the right choice, or the exact final answer of a generated one.
-        solution: the whole continuation that a model trained on the task writes
-            (steps and answer); equal to `answer` where there are choices.
-        max_tokens: cap of a generated answer, in tokens; 0 with choices.
+        context: plain text that ends where the answer begins, without a final space.
+        choices: continuations of `context` compared by log-likelihood, each with its
+            leading space where the language needs one; empty in the free form.
+        answer: the right choice, or one right answer as a person would write it.
+        solution: the whole continuation that a model trained on the task writes (steps
+            and answer), with its leading space; equal to `answer` where there are choices.
+        question: what a chat model is asked in the free form: the question and how the
+            answer is to be written.
+        max_tokens: cap of a free answer, in tokens; 0 with choices.
+        stop: text at which a free answer without a chat template ends.
+        check: what marking needs beside `answer` (plain JSON data).
     """
 
     template: str
@@ -39,12 +72,33 @@ class Item:
     answer: str
     choices: tuple[str, ...] = ()
     solution: str = ""
+    question: str = ""
     max_tokens: int = 0
+    stop: str = "\n"
+    check: Mapping[str, Any] = field(default_factory=dict)
 
 
-def data(name: str) -> Any:
-    """Templates or words: `<name>.json` of this folder. Their order is part of each item."""
-    return json.loads(Path(__file__).with_name(f"{name}.json").read_text("utf-8"))
+class Grade(NamedTuple):
+    """How a free answer was marked.
+
+    Attributes:
+        answered: something was found that can be read as an answer.
+        strict: right, and nothing else was written.
+        loose: right once courtesy, units, markdown or an explanation around it are
+            dropped; a strict answer is loose too.
+        credit: share of the answer that is right (fields of a form); 0 or 1 elsewhere.
+    """
+
+    answered: bool
+    strict: bool
+    loose: bool
+    credit: float
+
+
+def grade(*, answered: bool, strict: bool, loose: bool) -> Grade:
+    """A grade without part marks; whatever is strictly right is loosely right."""
+    right = strict or loose
+    return Grade(answered or right, strict, right, float(right))
 
 
 class Task(Protocol):
@@ -54,13 +108,39 @@ class Task(Protocol):
     """Short name: `arith`, `josa`, …; the suite's case is `<language>-<name>`."""
     VERSION: int
     """Raised whenever an item of an existing seed would change."""
-    CHANCE: float
-    """Expected accuracy of a guesser, 0 for free answers."""
+    CHANCE: Mapping[Form, float]
+    """Expected accuracy of a guesser: one in so many choices, and of a free answer."""
 
-    def generate(self, language: Language, draw: Draw) -> Item:
+    def templates(self, language: Language) -> Mapping[str, tuple[int, ...]]:
+        """Levels of each template; at least 20 a language, all in both forms."""
+        ...
+
+    def generate(self, setting: Setting, draw: Draw) -> Item:
         """Build one item from the draws of its index alone."""
         ...
 
-    def parse(self, text: str) -> str | None:
-        """The final answer in a generated text, or None when there is none."""
+    def mark(self, text: str, item: Item) -> Grade:
+        """Mark a free answer. Text is hostile: it may be empty, long or malformed."""
         ...
+
+
+def data(name: str) -> Any:
+    """Templates or words: `<name>.json` of this folder. Their order is part of each item."""
+    return json.loads(Path(__file__).with_name(f"{name}.json").read_text("utf-8"))
+
+
+def framed(setting: Setting, question: str) -> str:
+    """The plain text that a model continues with the answer."""
+    return FRAMES[setting.language, setting.form].format(question)
+
+
+def shuffled_choices(draw: Draw, answer: str, wrong: Sequence[str]) -> tuple[str, ...]:
+    """The answer among wrong ones, in random order, each behind a space.
+
+    Raises:
+        ValueError: two of them are equal: the item would have two right answers or none.
+    """
+    choices = draw.shuffled([answer, *wrong])
+    if len(set(choices)) != len(choices):
+        raise ValueError(f"equal choices: {choices}")
+    return tuple(f" {choice}" for choice in choices)
