@@ -17,7 +17,21 @@ from typing import Any, Literal
 Format = Literal["gguf", "onnx", "fake"]
 SourceKind = Literal["embedded", "file", "folder", "hub"]
 Grouping = Literal["suite", "case"]
-TaskName = Literal["arith", "calendar", "josa", "pairs"]
+TaskName = Literal[
+    "arith",
+    "calendar",
+    "josa",
+    "honorific",
+    "ifeval",
+    "extract",
+    "tools",
+    "longctx",
+    "logic",
+    "table",
+    "pairs",
+]
+Form = Literal["choice", "free"]
+ChoiceForm = Literal["cloze", "letter"]
 Power = Literal["ac", "battery", "any"]
 Tier = Literal["verified", "unverified", "ci", "synthetic"]
 Language = Literal["ko", "en"]
@@ -230,13 +244,47 @@ class MemorySuite:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class HeldOut:
+    """An evaluator's own items: a JSONL file, or a YAML task of lm-evaluation-harness.
+
+    Attributes:
+        path: relative to the profile's file. sha256: of its bytes; another file is refused.
+        choices: `letter` lists the choices in the question and compares their letters,
+            `cloze` compares the choices themselves.
+        shots: solved items before each question, the first of the file, which are not asked.
+        licence: SPDX id or own name; texts of ND or NC items are never printed.
+    """
+
+    id: str
+    path: str
+    sha256: str
+    choices: ChoiceForm = "cloze"
+    shots: int = 0
+    licence: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class AccuracySuite:
-    """Generated tasks. `seed` is 64 hex digits; all zero is the public seed."""
+    """Generated tasks, and an evaluator's own data.
+
+    Attributes:
+        items: of each task and language, shared evenly among the forms.
+        shots: solved items before each question, the same for all of a case.
+        context: tokens of cache for every model; what does not fit is skipped and counted.
+        verify: share of choice items that are scored again by one full forward an option.
+        commitment: sha256 in hex that a secret seed has to match; empty = the public seed.
+            The seed itself comes on the command line and is never written down.
+    """
 
     tasks: tuple[TaskName, ...]
     languages: tuple[Language, ...]
     items: int
-    seed: str = "0" * 64
+    forms: tuple[Form, ...] = ("choice", "free")
+    shots: int = 0
+    context: int = 2048
+    verify: float = 0.0
+    commitment: str = ""
+    data: tuple[HeldOut, ...] = ()
 
 
 _SUITES: Mapping[str, type[Any]] = {
