@@ -73,6 +73,8 @@ class BackendOptions:
         flash_attention: llama.cpp's fused attention.
         kv_type: number type of the key–value cache (llama.cpp; ONNX graphs fix theirs).
         batch_tokens: tokens given to the engine in one call while prefilling.
+        sequences: branches of one prefix that may be evaluated in one call (llama.cpp;
+            only scoring asks for more than 1).
     """
 
     threads: int = 0
@@ -82,6 +84,7 @@ class BackendOptions:
     flash_attention: bool = True
     kv_type: Literal["f16", "f32"] = "f16"
     batch_tokens: int = 512
+    sequences: int = 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,7 +6,9 @@ into the calls that suites use; everything else is written once, here.
 
 A sequence of evaluated tokens is a path from the root. `fork` marks a place in it,
 `extend` appends behind the mark, and going back to a mark rewinds the one cache: a
-depth-first walk of a token trie shares every prefix and copies nothing.
+depth-first walk of a token trie shares every prefix and copies nothing. Networks that
+cannot rewind keep a copy of their state at a mark. `branches` evaluates siblings, together
+where the engine can.
 """
 
 from __future__ import annotations
@@ -14,10 +16,10 @@ from __future__ import annotations
 import math
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -75,14 +77,18 @@ class LoadReport:
 
 
 class Node:
-    """A place in the sequence: the root, or behind `length` evaluated tokens."""
+    """A place in the sequence: the root, or behind `length` evaluated tokens.
 
-    __slots__ = ("alive", "length", "parent")
+    `state` is what an adapter keeps to return to it, where rewinding is not enough.
+    """
+
+    __slots__ = ("alive", "length", "parent", "state")
 
     def __init__(self, parent: Node | None, length: int) -> None:
         self.parent = parent
         self.length = length
         self.alive = True
+        self.state: Any = None
 
 
 class Backend(ABC):
@@ -152,6 +158,11 @@ class Backend(ABC):
     def end_ids(self) -> frozenset[int]:
         """Ids that end a generation."""
 
+    @property
+    def begin_ids(self) -> tuple[int, ...]:
+        """Ids that the model's own tokeniser puts before every text; mostly none."""
+        return ()
+
     @abstractmethod
     def encode(self, text: str, *, special: bool = False) -> list[int]:
         """Token ids of a text; nothing is added.
@@ -207,9 +218,7 @@ class Backend(ABC):
             raise BackendError("a dropped node was extended", reason="node_dropped")
         if self._tip is not node:
             raise BackendError("only the deepest node can be extended", reason="node_order")
-        if self._position != node.length:
-            self._rewind(node.length)
-            self._position = node.length
+        self._go_to(node)
         self._check(tokens)
         logits = self._evaluate(tokens, rows)
         self._position += len(tokens)
@@ -220,6 +229,8 @@ class Backend(ABC):
         """A child that starts where the node ends; costs nothing. Drop it before its siblings."""
         if self._tip is not node:
             raise BackendError("only the deepest node can be forked", reason="node_order")
+        self._go_to(node)
+        self._keep(node)
         self._tip = Node(node, node.length)
         return self._tip
 
@@ -228,7 +239,30 @@ class Backend(ABC):
         if self._tip is not node:
             raise BackendError("only the deepest node can be dropped", reason="node_order")
         node.alive = False
+        node.state = None
         self._tip = node.parent
+
+    def branches(
+        self, node: Node, paths: Sequence[Sequence[int]], rows: Sequence[Sequence[int]]
+    ) -> Iterator[Logits]:
+        """Continue a node in several ways, one result at a time; nothing of them stays.
+
+        Args:
+            paths: tokens of each branch, at least one. rows: of each, as in `extend`.
+
+        Yields:
+            The rows of each branch in turn, `[len(rows[i]), vocabulary]`. The next one is
+            evaluated when it is asked for, so that few rows are held at a time.
+        """
+        for path, wanted in zip(paths, rows, strict=True):
+            branch = self.fork(node)
+            yield self.extend(branch, path, wanted)
+            self.drop(branch)
+
+    @property
+    def geometry(self) -> str:
+        """How `branches` groups tokens, for the record: it shifts logits a little."""
+        return "each branch alone"
 
     # --- what adapters implement --------------------------------------------------------
 
@@ -246,6 +280,15 @@ class Backend(ABC):
     @abstractmethod
     def _rewind(self, length: int) -> None:
         """Forget everything behind the first `length` tokens."""
+
+    def _go_to(self, node: Node) -> None:
+        """Return to a node of the current path."""
+        if self._position != node.length:
+            self._rewind(node.length)
+            self._position = node.length
+
+    def _keep(self, node: Node) -> None:  # noqa: B027 - rewinding needs nothing
+        """Keep what returning to a node will need; called before its first child."""
 
     def _forget(self) -> None:
         """Start at the root again: after a reset, and when a model is loaded."""

@@ -1,8 +1,9 @@
 """llama.cpp through its low-level C API.
 
-One context, one sequence, one batch allocated at load. A call ends when the engine
-has finished (`llama_synchronize`), and what it evaluated is read from the engine's
-own counters. Weights and cache stay on the CPU: other devices need their own options.
+One context, one batch allocated at load. A call ends when the engine has finished
+(`llama_synchronize`), and what it evaluated is read from the engine's own counters.
+Timed suites use one sequence; scoring gives branches of a prefix sequences of their own,
+which share its cells. Weights and cache stay on the CPU: other devices need their own options.
 
 The engine aborts the process on misuse (ids outside the vocabulary, more tokens than
 a batch holds) and on some damaged files: the first is refused here, the second is
@@ -14,23 +15,24 @@ from __future__ import annotations
 import ctypes
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from harness.backends.base import (
     Backend,
     LoadReport,
     Logits,
+    Node,
     Step,
     require_context,
     require_finite,
     require_pinned,
 )
+from harness.backends.llama_batch import Batch, grouped
 from harness.backends.llama_library import LOG, identity, library, pointer_function
 from harness.errors import BackendError, CapabilityError
 from harness.spec import BackendOptions
@@ -42,26 +44,6 @@ _PLAIN = (False, False)
 """Neither remove special tokens nor write them."""
 
 _KV_TYPES = {"f32": 0, "f16": 1}  # GGML_TYPE_F32, GGML_TYPE_F16
-
-
-class _Batch:
-    """A `llama_batch` of one sequence, and NumPy views of its arrays."""
-
-    def __init__(self, engine: Any, size: int) -> None:
-        self._free = engine.llama_batch_free
-        self.struct = engine.llama_batch_init(size, 0, 1)
-        view = np.ctypeslib.as_array
-        self.tokens: npt.NDArray[np.int32] = view(self.struct.token, (size,))
-        self.positions: npt.NDArray[np.int32] = view(self.struct.pos, (size,))
-        self.wanted: npt.NDArray[np.int8] = view(self.struct.logits, (size,))
-        view(self.struct.n_seq_id, (size,))[:] = 1
-        for index in range(size):
-            self.struct.seq_id[index][0] = 0
-        self.wanted[:] = 0
-
-    def free(self) -> None:
-        """Give the arrays back; the views must not be used again."""
-        self._free(self.struct)
 
 
 class LlamaCppBackend(Backend):
@@ -125,10 +107,15 @@ class LlamaCppBackend(Backend):
         self._vocab = engine.llama_model_get_vocab(self._model)
         self._vocabulary = engine.llama_vocab_n_tokens(self._vocab)
         self._batch_size = engine.llama_n_batch(self._handle)
-        self._batch = _Batch(engine, self._batch_size)
-        self._single = _Batch(engine, 1)
+        self._batch = Batch(engine, self._batch_size)
+        self._single = Batch(engine, 1)
         self._single.wanted[0] = 1
         self._single.struct.n_tokens = 1
+        self._branches: Batch | None = None
+        # Their state cannot be cut at a token: a copy is kept instead.
+        self._copies_state = engine.llama_model_is_recurrent(
+            self._model
+        ) or engine.llama_model_is_hybrid(self._model)
         self._decode = engine.llama_decode
         self._synchronise = engine.llama_synchronize
         self._perf = engine.llama_perf_context
@@ -155,7 +142,8 @@ class LlamaCppBackend(Backend):
         params.n_ctx = options.context
         params.n_batch = max(LOGICAL_BATCH, options.batch_tokens)
         params.n_ubatch = options.batch_tokens
-        params.n_seq_max = 1
+        params.n_seq_max = options.sequences
+        params.kv_unified = options.sequences > 1  # or sequences could share no cells
         params.n_threads = options.threads
         params.n_threads_batch = options.threads_prefill or options.threads
         params.flash_attn_type = int(options.flash_attention)
@@ -185,6 +173,8 @@ class LlamaCppBackend(Backend):
             "flash_attention": str(options.flash_attention).lower(),
             "kv_type": options.kv_type,
             "mmap": str(options.mmap).lower(),
+            "sequences": str(options.sequences),
+            "rewind": "copied state" if self._copies_state else "exact",
         }
 
     def close(self) -> None:
@@ -193,12 +183,15 @@ class LlamaCppBackend(Backend):
             self._row = np.empty(0, np.float32)
             self._batch.free()
             self._single.free()
+            if self._branches:
+                self._branches.free()
             self._engine.llama_free(self._handle)
         if self._model:
             self._engine.llama_model_free(self._model)
         self._handle = self._model = None
         self._loaded = False
-        self.__dict__.pop("end_ids", None)
+        for name in ("end_ids", "begin_ids"):
+            self.__dict__.pop(name, None)
 
     # --- text -----------------------------------------------------------------------
 
@@ -218,6 +211,14 @@ class LlamaCppBackend(Backend):
         self._require_model()
         is_end = self._engine.llama_vocab_is_eog
         return frozenset(i for i in range(self._vocabulary) if is_end(self._vocab, i))
+
+    @cached_property
+    def begin_ids(self) -> tuple[int, ...]:
+        """The file's begin-of-sequence token, where it says that every text has one."""
+        self._require_model()
+        if not self._engine.llama_vocab_get_add_bos(self._vocab):
+            return ()
+        return (int(self._engine.llama_vocab_bos(self._vocab)),)
 
     def encode(self, text: str, *, special: bool = False) -> list[int]:
         """Ids of a text; `special` parses special tokens, otherwise they stay text."""
@@ -296,14 +297,8 @@ class LlamaCppBackend(Backend):
 
     def _submit(self, ids: Sequence[int], offset: int, rows: Sequence[int]) -> None:
         """Decode at most one batch, `offset` tokens behind the position."""
-        batch, count = self._batch, len(ids)
-        start = self._position + offset
-        batch.tokens[:count] = ids
-        batch.positions[:count] = np.arange(start, start + count)
-        batch.wanted[:count] = 0
-        batch.wanted[rows] = 1
-        batch.struct.n_tokens = count
-        status = self._decode(self._handle, batch.struct)
+        self._batch.fill(0, ids, self._position + offset, rows)
+        status = self._decode(self._handle, self._batch.struct)
         if status:
             self._fail(status)
 
@@ -339,6 +334,79 @@ class LlamaCppBackend(Backend):
         evaluated = counted - self._counted
         self._counted = counted
         return evaluated
+
+    @property
+    def geometry(self) -> str:
+        """Branches share a call, up to the sequences that the context was made with."""
+        most = self._options.sequences - 1
+        return super().geometry if most < 2 or self._copies_state else f"{most} branches a call"
+
+    def branches(
+        self, node: Node, paths: Sequence[Sequence[int]], rows: Sequence[Sequence[int]]
+    ) -> Iterator[Logits]:
+        """Branches in sequences of their own: one call evaluates several, the prefix is shared."""
+        most = self._options.sequences - 1  # the prefix itself is sequence 0
+        room = min(self._batch_size, self.context - node.length)
+        if most < 2 or self._copies_state:
+            yield from super().branches(node, paths, rows)
+            return
+        for group in grouped(paths, rows, sequences=most, tokens=room):
+            some, wanted = [paths[i] for i in group], [rows[i] for i in group]
+            together = self._together if len(group) > 1 else super().branches
+            yield from together(node, some, wanted)
+
+    def _together(
+        self, node: Node, paths: Sequence[Sequence[int]], rows: Sequence[Sequence[int]]
+    ) -> Iterator[Logits]:
+        engine, memory = self._engine, self._memory
+        if self._tip is not node:
+            raise BackendError("only the deepest node can be extended", reason="node_order")
+        self._go_to(node)
+        for path in paths:
+            self._check(path)
+        if self._branches is None:
+            self._branches = Batch(engine, self._batch_size)
+        batch, starts, used = self._branches, [], 0
+        for sequence, (path, wanted) in enumerate(zip(paths, rows, strict=True), 1):
+            engine.llama_memory_seq_cp(memory, 0, sequence, -1, -1)
+            batch.fill(used, path, node.length, wanted)
+            batch.assign(used, len(path), sequence)
+            starts.append(used)
+            used += len(path)
+        try:
+            status = self._decode(self._handle, batch.struct)
+            if status:
+                self._fail(status)
+            self._synchronise(self._handle)
+            self._evaluated()
+            for start, wanted in zip(starts, rows, strict=True):
+                logits = np.empty((len(wanted), self._vocabulary), np.float32)
+                for place, row in enumerate(wanted):
+                    logits[place] = self._logits_row(start + row)
+                yield logits
+        finally:
+            for sequence in range(1, len(paths) + 1):
+                engine.llama_memory_seq_rm(memory, sequence, -1, -1)
+
+    def _keep(self, node: Node) -> None:
+        """Copy the state of a network that cannot rewind, once a node."""
+        if not self._copies_state or (node.state and node.state[0] == node.length):
+            return
+        size = self._engine.llama_state_seq_get_size(self._handle, 0)
+        copy = (ctypes.c_uint8 * size)()
+        self._engine.llama_state_seq_get_data(self._handle, copy, size, 0)
+        node.state = (node.length, copy)
+
+    def _go_to(self, node: Node) -> None:
+        """Return to a node: by rewinding, or by its copy of the state."""
+        if self._position == node.length or not node.state or not node.length:
+            super()._go_to(node)
+            return
+        copy = node.state[1]
+        self._engine.llama_memory_clear(self._memory, True)  # noqa: FBT003  (data too)
+        if not self._engine.llama_state_seq_set_data(self._handle, copy, len(copy), 0):
+            raise BackendError("the kept state cannot be restored", reason="decode_failed")
+        self._position = node.length
 
     def _rewind(self, length: int) -> None:
         engine = self._engine

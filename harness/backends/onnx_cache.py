@@ -47,6 +47,9 @@ class SharedCache:
     def after(self, binding: Any) -> None:
         """Nothing to do: the graph has written into the buffers."""
 
+    def keep(self) -> None:
+        """A place in the buffers is found again by its length alone."""
+
     def rewind(self, length: int, position: int) -> None:
         """Forget tokens `length … position`, and wipe them: nothing stale can be read."""
         for buffer in self.buffers:
@@ -60,6 +63,7 @@ class GrowingCache:
 
     def __init__(self, slots: Sequence[Slot], value: Callable[[Any], Any]) -> None:
         self._slots = slots
+        self.past_names = [slot.past for slot in slots]
         self._value = value
         self._past: list[Any] = []
         self.rewind(0, 0)
@@ -78,6 +82,18 @@ class GrowingCache:
     def after(self, binding: Any) -> None:
         """Keep the presents; `get_outputs` has the order of binding, logits first."""
         self._past = binding.get_outputs()[1:]
+
+    def keep(self) -> list[Any]:
+        """The tensors as they are: no run ever writes into them."""
+        return self._past
+
+    def restore(self, kept: list[Any]) -> None:
+        """Go on from tensors that were kept."""
+        self._past = kept
+
+    def fan(self, count: int) -> list[Any]:
+        """The past of `count` branches, one copy each: `[count, heads, tokens, width]`."""
+        return [self._value(np.repeat(tensor.numpy(), count, axis=0)) for tensor in self._past]
 
     def rewind(self, length: int, position: int) -> None:  # noqa: ARG002  (one interface)
         """Cut every tensor after `length` tokens."""

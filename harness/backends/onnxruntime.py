@@ -10,7 +10,8 @@ number of rows fed. Runs are synchronous; only the CPU is used.
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -22,6 +23,7 @@ from harness.backends.base import (
     Capabilities,
     LoadReport,
     Logits,
+    Node,
     Step,
     require_context,
     require_finite,
@@ -38,6 +40,9 @@ LOGITS_ROWS = "logits_rows"
 
 SHARING = "GroupQueryAttention"
 """The operator that can write into the cache it reads."""
+
+_FAN_ROWS = 64
+"""Most logits rows of branches that are evaluated together: such graphs return every row."""
 
 _DTYPES: dict[str, npt.DTypeLike] = {"tensor(float)": np.float32, "tensor(float16)": np.float16}
 
@@ -121,6 +126,9 @@ class OnnxRuntimeBackend(Backend):
         self._vocabulary = width if isinstance(width, int) else folder.vocabulary
         self._logits_dtype = _dtype(outputs[names.logits], folder)
         self._kv_dtype = slots[0].dtype
+        # GroupQueryAttention refuses several rows behind a past; a fixed batch is no batch.
+        fixed = {isinstance(inputs[name].shape[0], int) for name in fed}
+        self._fans = SHARING not in folder.operators and not any(fixed)
         return slots
 
     def _allocate(self, session: Any, slots: Sequence[Slot], *, shared: bool) -> None:
@@ -157,6 +165,7 @@ class OnnxRuntimeBackend(Backend):
             "layout": self._folder.layout,
             "graph": self._folder.graph.name,
             "cache": self._cache.name,
+            "branches": self.geometry,
             "kv_type": np.dtype(self._kv_dtype).name,
             "logits_rows": str(self._has_rows).lower(),
             "micro_batch": str(self._options.batch_tokens),
@@ -167,6 +176,7 @@ class OnnxRuntimeBackend(Backend):
         if self._session is not None:
             self._session = self._folder = None
             self._loaded = False
+            self.__dict__.pop("begin_ids", None)
             del self._run, self._many, self._single, self._cache, self._tokenizer
 
     # --- text -----------------------------------------------------------------------
@@ -186,6 +196,15 @@ class OnnxRuntimeBackend(Backend):
         """`eos_token_id` of every configuration in the folder."""
         self._require_model()
         return self._folder.end_ids if self._folder else frozenset()
+
+    @cached_property
+    def begin_ids(self) -> tuple[int, ...]:
+        """What the tokeniser's own template puts before a text."""
+        self._require_model()
+        plain = self._tokenizer.encode("a", add_special_tokens=False).ids
+        whole = self._tokenizer.encode("a", add_special_tokens=True).ids
+        start = next((i for i in range(len(whole)) if whole[i:][: len(plain)] == plain), 0)
+        return tuple(whole[:start])
 
     def encode(self, text: str, *, special: bool = False) -> list[int]:
         """Ids of a text; `special` parses special tokens, otherwise they stay text."""
@@ -292,6 +311,70 @@ class OnnxRuntimeBackend(Backend):
         np.bitwise_and(order, 0x7FFF, out=order)
         np.bitwise_xor(order, bits, out=order)
         return int(order.argmax())
+
+    # --- branches -------------------------------------------------------------------
+
+    @property
+    def geometry(self) -> str:
+        """Branches are padded into one batch where the graph's attention allows it."""
+        return f"batches of {_FAN_ROWS} rows" if self._fans else super().geometry
+
+    def branches(
+        self, node: Node, paths: Sequence[Sequence[int]], rows: Sequence[Sequence[int]]
+    ) -> Iterator[Logits]:
+        """Branches of similar length as one batch behind copies of the past."""
+        widest = max((len(path) for path in paths), default=1)
+        most = _FAN_ROWS // widest
+        if not self._fans or most < 2 or not node.length:
+            yield from super().branches(node, paths, rows)
+            return
+        for start in range(0, len(paths), most):
+            part = slice(start, start + most)
+            logits = self._fan(node, paths[part])
+            for row, wanted in zip(logits, rows[part], strict=True):
+                yield row[list(wanted)].astype(np.float32)
+
+    def _fan(self, node: Node, paths: Sequence[Sequence[int]]) -> npt.NDArray[Any]:
+        """Every row of branches padded on the right, `[paths, longest, vocabulary]`."""
+        self.drop(self.fork(node))  # checks that it is the deepest one, and returns to it
+        for path in paths:
+            self._check(path)
+        names, widest = self._names, max(len(path) for path in paths)
+        ids = np.zeros((len(paths), widest), np.int64)
+        mask = np.ones((len(paths), node.length + widest), np.int64)
+        for index, path in enumerate(paths):
+            ids[index, : len(path)] = path
+            mask[index, node.length + len(path) :] = 0
+        feeds = {names.input_ids: ids}
+        if self._has_mask:
+            feeds[names.attention_mask] = mask
+        if self._has_positions:
+            places = self._places[:, node.length : node.length + widest]
+            feeds[names.position_ids] = np.repeat(places, len(paths), axis=0)
+        assert isinstance(self._cache, GrowingCache)
+        past = dict(zip(self._cache.past_names, self._cache.fan(len(paths)), strict=True))
+        try:
+            found = self._session.run_with_ort_values(
+                [names.logits], {name: self._value(x) for name, x in feeds.items()} | past
+            )
+        except Exception as error:
+            raise BackendError(f"ONNX Runtime failed: {error}", reason="run_failed") from error
+        logits: npt.NDArray[Any] = found[0].numpy()
+        return logits
+
+    def _keep(self, node: Node) -> None:
+        if node.state is None or node.state[0] != node.length:
+            node.state = (node.length, self._cache.keep())
+
+    def _go_to(self, node: Node) -> None:
+        """Return to a node: by its tensors where the cache grows, by its length elsewhere."""
+        kept = node.state[1] if node.state else None
+        if kept is None or node.state[0] != node.length or self._position == node.length:
+            super()._go_to(node)
+            return
+        assert isinstance(self._cache, GrowingCache)
+        self._cache.restore(kept)
+        self._position = node.length
 
     def _rewind(self, length: int) -> None:
         self._cache.rewind(length, self._position)

@@ -17,6 +17,7 @@ from harness.models.export_onnx import export_onnx
 from harness.models.network import Network
 from harness.spec import BackendOptions
 from tests.backends.plain_graph import write_plain_folder
+from tests.backends.recurrent_gguf import write_mamba
 from tests.models.toys import toy_network
 
 CONTEXT = 96
@@ -62,6 +63,10 @@ def models(toy: Network, tmp_path_factory: pytest.TempPathFactory) -> dict[str, 
     for half in (False, True):
         name = "onnx-plain-half" if half else "onnx-plain"
         made[name] = write_plain_folder(folder / name, toy.tokenizer, CONTEXT, half=half)
+    made["onnx-fan"] = write_plain_folder(
+        folder / "onnx-fan", toy.tokenizer, CONTEXT, batch="batch"
+    )
+    made["mamba.gguf"] = write_mamba(toy, folder / "mamba.gguf", CONTEXT)
     made["fake"] = folder / "toy.fake.json"
     made["fake"].write_text(json.dumps({"context": CONTEXT}), "utf-8")
     return made

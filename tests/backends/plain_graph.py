@@ -13,15 +13,15 @@ VOCABULARY, HIDDEN, HEADS = 320, 16, 2
 GRAPH = """
 <ir_version: 10, opset_import: ["" : 21]>
 plain (int64[batch, tokens] ids, int64[batch, total] mask, int64[batch, tokens] places,
-       TYPE[1, 2, past, 8] key_0, TYPE[1, 2, past, 8] value_0)
-   => (TYPE[1, tokens, 320] scores,
-       TYPE[1, 2, total, 8] new_key_0, TYPE[1, 2, total, 8] new_value_0)
+       TYPE[BATCH, 2, past, 8] key_0, TYPE[BATCH, 2, past, 8] value_0)
+   => (TYPE[BATCH, tokens, 320] scores,
+       TYPE[BATCH, 2, total, 8] new_key_0, TYPE[BATCH, 2, total, 8] new_value_0)
 {
    word = Gather(table, ids)
    place = Gather(place_table, places)
    x = Add(word, place)
-   heads_shape = Constant<value_ints = [1, -1, 2, 8]>()
-   flat_shape = Constant<value_ints = [1, -1, 16]>()
+   heads_shape = Constant<value_ints = [0, -1, 2, 8]>()
+   flat_shape = Constant<value_ints = [0, -1, 16]>()
    q0 = MatMul(x, query)
    q1 = Reshape(q0, heads_shape)
    q = Transpose<perm = [0, 2, 1, 3]>(q1)
@@ -41,8 +41,10 @@ plain (int64[batch, tokens] ids, int64[batch, total] mask, int64[batch, tokens] 
    mask_shape = Shape(mask)
    total_width = Gather(mask_shape, one)
    columns = Range(zero, total_width, one)
-   rows = Transpose<perm = [1, 0]>(places)
-   seen = LessOrEqual(columns, rows)
+   last = Constant<value_ints = [2]>()
+   rows = Unsqueeze(places, last)
+   seen_2d = LessOrEqual(columns, rows)
+   seen = Unsqueeze(seen_2d, axis)
    low = Constant<value_float = -10000.0>()
    none = Constant<value_float = 0.0>()
    bias = Where(seen, none, low)
@@ -62,14 +64,18 @@ plain (int64[batch, tokens] ids, int64[batch, total] mask, int64[batch, tokens] 
 """
 
 
-def write_plain_folder(folder: Path, tokenizer: Path, context: int, *, half: bool) -> Path:
-    """Write a Model Builder folder with names of its own; `half` makes cache and logits float16."""
+def write_plain_folder(
+    folder: Path, tokenizer: Path, context: int, *, half: bool = False, batch: str = "1"
+) -> Path:
+    """Write a Model Builder folder with names of its own.
+
+    `half` makes cache and logits float16; `batch` is the cache's first dimension.
+    """
     import onnx
     from onnx import numpy_helper
 
-    text = GRAPH.replace("TYPE", "float16" if half else "float").replace(
-        "CODE", "10" if half else "1"
-    )
+    text = GRAPH.replace("TYPE", "float16" if half else "float").replace("BATCH", batch)
+    text = text.replace("CODE", "10" if half else "1")
     model = onnx.parser.parse_model(text)
     random = np.random.default_rng(5)
     shapes = {
