@@ -66,6 +66,19 @@ class Sampler(Protocol):
         """End watching; fields of a sample record, or None where nothing could be read."""
 
 
+class Feed(Protocol):
+    """Asks a worker questions over its pipes while it runs."""
+
+    records: list[Record]
+    """Sample records that came of it."""
+    broken: str
+    """Why asking ended early; empty where it did not."""
+
+    def serve(self, questions: IO[bytes], answers: IO[bytes]) -> None:
+        """Ask and read until the worker ends; it must not raise because the worker did."""
+        ...
+
+
 class Watch(NamedTuple):
     """How a suite is watched: the kind of the sample record, and a new sampler a job."""
 
@@ -97,6 +110,7 @@ def execute(
     journal: JournalWriter,
     *,
     watches: Mapping[str, Watch] = WATCHES,
+    feeds: Mapping[str, Callable[[Job], Feed]] | None = None,
     arrange: Callable[[Job], Conditions] | None = None,
 ) -> Iterator[Outcome]:
     """Run jobs in order; yields after each one, when its records are on disk.
@@ -107,6 +121,7 @@ def execute(
         targets: `module:class` of each backend name.
         parts: folder for files of running jobs; made here, emptied as jobs end.
         watches: samplers of suites that are not timed, by suite.
+        feeds: who asks the workers of a suite, by suite.
         arrange: called before each job, to wait and to look at the machine.
 
     Raises:
@@ -119,7 +134,8 @@ def execute(
         orders = {"target": targets[job.backend], "cache": conditions.cache}
         job_file = _job_file(parts, job, orders)
         part = parts / f"{job.id}.part"
-        ended = _run_child(job, job_file, part, watches.get(job.suite))
+        feed = feeds[job.suite](job) if feeds and job.suite in feeds else None
+        ended = _run_child(job, job_file, part, watches.get(job.suite), feed)
         if conditions.telemetry:
             parent = {"type": "telemetry", "source": "parent", **conditions.telemetry}
             journal.append(parent | {"waited_s": round(conditions.waited_s, 3)} | place(job))
@@ -205,6 +221,8 @@ class _Ended:
     interrupted: bool
     oom_kills: int
     watched: Mapping[str, object] | None
+    fed: Sequence[Record] = ()
+    broken: str = ""
 
 
 def place(job: Job) -> Record:
@@ -212,7 +230,9 @@ def place(job: Job) -> Record:
     return {"job": job.id, "model": job.model, "suite": job.suite, "process": job.process}
 
 
-def _run_child(job: Job, job_file: Path, part: Path, watch: Watch | None) -> _Ended:
+def _run_child(
+    job: Job, job_file: Path, part: Path, watch: Watch | None, feed: Feed | None
+) -> _Ended:
     """Start the worker, wait for it, and make sure that nothing of it is left."""
     oom_before = _oom_kills()
     sampler = watch.sampler() if watch else None
@@ -221,12 +241,13 @@ def _run_child(job: Job, job_file: Path, part: Path, watch: Watch | None) -> _En
     started_ns = time.perf_counter_ns()
     child = subprocess.Popen(
         [sys.executable, "-P", "-m", "harness.worker", str(job_file), str(part), str(started_ns)],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
+        stdin=subprocess.PIPE if feed else subprocess.DEVNULL,
+        stdout=subprocess.PIPE if feed else subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         env={**os.environ, **_ENVIRONMENT},
         start_new_session=True,
     )
+    asking = _Asking(feed, child) if feed else None
     try:
         assert child.stderr is not None
         tail.follow(child.stderr)
@@ -239,6 +260,8 @@ def _run_child(job: Job, job_file: Path, part: Path, watch: Watch | None) -> _En
         _kill_group(child)
         status = child.wait()
         watched = sampler.stop() if sampler else None
+        if asking:
+            asking.end()
     return _Ended(
         status=status,
         wall_s=(time.perf_counter_ns() - started_ns) / 1e9,
@@ -247,6 +270,8 @@ def _run_child(job: Job, job_file: Path, part: Path, watch: Watch | None) -> _En
         interrupted=interrupted,
         oom_kills=_oom_kills() - oom_before,
         watched={"kind": watch.kind, **watched} if watch and watched else None,
+        fed=feed.records if feed else (),
+        broken=feed.broken if feed else "",
     )
 
 
@@ -297,6 +322,9 @@ def _adopt(job: Job, part: Path, ended: _Ended, journal: JournalWriter) -> Outco
             journal.append(record | common | {"backend": job.backend, "options": options})
         elif record["type"] == "telemetry" or record.get("kind") == "skipped":
             journal.append(record | placed)
+    for record in ended.fed:
+        samples.append(record | placed)
+        journal.append(samples[-1])
     if ended.watched:
         watched = {"type": "sample", "case": job.cases[0].id, **ended.watched}
         samples.append(watched | placed)
@@ -356,7 +384,8 @@ def _classify(records: list[Record], ended: _Ended) -> tuple[str, str, str]:
         )
         return state, reason, failed["detail"]
     if "done" in events:
-        return "ok", "", ""
+        # Fewer items than were asked for would be another exam.
+        return ("failed", "exam_broken", ended.broken) if ended.broken else ("ok", "", "")
     status = ended.status or 0
     last = ended.stderr.strip().splitlines()[-1:] or ["the engine said nothing"]
     if ended.oom_kills > 0 and status == -9:
@@ -367,6 +396,40 @@ def _classify(records: list[Record], ended: _Ended) -> tuple[str, str, str]:
     if status > 255:
         return "crashed", f"ntstatus_{status:#010x}", last[0]
     return "failed", "no_result", f"exit status {status}: {last[0]}"
+
+
+class _Asking:
+    """A thread that asks a worker questions for as long as it lives."""
+
+    def __init__(self, feed: Feed, child: subprocess.Popen[bytes]) -> None:
+        assert child.stdin is not None
+        assert child.stdout is not None
+        self._pipes = child.stdin, child.stdout
+        self._failure: BaseException | None = None
+        self._feed = feed
+        self._thread = threading.Thread(target=self._serve, daemon=True)
+        self._thread.start()
+
+    def _serve(self) -> None:
+        try:
+            self._feed.serve(*self._pipes)
+        except BaseException as failure:  # noqa: BLE001  (raised again where it is read)
+            self._failure = failure
+        finally:
+            # A worker that waits for a question then ends.
+            with contextlib.suppress(OSError):
+                self._pipes[0].close()
+
+    def end(self) -> None:
+        """Wait for the thread; the worker is dead, so nothing blocks it any more.
+
+        Raises:
+            BaseException: what the feed raised: an error of ours, not of a model.
+        """
+        self._thread.join()
+        self._pipes[1].close()
+        if self._failure:
+            raise self._failure
 
 
 class _Tail:

@@ -15,9 +15,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from harness.spec import (
+    AccuracySuite,
     Artefact,
     BackendOptions,
     Device,
+    Form,
     MemorySuite,
     Model,
     Profile,
@@ -36,7 +38,9 @@ SUITE_VERSIONS: Mapping[str, int] = {
 }
 """Raised whenever the same case would measure something else."""
 
-_SCORING_CONTEXT_TOKENS = 512
+_LEAST_CONTEXT_TOKENS = 512
+_SCORING_SEQUENCES = 8
+"""The prefix and seven options in one call: more gain nothing on a processor's few cores."""
 _CONTEXT_SLACK_TOKENS = 8
 SHOWN_PROCESSES = 3
 """Processes that run cases which are only shown, at most: no score rests on them."""
@@ -52,7 +56,10 @@ class Case:
         depth_tokens: in the cache before the prompt, not timed.
         context, mmap: options that this case sets itself (memory); 0 = the suite's.
         duration_s: requests go on for at least this long (sustained).
-        task, language, items: generated items (accuracy).
+        task, language, items: generated items, or an evaluator's own (accuracy);
+            `data_sha256` is then the hash of its file.
+        forms, shots, verify: how items are asked, solved ones before each, and which share
+            is scored again without anything shared (accuracy).
         texts: prompts, rendered by the model's chat template (task).
         scored: counts for the model's metrics; the others are shown only, and a model
             that lacks one still has a score.
@@ -68,6 +75,10 @@ class Case:
     task: str = ""
     language: str = ""
     items: int = 0
+    data_sha256: str = ""
+    forms: tuple[Form, ...] = ()
+    shots: int = 0
+    verify: float = 0.0
     texts: tuple[str, ...] = ()
     scored: bool = True
 
@@ -86,7 +97,8 @@ class Job:
     Attributes:
         process: number of this fresh process among the repetitions, from 0.
         optional: run only while the model's figures are not precise enough.
-        seed: 64 hex digits from which prompts or items are drawn.
+        seed: 64 hex digits: prompts are drawn from them; of accuracy items, only the hash
+            of what they are drawn from.
         estimate_s: rough duration, for progress only; not part of the id.
     """
 
@@ -171,10 +183,13 @@ def build(
     prompts: Mapping[str, Mapping[str, tuple[str, ...]]] | None = None,
     skipped: Sequence[Skip] = (),
     suites: Sequence[str] = (),
+    seed_sha256: str = "",
 ) -> Plan:
     """Expand a profile over artefacts.
 
     Args:
+        seed_sha256: hash of the seed that accuracy items are drawn from; the plan is kept
+            with the results, so the seed itself must not be in it.
         threads: value for options that leave the number of threads open.
         prompts: rendered chat prompts by model and language; the task suite's cases of a
             model that has none are left out.
@@ -198,7 +213,8 @@ def build(
             possible = [case for case in group if case not in too_long]
             if suite == "task":
                 possible = list(_with_texts(possible, (prompts or {}).get(model.id, {})))
-            jobs.extend(_jobs(profile, artefact, suite, possible, threads))
+            seed = seed_sha256 if suite == "accuracy" else digest(profile.id)
+            jobs.extend(_jobs(profile, artefact, suite, possible, threads=threads, seed=seed))
     identity = digest([job.id for job in jobs])
     return Plan(
         profile=profile,
@@ -257,7 +273,8 @@ def job_from_json(data: Mapping[str, Any]) -> Job:
     fields = dict(data)
     fields["options"] = BackendOptions(**fields["options"])
     fields["cases"] = tuple(
-        Case(**{**case, "texts": tuple(case["texts"])}) for case in fields["cases"]
+        Case(**{**case, "texts": tuple(case["texts"]), "forms": tuple(case["forms"])})
+        for case in fields["cases"]
     )
     return Job(**fields)
 
@@ -295,12 +312,27 @@ def cases_of(profile: Profile) -> dict[str, tuple[Case, ...]]:
         p, n = energy.prompt_tokens, energy.output_tokens
         out["energy"] = (Case(id=f"energy-p{p}-n{n}", prompt_tokens=p, output_tokens=n),)
     if accuracy := suites.accuracy:
-        out["accuracy"] = tuple(
-            Case(id=f"{language}-{task}", task=task, language=language, items=accuracy.items)
-            for language in accuracy.languages
-            for task in accuracy.tasks
-        )
+        out["accuracy"] = tuple(_accuracy_cases(accuracy))
     return out
+
+
+def _accuracy_cases(suite: AccuracySuite) -> Iterator[Case]:
+    common = Case(id="", context=suite.context, verify=suite.verify)
+    for language in suite.languages:
+        for task in suite.tasks:
+            yield dataclasses.replace(
+                common,
+                id=f"{language}-{task}",
+                task=task,
+                language=language,
+                items=suite.items,
+                forms=suite.forms,
+                shots=suite.shots,
+            )
+    for data in suite.data:
+        yield dataclasses.replace(
+            common, id=f"data-{data.id}", task=data.id, data_sha256=data.sha256, shots=data.shots
+        )
 
 
 def kernel_cases(prompt: int, output: int, depths: Sequence[int] = (0,)) -> tuple[Case, ...]:
@@ -344,11 +376,15 @@ def _memory_cases(suite: MemorySuite) -> Iterator[Case]:
 
 
 def _jobs(
-    profile: Profile, artefact: Artefact, suite: str, cases: Sequence[Case], threads: int
+    profile: Profile,
+    artefact: Artefact,
+    suite: str,
+    cases: Sequence[Case],
+    *,
+    threads: int,
+    seed: str,
 ) -> Iterator[Job]:
     protocol = profile.protocol
-    accuracy = profile.suites.accuracy
-    seed = accuracy.seed if suite == "accuracy" and accuracy else digest(profile.id)
     apart = protocol.grouping == "case" or suite == "memory"  # a context belongs to one load
     groups = [(case,) for case in cases] if apart else [tuple(cases)] if cases else []
     least = protocol.processes.get(suite, 1)
@@ -402,14 +438,17 @@ def _resolved(
     """
     own = max((case.context for case in cases), default=0)
     need = max((case.tokens for case in cases), default=0) + _CONTEXT_SLACK_TOKENS
-    need = max(need, _SCORING_CONTEXT_TOKENS)
+    need = max(need, _LEAST_CONTEXT_TOKENS)
     context = 1 << (need - 1).bit_length()
     return dataclasses.replace(
         options,
         threads=options.threads or threads,
         threads_prefill=options.threads_prefill or options.threads or threads,
-        context=own or options.context or min(context, longest or context),
+        context=min(
+            own or options.context or context, longest or own or options.context or context
+        ),
         mmap=options.mmap or any(case.mmap for case in cases),
+        sequences=_SCORING_SEQUENCES if any(case.task for case in cases) else options.sequences,
     )
 
 
@@ -461,7 +500,7 @@ def _estimate_s(
         tokens = sum(float(case.items * case.output_tokens) for case in cases)
     else:
         tokens = sum(
-            case.output_tokens + (case.prompt_tokens + case.depth_tokens) / 20 + case.items * 8
+            case.output_tokens + (case.prompt_tokens + case.depth_tokens) / 20 + case.items * 24
             for case in cases
         )
     return 1.0 + size_bytes / 1e9 + repeats * tokens * token_s + sum(c.duration_s for c in cases)

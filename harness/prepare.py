@@ -22,7 +22,8 @@ from harness.extensions import target
 from harness.models import chat
 from harness.models import resolve as artefacts
 from harness.plan import Plan, Skip
-from harness.spec import Artefact, Catalogue, Model, Profile, Suites, TaskSuite
+from harness.spec import Artefact, Catalogue, Model, Profile, Suites, TaskSuite, sha256
+from harness.suites.tasks import PUBLIC_SEED
 
 TuningProgress = Callable[[str, str], None]
 """Called with a model's id and the thread counts that were found for it."""
@@ -37,6 +38,7 @@ def prepare(
     device: str = "this-machine",
     catalogue_path: Path | None = None,
     tune: TuningProgress | None = None,
+    seed: bytes = PUBLIC_SEED,
 ) -> Plan:
     """Build the plan of a run: the profile's reference model is always part of it.
 
@@ -44,6 +46,7 @@ def prepare(
         models: ids or paths; empty takes the set.
         tune: measure each model also with the fastest thread counts, which are found
             here; called with each model and what was found. None = do not.
+        seed: what accuracy items will be drawn from.
 
     Raises:
         SpecError: an unknown name or a malformed file.
@@ -96,6 +99,7 @@ def prepare(
         prompts=prompts,
         skipped=skipped,
         suites=suites,
+        seed_sha256=sha256(seed),
     )
     for skip in plan.skipped:
         whole = skip.reason == "context_too_short" and not skip.case

@@ -10,6 +10,7 @@ import contextlib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +19,11 @@ from harness import environment, metrics, stats
 from harness import plan as planning
 from harness.backends import BACKENDS, ENGINES
 from harness.errors import Exit, HarnessError, PrerequisiteError, SpecError
+from harness.exam import Exam, Generated
 from harness.execute import WATCHES, Outcome, Watch, execute, execute_apart, next_step, prime
 from harness.extensions import target
 from harness.models import resolve as artefacts
-from harness.plan import Plan
+from harness.plan import Job, Plan
 from harness.prepare import require_engine
 from harness.probes import roofline
 from harness.records import SCHEMA, JournalWriter, Record, write_whole
@@ -29,6 +31,7 @@ from harness.runs import attempts, new_run_folder, write_scorecard
 from harness.schedule import Arranger, Queue
 from harness.spec import BackendOptions, canonical, to_json
 from harness.suites import SUITES
+from harness.suites.tasks import PUBLIC_SEED
 
 Progress = Callable[[Outcome, int, float], None]
 """Called as each job ends with its outcome, the jobs left and the seconds left."""
@@ -49,8 +52,17 @@ class RunResult:
     exit_code: Exit
 
 
-def run(plan: Plan, results: Path, progress: Progress | None = None) -> RunResult:
+def run(
+    plan: Plan,
+    results: Path,
+    progress: Progress | None = None,
+    *,
+    seed: bytes = PUBLIC_SEED,
+) -> RunResult:
     """Measure a plan and leave a scored, reported run folder.
+
+    Args:
+        seed: what accuracy items are drawn from; only its hash is in the plan.
 
     Raises:
         RecordError: the results folder cannot be written.
@@ -72,7 +84,7 @@ def run(plan: Plan, results: Path, progress: Progress | None = None) -> RunResul
             before = _environment_record(plan, "before")
             journal.append(before)
             try:
-                _measure(plan, folder, journal, before["facts"], progress)
+                _measure(plan, folder, journal, before["facts"], progress=progress, seed=seed)
             except KeyboardInterrupt:
                 interrupted = True
             journal.append(_environment_record(plan, "after"))
@@ -94,7 +106,9 @@ def _measure(
     folder: Path,
     journal: JournalWriter,
     facts: Mapping[str, object],
+    *,
     progress: Progress | None,
+    seed: bytes,
 ) -> None:
     """Run all jobs that are needed; the estimate of what is left follows the pace so far."""
     backends = {job.backend for job in plan.jobs}
@@ -107,6 +121,7 @@ def _measure(
         folder / "parts",
         journal,
         watches={**WATCHES, "energy": Watch("energy_trace", queue.power_sampler)},
+        feeds={"accuracy": partial(exam, plan, seed)},
         arrange=Arranger(plan, facts),
     ):
         queue.note(outcome)
@@ -116,6 +131,12 @@ def _measure(
             left = [job for job in queue.waiting if not job.optional]
             left_s = sum(job.estimate_s for job in left) * spent_s / planned_s
             progress(outcome, len(left), left_s)
+
+
+def exam(plan: Plan, seed: bytes, job: Job) -> Exam:
+    """What is asked in an accuracy job."""
+    artefact = next(each for each in plan.artefacts if each.model.id == job.model)
+    return Exam(job, artefact, {case.id: Generated(case, seed) for case in job.cases})
 
 
 def bench(

@@ -103,7 +103,6 @@ def _check_suites(document: Document, profile: Profile) -> None:
             _check_list(document, ("suites", name, "languages"), suite.languages)
     if suites.accuracy:
         _check_list(document, ("suites", "accuracy", "tasks"), suites.accuracy.tasks)
-        document.require_hex64(("suites", "accuracy", "seed"), "seed", suites.accuracy.seed)
     if suites.memory:
         _check_memory(document, suites.memory)
 

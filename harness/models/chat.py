@@ -80,12 +80,25 @@ def rendered(
         SpecError: more prompts than there are.
     """
     asked: dict[str, tuple[str, ...]] = {name: prompts(name, count) for name in languages}
+    template = required_template(artefact)
+    if template is None:
+        return {name: tuple(f"{text}\nA:" for text in texts) for name, texts in asked.items()}
+    messages = [text for texts in asked.values() for text in texts]
+    answers = iter(render(template, messages, Path(artefact.path)))
+    return {name: tuple(next(answers) for _ in texts) for name, texts in asked.items()}
+
+
+def required_template(artefact: Artefact) -> Template | None:
+    """The template that a model's prompts need; None where its entry wants plain text.
+
+    Raises:
+        HarnessError: `no_chat_template`, or `chat_template_failed` where it is unreadable.
+    """
     model = artefact.model
     # What the fake backend runs has no files that could hold a template.
     if model.chat_template == "plain" or model.format == "fake":
-        return {name: tuple(f"{text}\nA:" for text in texts) for name, texts in asked.items()}
-    path = Path(artefact.path)
-    template = template_of(path, model.format)
+        return None
+    template = template_of(Path(artefact.path), model.format)
     if template is None:
         raise HarnessError(
             "the model's files hold no chat template",
@@ -93,8 +106,7 @@ def rendered(
             hint="use the instruction-tuned model, or write `chat_template: plain` in its entry",
             reason="no_chat_template",
         )
-    answers = iter(render(template, [text for texts in asked.values() for text in texts], path))
-    return {name: tuple(next(answers) for _ in texts) for name, texts in asked.items()}
+    return template
 
 
 def template_of(path: Path, kind: Format) -> Template | None:

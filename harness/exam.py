@@ -1,0 +1,268 @@
+"""Asks a worker the items of accuracy cases, one prompt at a time, and marks its answers.
+
+seed ─▶ items ─▶ prompts ─▶ worker ─▶ log-likelihoods, texts ─▶ marks ─▶ sample records
+
+The answers stay here, in the parent: what a worker holds is one prompt. Chat prompts are
+rendered by the model's own template before its first question.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import IO, Any, NamedTuple, Protocol
+
+from harness.errors import HarnessError
+from harness.models import chat
+from harness.plan import Case, Job
+from harness.records import Record
+from harness.spec import Artefact, Form, Language
+from harness.suites import exchange
+from harness.suites.tasks import item_at, load_task
+from harness.suites.tasks.base import Grade, Item, Setting
+
+_VERIFIED_LEAST = 1
+"""Choice items of each case that are scored both ways: near-ties are judged by them."""
+
+
+class Source(Protocol):
+    """Where the items of a case come from: a generator, or an evaluator's file."""
+
+    def items(self, form: Form) -> Iterator[Item]:
+        """Items in the order of their index."""
+        ...
+
+    def shots(self, form: Form) -> str:
+        """Solved items before each question, as text; empty for none."""
+        ...
+
+    def chance(self, item: Item) -> float:
+        """Expected score of a guesser."""
+        ...
+
+    def mark(self, text: str, item: Item) -> Grade:
+        """Mark a free answer."""
+        ...
+
+
+class Generated:
+    """Items of a generated task under a seed."""
+
+    def __init__(self, case: Case, seed: bytes) -> None:
+        self._case = case
+        self._seed = seed
+        self._task = load_task(case.task)
+
+    def _at(self, form: Form, index: int) -> Item:
+        language: Language = "ko" if self._case.language == "ko" else "en"
+        setting = Setting(language=language, form=form, longest_tokens=self._case.context)
+        return item_at(self._case.task, setting, index, self._seed)
+
+    def items(self, form: Form) -> Iterator[Item]:
+        """As many as the case has of this form: the forms take turns."""
+        place = self._case.forms.index(form)
+        for index in range(len(range(place, self._case.items, len(self._case.forms)))):
+            yield self._at(form, index)
+
+    def shots(self, form: Form) -> str:
+        """Items of negative index, which are never asked, each with its answer."""
+        solved = [self._at(form, -1 - shot) for shot in range(self._case.shots)]
+        return "".join(f"{item.context} {item.answer.lstrip()}\n\n" for item in solved)
+
+    def chance(self, item: Item) -> float:
+        """One in so many choices, or what the task states for free answers."""
+        return self._task.CHANCE["choice" if item.choices else "free"]
+
+    def mark(self, text: str, item: Item) -> Grade:
+        """Mark by the task's own rules."""
+        return self._task.mark(text, item)
+
+
+class Question(NamedTuple):
+    """One item as it is asked."""
+
+    case: str
+    number: int
+    form: Form
+    item: Item
+    chance: float
+    message: Mapping[str, Any]
+
+
+class Exam:
+    """The accuracy items of one job.
+
+    Args:
+        sources: of each case, by its id.
+    """
+
+    def __init__(self, job: Job, artefact: Artefact, sources: Mapping[str, Source]) -> None:
+        self._job = job
+        self._artefact = artefact
+        self._sources = sources
+        self.records: list[Record] = []
+        """Sample records, in the order of asking; complete when `serve` has returned."""
+        self.broken = ""
+        """Why not everything was asked."""
+
+    def serve(self, questions: IO[bytes], answers: IO[bytes]) -> None:
+        """Ask everything; ends early where the worker does."""
+        try:
+            prepared = self._prepare()
+            while (message := exchange.read(answers)) is not None:
+                for question in prepared.get(message["ready"], ()):
+                    exchange.write(questions, question.message)
+                    answer = exchange.read(answers)
+                    if answer is None:
+                        self.broken = f"no answer to item {question.number} of {question.case}"
+                        return
+                    self.records += self._marked(question, answer)
+                exchange.write(questions, {"end": message["ready"]})
+        except (BrokenPipeError, ValueError, KeyError) as error:
+            self.broken = f"the worker answered nonsense or not at all: {error!r}"
+
+    # --- asking -----------------------------------------------------------------------
+
+    def _prepare(self) -> dict[str, list[Question]]:
+        """All questions by case; items that cannot be asked become records at once."""
+        asked: dict[str, list[Question]] = {}
+        written: list[tuple[Case, int, Item, str]] = []
+        for case in self._job.cases:
+            source = self._sources[case.id]
+            asked[case.id] = list(self._choices(case, source))
+            shots = source.shots("free") if "free" in case.forms else ""
+            written += [
+                (case, index, item, shots) for index, item in enumerate(_free(case, source))
+            ]
+        try:
+            prompts = self._prompts([(item, shots) for _, _, item, shots in written])
+        except HarnessError as error:
+            self.records += [
+                _skipped(case.id, index, "free", error.reason, error.message)
+                for case, index, _, _ in written
+            ]
+            return asked
+        for (case, index, item, _), prompt in zip(written, prompts, strict=True):
+            chance = self._sources[case.id].chance(item)
+            question = Question(case.id, index, "free", item, chance, prompt)
+            asked[case.id].append(question)
+        return asked
+
+    def _choices(self, case: Case, source: Source) -> Iterator[Question]:
+        if "choice" not in case.forms:
+            return
+        shots = source.shots("choice")
+        items = list(source.items("choice"))
+        verified = max(_VERIFIED_LEAST, round(case.verify * len(items)))
+        every = max(1, len(items) // verified)
+        for index, item in enumerate(items):
+            message = {
+                "shots": shots,
+                "stem": item.context,
+                "options": item.choices,
+                "verify": index % every == 0 and index // every < verified,
+            }
+            yield Question(case.id, index, "choice", item, source.chance(item), message)
+
+    def _prompts(self, items: Sequence[tuple[Item, str]]) -> Iterable[Mapping[str, Any]]:
+        """What the model is given for free answers: chat prompts, or plain text."""
+        if not items:
+            return []
+        template = chat.required_template(self._artefact)
+        if template is None:
+            return [
+                {
+                    "text": shots + item.context,
+                    "special": False,
+                    "max_tokens": item.max_tokens,
+                    "stop": item.stop,
+                }
+                for item, shots in items
+            ]
+        messages = [shots + item.question for item, shots in items]
+        texts = chat.render(template, messages, Path(self._artefact.path))
+        return [
+            {"text": text, "special": True, "max_tokens": item.max_tokens, "stop": ""}
+            for text, (item, _) in zip(texts, items, strict=True)
+        ]
+
+    # --- marking ----------------------------------------------------------------------
+
+    def _marked(self, question: Question, answer: Mapping[str, Any]) -> Iterator[Record]:
+        if reason := answer.get("skipped"):
+            yield _skipped(
+                question.case, question.number, question.form, str(reason), str(answer["detail"])
+            )
+            return
+        item = question.item
+        sample: Record = {
+            "type": "sample",
+            "case": question.case,
+            "kind": "item",
+            "index": question.number,
+            "form": question.form,
+            "template": item.template,
+            "level": item.level,
+            "chance": question.chance,
+        }
+        if question.form == "choice":
+            yield sample | _chosen(item, answer["log_likelihoods"], answer["tokens"])
+            if "naive" in answer:
+                yield _geometry(question, answer)
+        else:
+            grade = self._sources[question.case].mark(answer["output"], item)
+            yield sample | {
+                "correct": grade.loose,
+                "answered": grade.answered,
+                "strict": grade.strict,
+                "credit": round(grade.credit, 6),
+                "truncated": answer["truncated"],
+                "output": answer["output"],
+            }
+
+
+def _free(case: Case, source: Source) -> Iterator[Item]:
+    return source.items("free") if "free" in case.forms else iter(())
+
+
+def _chosen(item: Item, scores: Sequence[float], tokens: Sequence[int]) -> Record:
+    """The first of the most likely choices is taken; ties are the margin's business."""
+    best = max(range(len(scores)), key=lambda i: scores[i])
+    others = [score for i, score in enumerate(scores) if i != best]
+    right = item.choices.index(item.answer)
+    bare = [choice.removeprefix(" ") for choice in item.choices]
+    return {
+        "correct": best == right,
+        "answered": True,
+        "right": right,
+        "log_likelihoods": list(scores),
+        "tokens": list(tokens),
+        "chars": [len(choice) for choice in bare],
+        "bytes": [len(choice.encode()) for choice in bare],
+        "margin": round(scores[best] - max(others), 6),
+    }
+
+
+def _geometry(question: Question, answer: Mapping[str, Any]) -> Record:
+    """How far sharing and grouping moved the log-likelihoods of one item."""
+    pairs = zip(answer["log_likelihoods"], answer["naive"], strict=True)
+    return {
+        "type": "sample",
+        "case": question.case,
+        "kind": "geometry",
+        "index": question.number,
+        "tokens": answer["tokens"],
+        "difference_nat": [round(abs(shared - alone), 6) for shared, alone in pairs],
+    }
+
+
+def _skipped(case: str, index: int, form: Form, reason: str, detail: str) -> Record:
+    return {
+        "type": "sample",
+        "case": case,
+        "kind": "item_skipped",
+        "index": index,
+        "form": form,
+        "reason": reason,
+        "detail": detail[:300],
+    }
