@@ -138,14 +138,11 @@ def _arguments(
 def _listed(draw: Draw, template: Template, *, refused: bool) -> list[str]:
     """The signatures of an item in random order."""
     family = _FAMILY[template.tool]
-    tools = [] if refused else [template.tool]
-    if _level(template) > 1:
-        tools.append(family.twin(template.tool))
-    others = [each for each in FAMILIES if each.topic != family.topic]
-    while _level(template) == 3 and len(tools) < 3:
-        tool = draw.pick(draw.pick(others).tools)
-        if tool not in tools:
-            tools.append(tool)
+    tools = [template.tool, family.twin(template.tool)][: _level(template)]
+    if _level(template) == 3:
+        other = draw.pick([each for each in FAMILIES if each.topic != family.topic])
+        # A pair of twins and a third tool are listed either way.
+        tools = [tools[1], *other.tools] if refused else [*tools, draw.pick(other.tools)]
     return [_FAMILY[tool].signature(tool) for tool in draw.shuffled(tools)]
 
 
@@ -208,7 +205,9 @@ _REFUSAL: Final = Call(NONE, {})
 _NOTATION: Final = re.compile(
     r"""(?<!\w)[A-Za-z_]\w{0,63}\((?:[^()\[\]{}"'\\\n]|"[^"\\\n]*+"|'[^'\\\n]*+'){0,400}+\)"""
 )
-_REFUSES: Final = re.compile(r"none(?![a-z_])|(?:\S+ ){0,3}none(?:입니다|이에요|예요|이다)?[.!]?$")
+_REFUSES: Final = re.compile(
+    r"none(?![a-z_])|(?:\S{1,20} ){0,3}none(?:입니다|이에요|예요|이다)?[.!]?$"
+)
 _MARKUP: Final = " \t`*_\"'>#-.("
 
 
@@ -239,14 +238,17 @@ def _notation(written: str) -> Call | None:
         return None
     if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Name) or node.args:
         return None
-    return Call(node.func.id, {str(each.arg): _literal(each.value) for each in node.keywords})
+    arguments = {str(each.arg): _literal(each.value) for each in node.keywords}
+    return Call(node.func.id, arguments) if len(arguments) == len(node.keywords) else None
 
 
 def _refuses(text: str) -> bool:
     """Whether a line begins with `none`, or is a short sentence that ends in it."""
-    lines = (line.strip(_MARKUP).lower() for line in text.splitlines())
-    unlabelled = (line.rpartition(":")[2].strip(_MARKUP) for line in lines if len(line) < 400)
-    return any(_REFUSES.match(line) for line in unlabelled)
+    for line in text.lower().splitlines():
+        unlabelled = line.rpartition(":")[2]
+        if any(_REFUSES.match(part.strip(_MARKUP)) for part in (line, unlabelled)):
+            return True
+    return False
 
 
 def _read(text: str) -> Call | None:
