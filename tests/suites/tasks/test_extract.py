@@ -72,12 +72,34 @@ def many(language, form):
 
 
 NATIVE = {
-    **{"한": 1, "두": 2, "세": 3, "네": 4, "다섯": 5, "여섯": 6, "일곱": 7, "여덟": 8, "아홉": 9},
-    **{"열": 10, "이틀": 2, "사흘": 3, "나흘": 4, "닷새": 5, "엿새": 6, "열흘": 10},
+    "한": 1,
+    "두": 2,
+    "세": 3,
+    "네": 4,
+    "다섯": 5,
+    "여섯": 6,
+    "일곱": 7,
+    "여덟": 8,
+    "아홉": 9,
+    "열": 10,
+    "이틀": 2,
+    "사흘": 3,
+    "나흘": 4,
+    "닷새": 5,
+    "엿새": 6,
+    "열흘": 10,
 }
 ENGLISH = {
-    **{"one": 1, "two": 2, "three": 3, "four": 4, "five": 5, "six": 6, "seven": 7, "eight": 8},
-    **{"nine": 9, "ten": 10},
+    "one": 1,
+    "two": 2,
+    "three": 3,
+    "four": 4,
+    "five": 5,
+    "six": 6,
+    "seven": 7,
+    "eight": 8,
+    "nine": 9,
+    "ten": 10,
 }
 
 
@@ -274,6 +296,13 @@ def test_hostile_texts_are_marked_fast(text):
     found = extract.mark(text, ITEM)
     assert time.perf_counter() - started < 0.5
     assert not found.strict
+
+
+def test_only_the_first_characters_are_read():
+    assert extract.mark(" " * (jsontext.LONGEST - len(RIGHT)) + RIGHT, ITEM).loose
+    assert not extract.mark(" " * jsontext.LONGEST + RIGHT, ITEM).answered
+    assert not extract.mark("{" * jsontext.MOST_STARTS + RIGHT, ITEM).answered
+    assert extract.mark("{" * (jsontext.MOST_STARTS - 1) + RIGHT, ITEM).loose
 
 
 @pytest.mark.parametrize(
