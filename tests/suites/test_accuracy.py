@@ -1,122 +1,170 @@
-"""Log-likelihoods over a shared prefix equal one full evaluation an option."""
+"""The worker's side of an exam: it answers questions, and knows no right answer."""
 
 from __future__ import annotations
 
+import os
+import threading
+from collections.abc import Iterator
 from pathlib import Path
+from typing import IO
 
-import numpy as np
 import pytest
 
-from harness.backends.base import Backend, Capabilities
+from harness.backends.base import Capabilities
 from harness.backends.fake import FakeBackend
-from harness.errors import CapabilityError
+from harness.errors import BackendError, CapabilityError
 from harness.plan import Case
 from harness.spec import BackendOptions
-from harness.suites import accuracy
-from tests.suites.helpers import fake, job, of_kind
+from harness.suites import accuracy, exchange
+from harness.suites.accuracy import Answers, generate
+from harness.suites.scorer import Scorer
+from tests.suites.helpers import fake, job
+
+CASE = Case(id="ko-josa", task="josa", language="ko", items=4, forms=("choice", "free"))
+CHOOSE = {"shots": "", "stem": "사과", "options": ["는 좋다", "은 좋다"], "verify": False}
+WRITE = {"text": "사과", "special": False, "max_tokens": 8, "stop": "\n"}
 
 
-def naive(backend: Backend, context: str, option: str) -> float:
-    """One full forward pass, nothing shared: lm-evaluation-harness's definition."""
-    kept = context.rstrip(" ")
-    ids = backend.encode(context + option)
-    start = len(backend.encode(kept))
-    if not kept:
-        ids, start = [min(backend.end_ids), *ids], 1
-    logits = backend.extend(backend.root(), ids, range(len(ids))).astype(np.float64)
-    logits -= np.log(np.exp(logits).sum(axis=1, keepdims=True))
-    return float(sum(logits[i - 1, ids[i]] for i in range(start, len(ids))))
+class Scripted(FakeBackend):
+    """Writes what the test says, byte by byte, then its end token."""
+
+    script = ""
+
+    def _greedy(self) -> int:
+        text = self.script.encode()
+        place = self._position - self.prompt
+        return text[place] if place < len(text) else 256
+
+    prompt = 1
 
 
-@pytest.mark.parametrize(
-    ("context", "options"),
-    [
-        ("책상", ("은 아주 좋습니다.", "는 아주 좋습니다.")),
-        ("the ", ("a", "b", "c")),
-        ("", ("문을 열었다", "문이 열었다")),
-        ("x", ("same start A", "same start BB", "same start A and more")),
-        ("prefix of another", (" ab", " abc")),
-        ("one", ("only",)),
-        ("", ("z", "y")),
-    ],
-)
-def test_shared_prefixes_change_nothing(
-    tmp_path: Path, context: str, options: tuple[str, ...]
-) -> None:
-    backend = fake(tmp_path, seed=7)
-    found = accuracy.log_likelihoods(backend, context, options)
-    assert found == pytest.approx([naive(backend, context, option) for option in options], abs=1e-9)
-
-
-class MergingBackend(FakeBackend):
-    """A tokeniser that merges `ab` into one token, across the boundary as well."""
-
-    def encode(self, text: str) -> list[int]:
-        """Bytes, with `ab` as 255."""
-        return list(text.encode().replace(b"ab", b"\xff"))
-
-
-def test_a_merge_across_the_boundary_is_scored_by_the_joint_encoding(tmp_path: Path) -> None:
-    path = tmp_path / "toy.fake.json"
-    path.write_text("{}")
-    backend = MergingBackend()
-    backend.load(path, BackendOptions(threads=1))
-    for context, options in (("xa", ("b", "c")), ("a", ("b!", "c!")), ("a", ("b", "c"))):
-        found = accuracy.log_likelihoods(backend, context, options)
-        assert found == pytest.approx([naive(backend, context, option) for option in options])
-
-
-def test_generation_stops_at_line_end_cap_and_end_token(tmp_path: Path) -> None:
-    class Scripted(FakeBackend):
-        script = ""
-
-        def _greedy(self) -> int:
-            text = self.script.encode()
-            position = self._position - 1
-            return text[position] if position < len(text) else 256
-
+@pytest.fixture
+def scripted(tmp_path: Path) -> Scripted:
     path = tmp_path / "toy.fake.json"
     path.write_text("{}")
     backend = Scripted()
     backend.load(path, BackendOptions(threads=1))
-    backend.script = " 1+1=2;2\nmore"
-    assert accuracy.generate(backend, "?", 40) == (" 1+1=2;2", False)
-    backend.script = " 12"
-    assert accuracy.generate(backend, "?", 40) == (" 12", False)
-    backend.script = "no end in sight"
-    assert accuracy.generate(backend, "?", 5) == ("no en", True)
+    return backend
 
 
-@pytest.mark.parametrize("case", ["ko-josa", "en-pairs", "ko-arith", "en-calendar"])
-def test_items_are_scored_and_never_silently_dropped(tmp_path: Path, case: str) -> None:
-    language, task = case.split("-")
-    spec = Case(id=case, task=task, language=language, items=12)
+@pytest.mark.parametrize(
+    ("script", "cap", "stop", "found"),
+    [
+        (" 1+1=2;2\nmore", 40, "\n", (" 1+1=2;2", 9, False)),
+        (" 12", 40, "\n", (" 12", 3, False)),
+        ("no end in sight", 5, "\n", ("no en", 5, True)),
+        ("fits", 4, "\n", ("fits", 4, False)),
+        ("두 줄\n둘째", 40, "", ("두 줄\n둘째", 14, False)),
+        ("목록\n\n질문: 또", 60, "\n질문:", ("목록\n", 15, False)),
+        ("", 5, "\n", ("", 0, False)),
+    ],
+)
+def test_writing_stops_at_a_text_the_cap_or_an_end_token(scripted, script, cap, stop, found):
+    scripted.script = script
+    assert generate(scripted, scripted.encode("?"), cap, stop=stop) == found
+
+
+def test_a_prompt_that_leaves_no_room_for_its_answer_is_refused(tmp_path: Path) -> None:
+    backend = fake(tmp_path, context=64)
+    backend.calls.clear()
+    with pytest.raises(BackendError) as caught:
+        generate(backend, [1] * 60, 5, stop="")
+    assert caught.value.reason == "context_exceeded"
+    assert not backend.calls
+    assert generate(backend, [1] * 60, 4, stop="")[1] <= 4
+
+
+def test_choices_are_compared_and_verified_where_asked(tmp_path: Path) -> None:
+    backend = fake(tmp_path, seed=3)
+    found = Answers(backend).answer(CHOOSE)
+    expected = Scorer(fake(tmp_path, seed=3)).options("사과", ["는 좋다", "은 좋다"])
+    assert found["log_likelihoods"] == pytest.approx([e.log_likelihood for e in expected])
+    assert found["tokens"] == [e.tokens for e in expected]
+    assert "naive" not in found
+    again = Answers(backend).answer({**CHOOSE, "verify": True})
+    assert again["naive"] == pytest.approx(found["log_likelihoods"], abs=1e-4)
+
+
+def test_answers_do_not_depend_on_what_was_asked_before(tmp_path: Path) -> None:
+    alone = Answers(fake(tmp_path, seed=3)).answer({**CHOOSE, "shots": "보기: 1\n\n"})
+    answers = Answers(fake(tmp_path, seed=3))
+    for question in (CHOOSE, WRITE, {**CHOOSE, "shots": "보기: 1\n\n", "verify": True}, WRITE):
+        answers.answer(question)
+    found = answers.answer({**CHOOSE, "shots": "보기: 1\n\n"})
+    assert found["log_likelihoods"] == pytest.approx(alone["log_likelihoods"], abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("question", "reason"),
+    [
+        ({**CHOOSE, "stem": "긴" * 3000}, "context_exceeded"),
+        ({**CHOOSE, "options": ["은", ""]}, "empty_option"),
+        ({**WRITE, "text": "긴" * 3000}, "context_exceeded"),
+        ({**WRITE, "text": ""}, "empty_prompt"),
+    ],
+)
+def test_what_cannot_be_asked_is_skipped_with_its_reason(tmp_path, question, reason):
+    answers = Answers(fake(tmp_path))
+    assert answers.answer(question)["skipped"] == reason
+    assert "log_likelihoods" in answers.answer(CHOOSE), "the next item is none the worse"
+
+
+def test_an_engine_that_fails_is_not_taken_for_a_hard_item(tmp_path, monkeypatch):
     backend = fake(tmp_path)
-    records = of_kind(accuracy.measure(spec, backend, job("accuracy", spec)), "item")
-    assert [record["index"] for record in records] == list(range(12))
-    for record in records:
-        assert record["case"] == case
-        assert isinstance(record["correct"], bool)
-        assert 1 <= record["level"] <= 3
-        if not record["answered"]:
-            assert not record["correct"]
+
+    def broken(*_: object) -> None:
+        raise BackendError("llama_decode returned -3", reason="decode_failed")
+
+    monkeypatch.setattr(backend, "_evaluate", broken)
+    with pytest.raises(BackendError):
+        Answers(backend).answer(CHOOSE)
 
 
-def test_another_seed_gives_other_items(tmp_path: Path) -> None:
-    spec = Case(id="ko-arith", task="arith", language="ko", items=8)
+@pytest.fixture
+def pipes(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[IO[bytes], IO[bytes]]]:
+    """The parent's ends of a worker's pipes: where to ask, where to read answers."""
+    asked, ask = os.pipe()
+    answers, answer = os.pipe()
+    ends = [os.fdopen(asked, "rb"), os.fdopen(ask, "wb")]
+    ends += [os.fdopen(answers, "rb"), os.fdopen(answer, "wb")]
+    monkeypatch.setattr(exchange, "_pipes", (ends[0], ends[3]))
+    yield ends[1], ends[2]
+    for end in ends:
+        end.close()
+
+
+def test_a_case_is_served_until_the_parent_ends_it(tmp_path, pipes):
+    ask, answers = pipes
+    records = []
     backend = fake(tmp_path)
-    public = of_kind(accuracy.measure(spec, backend, job("accuracy", spec)), "item")
-    secret_job = job("accuracy", spec, seed="ab" * 32)
-    secret = of_kind(accuracy.measure(spec, backend, secret_job), "item")
-    assert [r["template"] for r in public] != [r["template"] for r in secret]
+    worker = threading.Thread(
+        target=lambda: records.extend(accuracy.measure(CASE, backend, job("accuracy", CASE)))
+    )
+    worker.start()
+    assert exchange.read(answers) == {"ready": "ko-josa"}
+    for _ in range(60):
+        exchange.write(ask, CHOOSE)
+        assert "log_likelihoods" in exchange.read(answers)
+    exchange.write(ask, {"end": "ko-josa"})
+    worker.join(10)
+    assert [record["index"] for record in records] == [0, 25, 50, 60]
+    assert {record["type"] for record in records} == {"telemetry"}
 
 
-def test_a_backend_without_logits_is_skipped(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_parent_that_is_gone_ends_the_case(tmp_path, pipes):
+    ask, _ = pipes
+    ask.close()
+    list(accuracy.measure(CASE, fake(tmp_path), job("accuracy", CASE)))
+
+
+def test_a_backend_without_logits_is_skipped(tmp_path, monkeypatch):
     backend = fake(tmp_path)
     monkeypatch.setattr(type(backend), "capabilities", Capabilities(logits=False))
-    spec = Case(id="ko-josa", task="josa", language="ko", items=2)
     with pytest.raises(CapabilityError) as caught:
-        list(accuracy.measure(spec, backend, job("accuracy", spec)))
+        list(accuracy.measure(CASE, backend, job("accuracy", CASE)))
     assert caught.value.reason == "no_logits"
+
+
+def test_questions_outside_a_worker_are_an_error() -> None:
+    with pytest.raises(RuntimeError, match="not started to be asked"):
+        exchange.pipes()

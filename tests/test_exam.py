@@ -1,0 +1,235 @@
+"""Exams through real workers: what is asked, marked, skipped and kept from the worker."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from harness.backends.fake import FakeBackend
+from harness.exam import Exam, Generated
+from harness.execute import Outcome, execute
+from harness.plan import Case, Job
+from harness.records import JournalWriter, read
+from harness.spec import Artefact, BackendOptions, Model, Source
+from harness.suites.tasks import PUBLIC_SEED, item_at
+from harness.suites.tasks.base import Setting
+
+CASE = Case(
+    id="ko-tools",
+    task="tools",
+    language="ko",
+    items=9,
+    forms=("choice", "free"),
+    context=1024,
+)
+ENGLISH = dataclasses.replace(CASE, id="en-extract", task="extract", language="en", items=4)
+TARGETS = {"fake": "harness.backends.fake:FakeBackend"}
+
+
+def artefact(folder: Path, **fields: object) -> Artefact:
+    path = folder / "toy.fake.json"
+    path.write_text(json.dumps(fields), "utf-8")
+    model = Model(
+        id="toy",
+        family="toy",
+        format="fake",
+        quantisation="",
+        source=Source(kind="file", path=str(path)),
+    )
+    return Artefact(model=model, path=str(path), sha256={}, size_bytes=1)
+
+
+def job_of(found: Artefact, *cases: Case, timeout_s: float = 60) -> Job:
+    return Job(
+        id="exam0000",
+        model="toy",
+        path=found.path,
+        backend="fake",
+        options=BackendOptions(threads=1, context=1024),
+        suite="accuracy",
+        suite_version=2,
+        cases=cases,
+        process=0,
+        requests=1,
+        warmup_max=1,
+        seed="0" * 64,
+        timeout_s=timeout_s,
+        estimate_s=1,
+    )
+
+
+def sit(
+    folder: Path,
+    *cases: Case,
+    seed: bytes = PUBLIC_SEED,
+    targets: dict[str, str] = TARGETS,
+    timeout_s: float = 60,
+    **fields: object,
+) -> tuple[Outcome, list[dict[str, Any]]]:
+    """Run one exam in a worker; its outcome and the journal's records."""
+    found = artefact(folder, **fields)
+
+    def feed(job: Job) -> Exam:
+        return Exam(job, found, {case.id: Generated(case, seed) for case in job.cases})
+
+    journal = JournalWriter(folder / "records.jsonl")
+    jobs = [job_of(found, *cases, timeout_s=timeout_s)]
+    (outcome,) = execute(jobs, targets, folder / "parts", journal, feeds={"accuracy": feed})
+    journal.close()
+    return outcome, read(folder / "records.jsonl").records
+
+
+def items(records: list[dict[str, Any]], case: str, form: str) -> list[dict[str, Any]]:
+    return [
+        r for r in records if r.get("kind") == "item" and r["case"] == case and r["form"] == form
+    ]
+
+
+def test_every_item_is_asked_once_and_marked(tmp_path: Path) -> None:
+    outcome, records = sit(tmp_path, CASE, ENGLISH)
+    assert outcome.state == "ok"
+    assert {form: len(items(records, "ko-tools", form)) for form in ("choice", "free")} == {
+        "choice": 5,
+        "free": 4,
+    }
+    assert len(items(records, "en-extract", "choice")) == 2
+    for record in items(records, "ko-tools", "choice"):
+        setting = Setting(language="ko", form="choice", longest_tokens=1024)
+        item = item_at("tools", setting, record["index"])
+        assert record["template"] == item.template
+        assert record["level"] == item.level
+        assert record["chance"] == 0.25
+        assert item.choices[record["right"]] == item.answer
+        scores = record["log_likelihoods"]
+        assert record["correct"] == (scores.index(max(scores)) == record["right"])
+        assert record["margin"] == pytest.approx(max(scores) - sorted(scores)[-2])
+        assert record["chars"][0] == len(item.choices[0].strip())
+        assert record["bytes"][0] == len(item.choices[0].strip().encode())
+    for record in items(records, "ko-tools", "free"):
+        assert {"strict", "credit", "truncated", "answered", "output"} <= record.keys()
+        assert not record["correct"]
+    geometry = [r for r in records if r.get("kind") == "geometry"]
+    assert [r["case"] for r in geometry] == ["ko-tools", "en-extract"]
+    assert max(geometry[0]["difference_nat"]) < 1e-3
+
+
+def test_the_worker_holds_neither_seed_nor_answers(tmp_path: Path, monkeypatch) -> None:
+    seen = tmp_path / "seen"
+    monkeypatch.setenv("EXAM_SEEN", str(seen))
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[1]))
+    seed = bytes(range(32))
+    target = {"fake": "tests.test_exam:Nosy"}
+    outcome, records = sit(tmp_path, CASE, seed=seed, targets=target)
+    assert outcome.state == "ok", outcome.detail
+    said = seen.read_text("utf-8")
+    assert seed.hex() not in said
+    # Every prompt was seen, but never one before the answer to the last was given.
+    asked = [line for line in said.splitlines() if line.startswith("extend")]
+    assert len(asked) > 5
+    free = items(records, "ko-tools", "free")
+    assert len(free) == 4
+    setting = Setting(language="ko", form="free", longest_tokens=1024)
+    for record in free:
+        answer = item_at("tools", setting, record["index"], seed).answer
+        assert answer == "none" or answer not in said
+
+
+class Nosy(FakeBackend):
+    """Writes down everything that it is given, its process's command line and job file too."""
+
+    def load(self, path: Path, options: BackendOptions) -> Any:
+        import os
+        import sys
+
+        self.note = Path(os.environ["EXAM_SEEN"]).open("a", encoding="utf-8")  # noqa: SIM115
+        for argument in sys.argv:
+            self.note.write(f"argument {argument}\n")
+            if argument.endswith(".json"):
+                self.note.write(f"job {Path(argument).read_text('utf-8')}\n")
+        self.note.write(f"environment {dict(os.environ)}\n")
+        return super().load(path, options)
+
+    def encode(self, text: str, *, special: bool = False) -> list[int]:
+        # Choices are continuations that it has to see, all alike; nothing else is an answer.
+        self.note.write(f"extend {text!r}\n")
+        self.note.flush()
+        print("an engine that prints on standard output")  # noqa: T201
+        return super().encode(text)
+
+
+def test_another_seed_gives_other_items(tmp_path: Path) -> None:
+    for name in ("a", "b", "c"):
+        (tmp_path / name).mkdir()
+    public = sit(tmp_path / "a", CASE)[1]
+    again = sit(tmp_path / "b", CASE)[1]
+    secret = sit(tmp_path / "c", CASE, seed=b"\1" * 32)[1]
+
+    def answers(records: list[dict[str, Any]]) -> list[Any]:
+        keys = ("template", "level", "log_likelihoods", "output", "correct")
+        return [
+            [record.get(key) for key in keys] for record in records if record.get("kind") == "item"
+        ]
+
+    assert answers(public) == answers(again), "the same seed: identical items, identical scores"
+    assert answers(public) != answers(secret)
+
+
+def test_shots_come_before_every_question_and_are_never_asked(tmp_path: Path) -> None:
+    source = Generated(dataclasses.replace(CASE, shots=3), PUBLIC_SEED)
+    shots = source.shots("choice")
+    assert shots.count("정답:") == 3
+    assert shots.endswith("\n\n")
+    asked = {item.context for item in source.items("choice")}
+    assert not any(context in shots for context in asked)
+    assert len(list(source.items("choice"))) == 5
+
+
+def test_what_does_not_fit_is_skipped_and_counted(tmp_path: Path) -> None:
+    small = dataclasses.replace(CASE, items=6)
+    outcome, records = sit(tmp_path, small, context=180)
+    assert outcome.state == "ok"
+    skipped = [r for r in records if r.get("kind") == "item_skipped"]
+    asked = [r for r in records if r.get("kind") == "item"]
+    assert len(skipped) + len(asked) == 6
+    assert skipped
+    assert {r["reason"] for r in skipped} == {"context_exceeded"}
+
+
+def test_part_of_the_choice_items_is_verified(tmp_path: Path) -> None:
+    many = dataclasses.replace(CASE, items=20, verify=0.4)
+    records = sit(tmp_path, many)[1]
+    verified = [r["index"] for r in records if r.get("kind") == "geometry"]
+    assert verified == [0, 2, 4, 6]
+
+
+@pytest.mark.parametrize(
+    ("fields", "state"),
+    [
+        ({"crash_signal": {"at": "step", "signal": "SIGKILL"}}, "crashed"),
+        ({"hang": "step"}, "timeout"),
+    ],
+)
+def test_a_worker_that_dies_midway_loses_nothing_that_it_answered(tmp_path, fields, state):
+    outcome, records = sit(tmp_path, CASE, timeout_s=6, **fields)
+    assert outcome.state == state
+    assert len(items(records, "ko-tools", "choice")) == 5, "they are asked first"
+
+
+def test_an_answer_that_is_none_fails_the_job(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[1]))
+    outcome, _ = sit(tmp_path, CASE, targets={"fake": "tests.test_exam:Babbling"})
+    assert (outcome.state, outcome.reason) == ("failed", "exam_broken")
+
+
+class Babbling(FakeBackend):
+    """An engine that got hold of the pipe and writes into it."""
+
+    def encode(self, text: str, *, special: bool = False) -> list[int]:
+        from harness.suites import exchange
+
+        exchange.pipes()[1].write(b"Loading weights 50 %\n")
+        return super().encode(text)
