@@ -269,12 +269,11 @@ class _Reader:
                 self._splits[key] = sample
 
     def _answer(self, key: _Key, sample: Sample) -> None:
-        items = self._items[key.case, key.process]
         match key.kind:
             case "item":
-                items.append(read_item(key.number, sample))
+                self._items[key.case, key.process].append(read_item(key.number, sample))
             case "item_skipped":
-                items.append(read_skipped(key.number, sample))
+                self._items[key.case, key.process].append(read_skipped(key.number, sample))
             case "geometry":
                 errors = self.geometry[key.case]
                 for tokens, nat in read_geometry(sample):
