@@ -23,10 +23,10 @@ def formed(rows: Iterable[Row], *, skipping: str = "") -> Iterator[Row]:
         if row["type"] != "sample" or row["kind"] != "item":
             yield row
             continue
-        if skipping and row["model"].startswith(skipping) and row["case"].endswith("calendar"):
-            if row["index"] >= 98:
-                yield skipped(row)
-                continue
+        late = row["index"] >= 98 and row["case"].endswith("calendar")
+        if skipping and row["model"].startswith(skipping) and late:
+            yield skipped(row)
+            continue
         draw = random.Random(f"{row['model'].removesuffix('.tuned')}/{row['case']}/{row['index']}")
         if _form(row) == "free":
             yield row | free(row, draw)

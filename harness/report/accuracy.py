@@ -73,13 +73,14 @@ def choices(view: View) -> Numbers:
             *(Figure(show_share(share)) for share in found[:3]),
             Figure(f"{found.brier:.3f}"),
             Figure(f"{found.calibration_error:.3f}"),
+            Figure(f"{found.margin_nat:.2f} nat"),
             NONE if found.near_ties is None else Figure(str(found.near_ties)),
             Figure(f"{max(task.geometry.values()):.3f} nat") if task.geometry else NONE,
         )
 
     heads = (
         *("acc_norm", "acc_norm_bytes", "acc_norm_tokens", "brier", "calibration_error"),
-        *("near_ties", "geometry"),
+        *("margin", "near_ties", "geometry"),
     )
     return _by_task(view, "choices", heads, figures)
 

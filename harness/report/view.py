@@ -84,6 +84,7 @@ class Choices(NamedTuple):
     acc_norm_tokens: float
     brier: float
     calibration_error: float
+    margin_nat: float
     near_ties: int | None
 
 

@@ -43,6 +43,7 @@ class Choices(NamedTuple):
         acc_norm, acc_norm_bytes, acc_norm_tokens: share right by log-likelihood over
             Unicode characters, UTF-8 bytes and tokens of the option.
         brier, calibration_error: of the options' softmax.
+        margin_nat: best minus second best log-likelihood, median.
         near_ties: items that the geometry of batches could have decided; None = it was
             not measured.
     """
@@ -52,6 +53,7 @@ class Choices(NamedTuple):
     acc_norm_tokens: float
     brier: float
     calibration_error: float
+    margin_nat: float
     near_ties: int | None
 
 
@@ -131,6 +133,7 @@ def _choices(found: Sequence[Choice], geometry: Geometry) -> Choices | None:
         acc_norm_tokens=sum(choice.chosen(choice.tokens) == choice.right for choice in found) / n,
         brier=brier(forecasts, [choice.right for choice in found]),
         calibration_error=calibration_error([max(forecast) for forecast in forecasts], hits),
+        margin_nat=median(choice.margin_nat for choice in found),
         near_ties=sum(choice.near_tie(geometry) for choice in found) if geometry else None,
     )
 

@@ -263,6 +263,7 @@ def answered(i: int) -> dict[str, Any]:
             "acc_norm_tokens": 0.58,
             "brier": 0.412,
             "calibration_error": 0.083,
+            "margin_nat": 0.42,
             "near_ties": None if last else 3 * i,
         },
         "written": None if last else {"strict": 0.3, "credit": 0.45, "truncated": i},
