@@ -190,8 +190,14 @@ _BY_SUITE: Mapping[str, tuple[tuple[str, str, str], ...]] = {
         ),
     ),
     "accuracy": (
-        ("accuracy", "share", "mean over tasks of (share right - c) / (1 - c)"),
-        ("accuracy_raw", "share", "mean over tasks of the share right"),
+        (
+            "accuracy",
+            "share",
+            "(share right - c) / (1 - c): mean over a suite's languages, then over suites",
+        ),
+        ("accuracy_raw", "share", "share right: mean over a suite's languages, then over suites"),
+        ("accuracy_ko", "share", "accuracy of the Korean tasks alone"),
+        ("accuracy_en", "share", "accuracy of the English tasks alone"),
         ("accuracy_ratio", "ratio", "accuracy over the reference's"),
     ),
 }

@@ -10,15 +10,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
 from harness.errors import RecordError
 from harness.metrics import METRICS, suite_of
-from harness.scoring.accuracy import Task
+from harness.scoring.accuracy import Level, Task
 from harness.scoring.compat import compat
+from harness.scoring.details import Share
 from harness.scoring.efficiency import calibrations, roof_of
 from harness.scoring.judge import Judged, Ratio, judge
 from harness.scoring.observe import Observed, observe
+from harness.scoring.paired import compare_accuracy
 from harness.scoring.rank import Ranking, pareto, rank
 from harness.scoring.rules import Rules, read_rules
 from harness.scoring.summary import Summaries, Summary, length_ratio, summaries
@@ -106,6 +108,7 @@ def scorecard(records: Sequence[Mapping[str, Any]], *, torn: bool = False) -> Js
             "dominated": {m: by for front in fronts for m, by in front.dominated.items()},
         },
         "pairs": [pair._asdict() for ranking in rankings for pair in ranking.pairs],
+        "accuracy": compare_accuracy(scored, rules),
     }
     rounded_card: Json = round_all(card)
     return rounded_card
@@ -372,7 +375,11 @@ def _ratio(ratio: Ratio) -> Json:
 
 
 def _task(task: Task) -> Json:
+    """What a score rests on, then the details: absent parts are null."""
+    found = task.details
     return {
+        "suite": task.suite,
+        "language": task.language,
         "value": task.value,
         "lo": task.interval.lo,
         "hi": task.interval.hi,
@@ -381,8 +388,22 @@ def _task(task: Task) -> Json:
         "adjusted": task.adjusted,
         "unanswered": task.unanswered,
         "at_chance": task.at_chance,
-        "levels": {level: found._asdict() for level, found in task.levels.items()},
+        "levels": _named(task.levels),
+        "forms": _named(found.forms),
+        "skipped": dict(found.skipped),
+        "templates": _fields(found.templates),
+        "choices": _fields(found.choices),
+        "written": _fields(found.written),
+        "geometry": {str(tokens): nat for tokens, nat in found.geometry.items()},
     }
+
+
+def _named(found: Mapping[str, Level | Share]) -> Json:
+    return {name: _fields(part) for name, part in found.items()}
+
+
+def _fields(part: NamedTuple | None) -> Json | None:
+    return part._asdict() if part else None
 
 
 def _bounds(interval: Interval | None) -> list[float] | None:

@@ -49,6 +49,11 @@ def round_significant(value: float) -> float:
     return float(f"{value:.{DIGITS}g}") + 0.0
 
 
+def quiet(value: float) -> float:
+    """The value, or 0 where it is only what rounding errors leave of one."""
+    return value if abs(value) > 1e-12 else 0.0
+
+
 def median(values: Sequence[float] | Floats) -> float:
     """Middle value; the mean of the two middle ones for an even count."""
     return float(np.median(np.asarray(values, dtype=np.float64)))

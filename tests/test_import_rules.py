@@ -11,7 +11,7 @@ import harness
 
 ROOT = Path(harness.__file__).parent
 
-CORE = {"errors", "kernelfs", "metrics", "stats"}
+CORE = {"errors", "kernelfs", "metrics", "stats", "stats_items"}
 SPEC = {"spec", "plan", "records", "specfile", "specprofile", "specyaml", "extensions"}
 SCORING = {"score", "compare", "gate"}
 # package or module → harness modules that it may import (by first part of the name)
@@ -19,6 +19,8 @@ ALLOWED = {
     "errors": set(),
     "kernelfs": set(),
     "stats": CORE,
+    "stats_items": CORE,
+    "budget": CORE,
     "metrics": CORE,
     "spec": CORE,
     "plan": CORE | {"spec"},

@@ -43,6 +43,8 @@ def render(
         parts += [Text(), _table(ranking, view, lang), *_unranked(ranking, lang)]
     if not view.rankings:
         parts += [Text(), Text(say(lang, "lead.none"), style="bold")]
+    if line := words.accuracy_line(words.main_ranking(view), view, lang):
+        parts += [Text(), Text(line)]
     parts += [Text(), Text(say(lang, "ties"), style="dim")]
     parts.append(Text(say(lang, "method.weights"), style="dim"))
     parts += _remarks(view, lang)

@@ -159,7 +159,7 @@ def phases(view: View) -> Numbers:
             )
 
     heads = [*(Cell(phase, "phase") for phase in present), *_metrics(split)]
-    return _grouped(view, "phases", first="case", suite="memory", heads=heads, lines=lines)
+    return grouped(view, "phases", first="case", suite="memory", heads=heads, lines=lines)
 
 
 def variation(view: View) -> Numbers:
@@ -178,7 +178,7 @@ def variation(view: View) -> Numbers:
     sides = ("processes", "requests")
     heads = [Cell(f"{metric}_{side}", "column") for metric in VARYING for side in sides]
     heads.append(Cell("outliers", "column"))
-    return _grouped(view, "variation", first="case", suite="latency", heads=heads, lines=lines)
+    return grouped(view, "variation", first="case", suite="latency", heads=heads, lines=lines)
 
 
 def kernel(view: View) -> Numbers:
@@ -192,7 +192,7 @@ def kernel(view: View) -> Numbers:
             yield Line(Cell(bench.test), figures)
 
     heads = [Cell("kernel", "column"), Cell("t/s"), Cell("n", "column")]
-    return _grouped(view, "kernel", first="test", suite="kernel", heads=heads, lines=lines)
+    return grouped(view, "kernel", first="test", suite="kernel", heads=heads, lines=lines)
 
 
 def _case(test: str) -> str:
@@ -234,7 +234,7 @@ def aiperf(view: View) -> Numbers:
             yield Line(Cell("user_tok_per_s", "aiperf"), (rate, *(NONE,) * 3))
 
     heads = [Cell(column) for column in Spread._fields]
-    return _grouped(view, "aiperf", first="metric", suite="latency", heads=heads, lines=lines)
+    return grouped(view, "aiperf", first="metric", suite="latency", heads=heads, lines=lines)
 
 
 def natural(name: str) -> tuple[bool, bool, list[str | int]]:
@@ -259,7 +259,7 @@ def _by_case(view: View, title: str, suite: str, metrics: Sequence[str]) -> Numb
                 yield Line(Cell(case, "case"), (*figures, Figure(count)))
 
     heads = [*_metrics(shown), Cell("n", "column")]
-    return _grouped(view, title, first="case", suite=suite, heads=heads, lines=lines)
+    return grouped(view, title, first="case", suite=suite, heads=heads, lines=lines)
 
 
 def _by_metric(view: View, title: str, suite: str, metrics: Sequence[str]) -> Numbers:
@@ -288,7 +288,7 @@ def _by_model(
     return _unless_empty(Numbers(title, "model", tuple(heads), tuple(groups)))
 
 
-def _grouped(
+def grouped(
     view: View,
     title: str,
     *,

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from harness.metrics import METRICS
 from harness.records import write_whole
-from harness.report import figures, reading, tables, words
+from harness.report import accuracy, figures, reading, tables, words
 from harness.report.view import Factor, Ranking, View
 from harness.report.words import LANGS, Lang
 
@@ -81,6 +81,7 @@ def render(scorecard: Mapping[str, Any], *, lang: Lang = "ko") -> str:
         main=words.main_ranking(view),
         columns=RANKING_COLUMNS,
         figures=figures,
+        accuracy=accuracy,
     )
 
 

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from harness.records import write_whole
-from harness.report import figures, reading, tables, words
-from harness.report.view import Ranking, Row, View
+from harness.report import accuracy, figures, reading, tables, words
+from harness.report.view import Ranking, Row, Task, View
 from harness.report.words import DASH, Lang, say
 
 COLUMNS = (
@@ -61,7 +61,7 @@ def render(scorecard: Mapping[str, Any], *, lang: Lang = "en") -> str:
     for ranking in view.rankings:
         lines += _ranking(ranking, view, lang)
     lines += [say(lang, "ties"), "", say(lang, "method.weights"), ""]
-    lines += _parts(view, lang) + _tasks(view, lang)
+    lines += _parts(view, lang) + _accuracy(view, lang)
     for numbers in figures.all_of(view):
         lines += _figures(numbers, lang)
     lines += _validity(view, lang) + _machine(view, lang) + _definitions(view, lang)
@@ -172,32 +172,43 @@ def _parts(view: View, lang: Lang) -> list[str]:
     ]
 
 
-def _tasks(view: View, lang: Lang) -> list[str]:
-    names = words.task_names(view)
-    rows = [row for row in view.rows if row.tasks]
-    if not names:
+def _accuracy(view: View, lang: Lang) -> list[str]:
+    """Scores by suite and language, their details, and model against model."""
+    suites = accuracy.suites(view)
+    if not suites:
         return []
     body = []
-    for row in rows:
-        cells = [escape(row.model), words.value("accuracy", row.metric("accuracy").value)]
-        for name in names:
-            task = row.task(name)
-            mark = f" ({say(lang, 'at_chance')})" if task and task.at_chance else ""
-            cells.append(words.value("accuracy", task.adjusted.value if task else None) + mark)
-        body.append(cells)
-    head = [
-        say(lang, "model"),
-        say(lang, "accuracy.overall"),
-        *(escape(words.word(lang, "task", name)) for name in names),
-    ]
-    return [
-        f"## {say(lang, 'accuracy')}",
-        "",
-        say(lang, "method.guess"),
-        "",
-        *table(head, body, left=(0,)),
-        "",
-    ]
+    for row in view.rows:
+        overall = words.value("accuracy", row.metric("accuracy").value)
+        for line in accuracy.languages(row, suites):
+            cells = [escape(row.model), overall, escape(words.word(lang, "language", line.code))]
+            cells.append(words.value("accuracy", line.mean.value))
+            body.append([*cells, *(_score_of(task, lang) for task in line.tasks)])
+    head = [say(lang, key) for key in ("model", "accuracy.overall", "language", "language.mean")]
+    head += [escape(words.word(lang, "task", suite)) for suite in suites]
+    lines = [f"## {say(lang, 'accuracy')}", ""]
+    lines += [say(lang, "accuracy.caption"), say(lang, "method.guess"), ""]
+    lines += [*table(head, body, left=(0, 2)), ""]
+    for numbers in accuracy.all_of(view):
+        lines += _folded(_figures(numbers, lang), numbers.title, lang)
+    if (skipped := accuracy.skipped(view)).rows:
+        lines += _plain(skipped, lang)
+    if (compared := accuracy.compared(view)).rows:
+        lines += [*_plain(compared, lang), escape(words.detectable(view, lang)), ""]
+    return lines
+
+
+def _folded(section: list[str], title: str, lang: Lang) -> list[str]:
+    """A section behind a summary, its heading replaced by what it shows."""
+    summary = f"<details><summary>{say(lang, title)}</summary>"
+    return [summary, "", say(lang, f"{title}.caption"), "", *section[2:], "</details>", ""]
+
+
+def _score_of(task: Task | None, lang: Lang) -> str:
+    if task is None:
+        return DASH
+    marks = words.marks(task, lang)
+    return words.value("accuracy", task.adjusted.value) + (f" ({marks})" if marks else "")
 
 
 def _figures(numbers: figures.Numbers, lang: Lang) -> list[str]:

@@ -18,11 +18,14 @@ from typing import Any, TypeVar
 
 from harness.errors import RecordError
 from harness.report.view import (
+    AnswerPair,
     Bench,
     Calibration,
     Check,
+    Choices,
     Client,
     Compat,
+    Detectable,
     Estimate,
     Fact,
     Factor,
@@ -32,12 +35,16 @@ from harness.report.view import (
     Pair,
     Ranking,
     Row,
+    Share,
     Skipped,
     Spread,
     Task,
+    Templates,
     Variation,
     View,
+    Written,
 )
+from harness.report.words import LANGS
 from harness.score import LISTS, SCHEMA
 
 LONGEST = 240
@@ -96,7 +103,7 @@ def read(scorecard: Json) -> View:
     card = _cleaned(scorecard)
     verdict, attempt = card["verdict"], card["attempt"]
     skipped = [_as(Skipped, {"case": "", **found}) for found in card["skipped"]]
-    calibration = card.get("calibration") or {}
+    calibration, accuracy = card.get("calibration") or {}, card.get("accuracy") or {}
     return View(
         **{name: card[name] for name in ("run", "harness", "started_utc", "tier", "reference")},
         profile=dict(flatten(card["profile"])),
@@ -112,6 +119,8 @@ def read(scorecard: Json) -> View:
         weights=card["weights"],
         rankings=_rankings(card),
         pairs=tuple(_as(Pair, {**pair, "p": pair["p_adjusted"]}) for pair in card["pairs"]),
+        answers=tuple(_as(AnswerPair, pair) for pair in accuracy.get("pairs", ())),
+        detectable=_as(Detectable, accuracy) if accuracy.get("items") else None,
         skipped=tuple(s for s in skipped if not s.case),
         left_out=tuple(s for s in skipped if s.case),
     )
@@ -228,12 +237,28 @@ def _calibration(found: Json | None) -> Calibration | None:
 def _task(name: str, task: Json) -> Task:
     """The interval of the adjusted share is the raw one's, moved by the same line."""
     lo, hi = ((task[end] - task["chance"]) / (1 - task["chance"]) for end in ("lo", "hi"))
+    language, _, suite = name.partition("-")
+    if language not in LANGS:
+        language, suite = "", name
     return Task(
         id=name,
+        suite=task.get("suite", suite),
+        language=task.get("language", language),
         adjusted=Estimate(value=task["adjusted"], lo=lo, hi=hi, n=task["n"]),
         unanswered=task["unanswered"],
         at_chance=task["at_chance"],
+        forms={form: _as(Share, share) for form, share in task.get("forms", {}).items()},
+        skipped=task.get("skipped", {}),
+        templates=_part(Templates, task, "templates"),
+        choices=_part(Choices, task, "choices"),
+        written=_part(Written, task, "written"),
+        geometry=task.get("geometry", {}),
     )
+
+
+def _part(kind: type[T], task: Json, name: str) -> T | None:
+    found = task.get(name)
+    return _as(kind, found) if found else None
 
 
 def _estimates(found: Json) -> dict[str, Estimate]:

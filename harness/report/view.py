@@ -58,14 +58,65 @@ class Check:
     reason: str
 
 
+class Share(NamedTuple):
+    """Share right of the items of one form, and what a guesser would have."""
+
+    value: float
+    n: int
+    chance: float
+
+
+class Templates(NamedTuple):
+    """Shares right of single templates; above 1, overdispersion says they differ beyond chance."""
+
+    n: int
+    lowest: float
+    median: float
+    highest: float
+    overdispersion: float | None
+
+
+class Choices(NamedTuple):
+    """Choice items by other rules, their calibration, and those that batching could decide."""
+
+    acc_norm: float
+    acc_norm_bytes: float
+    acc_norm_tokens: float
+    brier: float
+    calibration_error: float
+    margin_nat: float
+    near_ties: int | None
+
+
+class Written(NamedTuple):
+    """Free items: share strictly right, mean credit, answers cut at their cap."""
+
+    strict: float
+    credit: float
+    truncated: int
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Task:
-    """One accuracy task of one model; `adjusted` is corrected for chance, 0 is guessing."""
+    """One accuracy task of one model; `adjusted` is corrected for chance, 0 is guessing.
+
+    Attributes:
+        forms: by form. skipped: items that were not asked, by reason.
+        geometry: largest difference in nat of batched scoring, by tokens of an option.
+    """
 
     id: str
+    suite: str
+    language: str
     adjusted: Estimate
     unanswered: float
     at_chance: bool
+    forms: Mapping[str, Share]
+    skipped: Mapping[str, int]
+    templates: Templates | None
+    choices: Choices | None
+    written: Written | None
+    geometry: Mapping[str, float]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -288,11 +339,46 @@ class Pair:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class AnswerPair:
+    """The answers of two models of one list; `a` is the more accurate one.
+
+    Attributes:
+        only_a, only_b, both, neither: items by who has them right.
+        p_holm: exact McNemar test, adjusted after Holm.
+        difference, lo, hi: of the chance-adjusted macro means.
+    """
+
+    a: str
+    b: str
+    only_a: int
+    only_b: int
+    both: int
+    neither: int
+    p_holm: float
+    difference: float
+    lo: float
+    hi: float
+
+
+class Detectable(NamedTuple):
+    """Smallest difference of shares right that so many items can tell.
+
+    Attributes:
+        discordance: share of items on which two models differ, mean over pairs.
+    """
+
+    items: int
+    discordance: float
+    minimum_detectable_difference: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class View:
     """A scorecard ready to be shown; every string in it is clean.
 
     Attributes:
         calibration: before and after the run; None where it was not measured.
+        answers: models compared item by item. detectable: what the items can tell.
         skipped: models that were not run. left_out: cases of models that were.
     """
 
@@ -311,6 +397,8 @@ class View:
     weights: Mapping[str, float]
     rankings: tuple[Ranking, ...]
     pairs: tuple[Pair, ...]
+    answers: tuple[AnswerPair, ...]
+    detectable: Detectable | None
     skipped: tuple[Skipped, ...]
     left_out: tuple[Skipped, ...]
 

@@ -15,8 +15,8 @@ from functools import cache
 from importlib import resources
 from typing import Literal, NamedTuple, cast
 
-from harness.metrics import METRICS, show_bytes
-from harness.report.view import Check, Estimate, Factor, Ranking, Row, View
+from harness.metrics import METRICS, show_bytes, show_share
+from harness.report.view import Check, Estimate, Factor, Ranking, Row, Task, View
 
 Lang = Literal["ko", "en"]
 LANGS: tuple[Lang, Lang] = ("ko", "en")
@@ -51,9 +51,17 @@ def say(lang: Lang, key: str, **values: object) -> str:
 
 
 def word(lang: Lang, group: str, code: str) -> str:
-    """A translated code such as a tier; the code itself where it has no translation."""
-    entry = strings().get(f"{group}.{code}")
-    return entry[lang] if entry else code
+    """A translated code such as a tier; the code itself where it has no translation.
+
+    A task is named by its suite and language: `ko-josa`.
+    """
+    if entry := strings().get(f"{group}.{code}"):
+        return entry[lang]
+    language, _, suite = code.partition("-")
+    known = strings().get(f"task.{suite}")
+    if group == "task" and known and language in LANGS:
+        return f"{known[lang]} ({word(lang, 'language', language)})"
+    return code
 
 
 def number(value: float | None, digits: int = 3) -> str:
@@ -275,16 +283,54 @@ def definition(metric: str, lang: Lang) -> str:
     return say(lang, f"about.{metric}")
 
 
-def task_names(view: View) -> list[str]:
-    """Accuracy tasks of any model, Korean ones first."""
-    names = dict.fromkeys(task.id for row in view.rows for task in row.tasks)
-    return sorted(names, key=lambda name: not name.startswith("ko"))
+def marks(task: Task, lang: Lang) -> str:
+    """What one has to know of a task's figure, in a few words; nothing for a plain one."""
+    near = task.choices.near_ties if task.choices else None
+    counts = {
+        "near_ties": near,
+        "truncated": task.written.truncated if task.written else 0,
+        "skipped_count": sum(task.skipped.values()),
+    }
+    out = [say(lang, "at_chance")] if task.at_chance else []
+    if task.unanswered:
+        out.append(say(lang, "unanswered", share=value("accuracy", task.unanswered)))
+    out += [say(lang, key, count=count) for key, count in counts.items() if count]
+    return " · ".join(out)
 
 
-def task_items(view: View, name: str) -> int | None:
-    """Items of a task: the most that a model answered."""
-    counts = [t.adjusted.n for row in view.rows if (t := row.task(name)) and t.adjusted.n]
-    return max(counts, default=None)
+def points(amount: float) -> str:
+    """A difference of shares in percentage points, with its sign."""
+    return f"{100 * amount:.1f}".replace("-", "−")
+
+
+def detectable(view: View, lang: Lang, *, short: bool = False) -> str:
+    """How small a difference in accuracy the items can tell; nothing where none was compared."""
+    found = view.detectable
+    if found is None:
+        return ""
+    return say(
+        lang,
+        "detectable.short" if short else "detectable",
+        items=f"{found.items:,}",
+        points=points(found.minimum_detectable_difference),
+        **({} if short else {"share": show_share(found.discordance)}),
+    )
+
+
+def accuracy_line(ranking: Ranking | None, view: View, lang: Lang) -> str:
+    """The leader's accuracy by language, and what differences the items can tell."""
+    parts = []
+    if ranking is not None and ranking.leaders:
+        first = ranking.leaders[0]
+        shares = {name: first.metric(f"accuracy_{name}").value for name in LANGS}
+        found = [
+            f"{word(lang, 'language', name)} {show_share(share)}"
+            for name, share in shares.items()
+            if share is not None
+        ]
+        if found:
+            parts.append(say(lang, "accuracy.of", model=first.model, shares=", ".join(found)))
+    return " ".join([*parts, detectable(view, lang, short=True)]).strip()
 
 
 def key_facts(view: View, lang: Lang) -> list[str]:

@@ -2,21 +2,24 @@
 
 All models answer the same items, so every model's resample takes the same templates:
 the draws depend on the task alone, and differences between models keep only what
-models differ in.
+models differ in. A suite asks in several languages, each a task (`ko-josa`): a mean is
+first over the tasks of a suite, then over suites, so that each suite weighs the same.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import NamedTuple
 
 import numpy as np
 
 from harness.metrics import Floats
-from harness.scoring.observe import Item
+from harness.plan import Case
+from harness.scoring.details import Details, details
+from harness.scoring.items import Geometry, Item
 from harness.stats import (
     Interval,
     mean_interval,
@@ -26,6 +29,8 @@ from harness.stats import (
     stream,
     wilson,
 )
+
+LANGUAGES = ("ko", "en")
 
 
 class Level(NamedTuple):
@@ -40,12 +45,15 @@ class Task:
     """One task of one model.
 
     Attributes:
+        suite, language: what is asked, and in which language; empty = unknown.
         value, interval: share right. chance: expected of a guesser.
         adjusted, adjusted_interval: (share - chance) / (1 - chance).
-        unanswered: share of items without a readable answer.
+        unanswered: share of items without a readable answer, skipped ones apart.
         draws, raw_draws: adjusted and plain share in each resample, `[B]`.
     """
 
+    suite: str
+    language: str
     value: float
     interval: Interval
     n: int
@@ -54,6 +62,7 @@ class Task:
     adjusted_interval: Interval
     unanswered: float
     levels: Mapping[str, Level]
+    details: Details
     draws: Floats
     raw_draws: Floats
 
@@ -65,7 +74,7 @@ class Task:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Accuracy:
-    """Macro means over tasks.
+    """Macro means over the suites of tasks.
 
     Attributes:
         value, interval, draws: chance-adjusted.
@@ -77,6 +86,7 @@ class Accuracy:
     draws: Floats
     raw: float
     raw_interval: Interval
+    raw_draws: Floats
     n: int
 
     @property
@@ -91,12 +101,19 @@ def _template_counts(task: str, clusters: int) -> Floats:
     return resampled_counts(stream("template", task), clusters)
 
 
-def summarise_task(task: str, items: Sequence[Item]) -> Task:
+def summarise_task(
+    task: str, items: Sequence[Item], *, case: Case | None = None, geometry: Geometry | None = None
+) -> Task:
     """Shares, intervals and draws of one task with at least one item.
 
     The interval is the wider of the template-clustered bootstrap and, at each end, the
     Wilson interval: resampling alone would be sure of itself at 0 and at 100 %.
+
+    Args:
+        case: the profile's; without one the task's name tells suite and language.
+        geometry: errors of batched scoring, where they were measured.
     """
+    suite, language = _place(task, case)
     right, chance, n = _by_cluster(items)
     counts = _template_counts(task, n.size)
     drawn_n = counts @ n
@@ -110,6 +127,8 @@ def summarise_task(task: str, items: Sequence[Item]) -> Task:
     adjusted_draws: Floats = (raw_draws - drawn_chance) / (1 - drawn_chance)
     adjusted = _adjust(value, guess)
     return Task(
+        suite=suite,
+        language=language,
         value=value,
         interval=interval,
         n=total,
@@ -119,34 +138,61 @@ def summarise_task(task: str, items: Sequence[Item]) -> Task:
             percentile_interval(adjusted_draws, adjusted),
             Interval(_adjust(interval.lo, guess), _adjust(interval.hi, guess)),
         ),
-        unanswered=sum(not item.answered for item in items) / total,
+        unanswered=sum(not (item.answered or item.skipped) for item in items) / total,
         levels=_levels(items),
+        details=details(items, geometry or {}),
         draws=adjusted_draws,
         raw_draws=raw_draws,
     )
 
 
 def summarise(tasks: Mapping[str, Task]) -> Accuracy:
-    """Macro means over at least one task."""
-    parts = [tasks[name] for name in sorted(tasks)]
-    values, raws = [part.adjusted for part in parts], [part.value for part in parts]
-    value, raw = math.fsum(values) / len(parts), math.fsum(raws) / len(parts)
-    draws: Floats = np.mean([part.draws for part in parts], axis=0)
-    raw_draws: Floats = np.mean([part.raw_draws for part in parts], axis=0)
+    """Macro means over at least one task.
+
+    Each interval is the wider of the bootstrap's and that of the parts' intervals.
+    """
+    by_suite: dict[str, list[Accuracy]] = {}
+    for name in sorted(tasks):
+        by_suite.setdefault(tasks[name].suite, []).append(_alone(tasks[name]))
+    mean = _mean([_mean(by_suite[suite]) for suite in sorted(by_suite)])
+    return replace(
+        mean,
+        interval=_widest(percentile_interval(mean.draws, mean.value), mean.interval),
+        raw_interval=_widest(percentile_interval(mean.raw_draws, mean.raw), mean.raw_interval),
+    )
+
+
+def _alone(task: Task) -> Accuracy:
     return Accuracy(
-        value=value,
-        interval=_widest(
-            percentile_interval(draws, value),
-            mean_interval(values, [part.adjusted_interval for part in parts]),
-        ),
-        draws=draws,
-        raw=raw,
-        raw_interval=_widest(
-            percentile_interval(raw_draws, raw),
-            mean_interval(raws, [part.interval for part in parts]),
-        ),
+        value=task.adjusted,
+        interval=task.adjusted_interval,
+        draws=task.draws,
+        raw=task.value,
+        raw_interval=task.interval,
+        raw_draws=task.raw_draws,
+        n=task.n,
+    )
+
+
+def _mean(parts: Sequence[Accuracy]) -> Accuracy:
+    values, raws = [part.value for part in parts], [part.raw for part in parts]
+    return Accuracy(
+        value=math.fsum(values) / len(parts),
+        interval=mean_interval(values, [part.interval for part in parts]),
+        draws=np.mean([part.draws for part in parts], axis=0),
+        raw=math.fsum(raws) / len(parts),
+        raw_interval=mean_interval(raws, [part.raw_interval for part in parts]),
+        raw_draws=np.mean([part.raw_draws for part in parts], axis=0),
         n=sum(part.n for part in parts),
     )
+
+
+def _place(task: str, case: Case | None) -> tuple[str, str]:
+    """Suite and language of a task."""
+    language, dash, suite = task.partition("-")
+    if case:
+        return case.task or task, case.language
+    return (suite, language) if dash and language in LANGUAGES else (task, "")
 
 
 def _by_cluster(items: Sequence[Item]) -> tuple[Floats, Floats, Floats]:

@@ -7,14 +7,15 @@ is missing, refused or not better than guessing is a reason, never a number.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
 
 from harness.metrics import METRICS, Floats, suite_of
-from harness.scoring.observe import Item, Observed, Problem
+from harness.scoring.items import Item
+from harness.scoring.observe import Observed, Problem
 from harness.scoring.rules import LOAD_CASE, LOAD_CASES, Rules
 from harness.scoring.summary import Summaries, Summary
 from harness.spec import Gate
@@ -327,14 +328,20 @@ def _different_items(seen: Observed, reference: Observed, rules: Rules) -> Reaso
     """Shares are comparable only over the very same items."""
     if not rules.weighs_accuracy:
         return None
-    for task in rules.cases["accuracy"]:
-        if _identity(seen.items[task]) != _identity(reference.items[task]):
+    for task in rules.scored("accuracy"):
+        if not _same_items(seen.items[task], reference.items[task]):
             return Reason("different_items", f"{task}: not the items that the reference answered")
     return None
 
 
-def _identity(items: tuple[Item, ...]) -> list[tuple[int, str, int, float]]:
-    return [(item.number, item.template, item.level, item.chance) for item in items]
+def _same_items(mine: Sequence[Item], theirs: Sequence[Item]) -> bool:
+    """A skipped item need not say what it would have asked."""
+    if [item.place for item in mine] != [item.place for item in theirs]:
+        return False
+    return all(
+        a.question == b.question or a.skipped or b.skipped
+        for a, b in zip(mine, theirs, strict=True)
+    )
 
 
 def _gate(

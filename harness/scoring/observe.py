@@ -27,6 +27,13 @@ from harness.metrics import (
     whole,
 )
 from harness.scoring.energy import request_joules
+from harness.scoring.items import (
+    Item,
+    assemble,
+    read_geometry,
+    read_item,
+    read_skipped,
+)
 from harness.scoring.proofs import require_available, require_repeated
 from harness.scoring.rules import LOAD_CASES, UNKNOWN_LOAD_CASE, Rules
 from harness.scoring.sustained import Curve, Pass, curve, read_pass
@@ -55,17 +62,6 @@ class Series(NamedTuple):
         return sum(values.size for values in self.processes)
 
 
-class Item(NamedTuple):
-    """One accuracy item and how it was answered."""
-
-    number: int
-    template: str
-    level: int
-    chance: float
-    correct: bool
-    answered: bool
-
-
 class Job(NamedTuple):
     """How one job ended."""
 
@@ -90,7 +86,9 @@ class Observed:
 
     Attributes:
         series: by (case, metric).
-        items: by task, in order of their index.
+        items: by task, in order of their form and index.
+        geometry: by task and tokens of an option, the largest difference in nat between
+            the trie and a full forward.
         problems: refused or conflicting samples and skipped cases.
         engine: backend, facts and options that all its jobs share.
         deterministic: whether equal requests gave equal outputs; None = not repeated.
@@ -103,6 +101,7 @@ class Observed:
     model: Mapping[str, Any]
     series: Mapping[tuple[str, str], Series]
     items: Mapping[str, tuple[Item, ...]]
+    geometry: Mapping[str, Mapping[int, float]]
     problems: tuple[Problem, ...]
     jobs: tuple[Job, ...]
     engine: Mapping[str, Any]
@@ -159,7 +158,8 @@ def _observe_model(
     return Observed(
         model=model,
         series=reader.series(),
-        items=reader.items(),
+        items=reader.items,
+        geometry=reader.geometry,
         problems=tuple(sorted(reader.problems | skips)),
         jobs=tuple(sorted(job for _, job in jobs)),
         engine=_shared_engine(records["engine"]),
@@ -206,6 +206,8 @@ class _Reader:
         self.curves: list[Curve] = []
         self.answer_chars: dict[tuple[str, int], int] = {}
         self.traces: dict[str, Sample] = {}
+        self.items: dict[str, tuple[Item, ...]] = {}
+        self.geometry: dict[str, dict[int, float]] = defaultdict(dict)
         self._rules = rules
         self._values: dict[tuple[str, str, str, int], list[float | Floats]] = defaultdict(list)
         self._items: dict[tuple[str, int], list[Item]] = defaultdict(list)
@@ -242,6 +244,7 @@ class _Reader:
                 self.problems.add(Problem(key.case, refused.reason, refused.message))
         self._close_memory()
         self._close_sustained()
+        self._close_items()
 
     def _read(self, key: _Key, sample: Sample) -> None:
         """A kind counts in its own suites only: workloads are never mixed in a metric."""
@@ -258,12 +261,23 @@ class _Reader:
                 self._kernel(key, sample)
             case "sustained", "sustained":
                 self._passes[key.case, key.process].append(read_pass(sample))
-            case "accuracy", "item":
-                self._items[key.case, key.process].append(_item(key, sample))
+            case "accuracy", _:
+                self._answer(key, sample)
             case "memory", "memory":
                 self._phase(key, sample)
             case "memory", "memory_split":
                 self._splits[key] = sample
+
+    def _answer(self, key: _Key, sample: Sample) -> None:
+        match key.kind:
+            case "item":
+                self._items[key.case, key.process].append(read_item(key.number, sample))
+            case "item_skipped":
+                self._items[key.case, key.process].append(read_skipped(key.number, sample))
+            case "geometry":
+                errors = self.geometry[key.case]
+                for tokens, nat in read_geometry(sample):
+                    errors[tokens] = max(nat, errors.get(tokens, 0.0))
 
     def _load(self, key: _Key, sample: Sample) -> None:
         where = LOAD_CASES.get(str(sample.get("cache")), UNKNOWN_LOAD_CASE)
@@ -376,6 +390,15 @@ class _Reader:
             except SampleRefusedError as error:
                 self.problems.add(Problem(case, error.reason, error.message))
 
+    def _close_items(self) -> None:
+        """Items of the first process that answered any."""
+        for (task, _), items in sorted(self._items.items(), key=itemgetter(0)):
+            if task not in self.items:
+                try:
+                    self.items[task] = assemble(items)
+                except SampleRefusedError as refused:
+                    self.problems.add(Problem(task, refused.reason, refused.message))
+
     def _add(self, key: _Key, metric: str, value: float | Floats, *, case: str = "") -> None:
         if suite_of(metric) != key.suite:
             raise ValueError(f"{metric} is not measured by suite {key.suite}")
@@ -400,13 +423,6 @@ class _Reader:
             suites[case, metric] = suite
         return {place: Series(suites[place], tuple(grouped[place])) for place in sorted(grouped)}
 
-    def items(self) -> dict[str, tuple[Item, ...]]:
-        """Items by task, of the first process that answered any."""
-        out: dict[str, tuple[Item, ...]] = {}
-        for (task, _), items in sorted(self._items.items(), key=lambda pair: pair[0]):
-            out.setdefault(task, tuple(items))
-        return out
-
     def deterministic(self) -> bool | None:
         """Whether outputs of equal requests are equal, or None without repetitions."""
         repeated = [outputs for outputs in self._outputs.values() if len(outputs) > 1]
@@ -416,17 +432,8 @@ class _Reader:
 def _key(sample: Sample) -> _Key | None:
     get = sample.get
     suite, case, kind = get("suite", ""), get("case", ""), get("kind", "")
-    # `load` is the one sample that is not of a case: every job has its own.
-    phase = get("job", "") if kind == "load" else get("phase", "")
+    # `load` is the one sample that is not of a case: every job has its own. An item's index
+    # counts within its form.
+    phase = get({"load": "job", "item": "form", "item_skipped": "form"}.get(str(kind), "phase"), "")
     key = _Key(suite, case, kind, get("process", 0), get("index", 0), phase)
     return key if all(map(isinstance, key, (str, str, str, int, int, str))) else None
-
-
-def _item(key: _Key, sample: Sample) -> Item:
-    names = ("template", "level", "chance", "correct", "answered")
-    found: list[Any] = [sample.get(name) for name in names]
-    template, level, chance, correct, answered = found
-    if not all(map(isinstance, found, (str, int, int | float, bool, bool))) or not 0 <= chance < 1:
-        raise SampleRefusedError("an item's fields are not usable", reason="bad_item")
-    # An answer that could not be read cannot be right.
-    return Item(key.number, template, level, float(chance), correct and answered, answered)

@@ -10,7 +10,7 @@ import numpy as np
 
 from harness.metrics import METRICS, Floats
 from harness.scoring.judge import Judged
-from harness.stats import holm, round_significant, two_sided_p
+from harness.stats import holm, quiet, round_significant, two_sided_p
 
 LEAST_GAP = 0.02
 SIGNIFICANCE = 0.05
@@ -149,11 +149,7 @@ def _errors(differences: Floats) -> Floats:
 
 def _p(gap: float, error: float) -> float:
     """Two-sided p of a gap in ln S; both rounded, so that noise of 1e-17 is no gap."""
-    quiet = 1e-12
-    return two_sided_p(
-        round_significant(gap) if abs(gap) > quiet else 0.0,
-        round_significant(error) if error > quiet else 0.0,
-    )
+    return two_sided_p(round_significant(quiet(gap)), round_significant(quiet(error)))
 
 
 def _ranks(ids: Sequence[str], pairs: Sequence[Pair]) -> dict[str, int]:

@@ -16,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 
 from harness.metrics import ITL_PERCENTILES, METRICS, TAIL_SAMPLES, Floats, percentile, suite_of
-from harness.scoring.accuracy import Accuracy, Task, summarise, summarise_task
+from harness.scoring.accuracy import LANGUAGES, Accuracy, Task, summarise, summarise_task
 from harness.scoring.efficiency import Roof, utilisation
 from harness.scoring.observe import Observed, Series
 from harness.scoring.rules import LOAD_CASE, Rules
@@ -90,8 +90,16 @@ def summaries(observed: Observed, rules: Rules, roof: Roof) -> Summaries:
         cases.setdefault(case, {})[metric] = resampler.summarise(case, metric, series)
         if metric == "itl_s":
             cases[case] |= resampler.percentiles(case, series)
-    tasks = {task: summarise_task(task, items) for task, items in sorted(observed.items.items())}
-    accuracy = summarise(tasks) if tasks else None
+    known = rules.cases["accuracy"]
+    tasks = {
+        task: summarise_task(
+            task, items, case=known.get(task), geometry=observed.geometry.get(task)
+        )
+        for task, items in sorted(observed.items.items())
+    }
+    # A task that the profile does not score, or does not know, is shown only.
+    counted = {task: tasks[task] for task in rules.scored("accuracy") if task in tasks}
+    accuracy = summarise(counted) if counted else None
     scored = {LOAD_CASE}.union(*(rules.scored(suite) for suite in rules.cases))
     metrics = _over_cases({case: found for case, found in cases.items() if case in scored})
     if growth := _kv_growth(cases, rules):
@@ -103,6 +111,12 @@ def summaries(observed: Observed, rules: Rules, roof: Roof) -> Summaries:
         metrics["accuracy_raw"] = Summary(
             value=accuracy.raw, interval=accuracy.raw_interval, n=accuracy.n
         )
+    for language in LANGUAGES:
+        if own := {name: task for name, task in counted.items() if task.language == language}:
+            mean = summarise(own)
+            metrics[f"accuracy_{language}"] = Summary(
+                value=mean.value, interval=mean.interval, n=mean.n, draws=mean.draws
+            )
     return Summaries(metrics=metrics, cases=cases, tasks=tasks, accuracy=accuracy)
 
 

@@ -19,6 +19,7 @@ FINDERS = ("environment/rules.py", "scoring/validity.py", "score.py")
 REFUSERS = (
     "metrics.py",
     "scoring/energy.py",
+    "scoring/items.py",
     "scoring/observe.py",
     "scoring/proofs.py",
     "scoring/sustained.py",

@@ -1,0 +1,119 @@
+"""Accuracy of ranked models compared item by item.
+
+The ranking stays with `rank`; this says which answers differ, and how small a difference
+the items could have told. `a` is the model with the higher accuracy.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from itertools import combinations
+from statistics import fmean
+from typing import Any, NamedTuple
+
+from harness.scoring.judge import Judged
+from harness.scoring.rules import Rules
+from harness.stats import holm, percentile_interval, quiet, round_significant
+from harness.stats_items import mcnemar, minimum_detectable_difference
+
+Answers = Mapping[tuple[object, ...], bool]
+"""Item → whether it was answered right."""
+
+
+class AccuracyPair(NamedTuple):
+    """Two models of one list on the items that both were asked.
+
+    Attributes:
+        only_a, only_b, both, neither: items by who has them right.
+        p: exact McNemar test over the items of all tasks. p_holm: adjusted over the list.
+        difference, lo, hi: of the chance-adjusted macro means, a less b, with the 95 %
+            interval of the bootstrap that draws the same templates for both.
+    """
+
+    a: str
+    b: str
+    only_a: int
+    only_b: int
+    both: int
+    neither: int
+    p: float
+    p_holm: float
+    difference: float
+    lo: float
+    hi: float
+
+    @property
+    def items(self) -> int:
+        """Items that both answered."""
+        return self.only_a + self.only_b + self.both + self.neither
+
+
+def compare_accuracy(groups: Sequence[Sequence[Judged]], rules: Rules) -> dict[str, Any]:
+    """Every pair within each list of ranked models, and what the items could tell.
+
+    Returns:
+        `items` that the pair with the fewest shares, mean `discordance` over pairs, the
+        `minimum_detectable_difference` with both (shares right; at 80 % power and an
+        unadjusted 5 %), and `pairs`. The three figures are None without a pair.
+    """
+    pairs = [pair for group in groups for pair in _pairs(group, rules)]
+    items = min((pair.items for pair in pairs), default=None)
+    if items is None:
+        figures = dict.fromkeys(("items", "discordance", "minimum_detectable_difference"))
+        return {**figures, "pairs": []}
+    discordance = fmean((pair.only_a + pair.only_b) / pair.items for pair in pairs)
+    return {
+        "items": items,
+        "discordance": discordance,
+        "minimum_detectable_difference": minimum_detectable_difference(items, discordance),
+        "pairs": [pair._asdict() for pair in pairs],
+    }
+
+
+def _pairs(group: Sequence[Judged], rules: Rules) -> list[AccuracyPair]:
+    answers = {entry.id: _answers(entry, rules) for entry in group}
+    found = [
+        pair
+        for first, second in combinations(group, 2)
+        if (pair := _compare(first, second, answers))
+    ]
+    adjusted = holm([pair.p for pair in found])
+    return [pair._replace(p_holm=p) for pair, p in zip(found, adjusted, strict=True)]
+
+
+def _answers(entry: Judged, rules: Rules) -> Answers:
+    """Only what was asked: a skipped item says nothing about two models' answers."""
+    return {
+        (task, item.place, item.question): item.correct
+        for task in rules.scored("accuracy")
+        for item in entry.observed.items.get(task, ())
+        if not item.skipped
+    }
+
+
+def _compare(first: Judged, second: Judged, answers: Mapping[str, Answers]) -> AccuracyPair | None:
+    one, other = first.summaries.accuracy, second.summaries.accuracy
+    if one is None or other is None or not answers[first.id].keys() & answers[second.id].keys():
+        return None
+    if round_significant(other.value) > round_significant(one.value):
+        first, second, one, other = second, first, other, one
+    mine, theirs = answers[first.id], answers[second.id]
+    sides = Counter((right, theirs[item]) for item, right in mine.items() if item in theirs)
+    only_a, only_b = sides[True, False], sides[False, True]
+    difference = one.value - other.value
+    interval = percentile_interval(one.draws - other.draws, difference)
+    p = mcnemar(only_a, only_b)
+    return AccuracyPair(
+        a=first.id,
+        b=second.id,
+        only_a=only_a,
+        only_b=only_b,
+        both=sides[True, True],
+        neither=sides[False, False],
+        p=p,
+        p_holm=p,
+        difference=quiet(difference),
+        lo=quiet(interval.lo),
+        hi=quiet(interval.hi),
+    )

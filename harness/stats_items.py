@@ -1,0 +1,137 @@
+"""Statistics of right and wrong answers: paired tests and what they can tell, calibration. Pure.
+
+Whole numbers stay whole until the last division, so that the same answers give the same
+figure on every platform.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Hashable, Iterable, Sequence
+from statistics import NormalDist
+
+POWER = 0.80
+SIGNIFICANCE = 0.05
+BINS = 10
+LEAST_OF_TEMPLATE = 3
+"""Items from which on a template's own share says anything."""
+
+
+def mcnemar(only_a: int, only_b: int) -> float:
+    """Two-sided p of the exact conditional test of McNemar (1947): the binomial on the items
+    that one of two models alone has right. Twice the smaller tail, at most 1; not the mid-p.
+
+    Raises:
+        ValueError: a negative count.
+    """
+    n, least = only_a + only_b, min(only_a, only_b)
+    if least < 0:
+        raise ValueError(f"{only_a} and {only_b} are no counts")
+    term = tail = 1
+    for i in range(least):
+        term = term * (n - i) // (i + 1)
+        tail += term
+    return min(1.0, 2 * tail / (1 << n))
+
+
+def minimum_detectable_difference(
+    items: int, discordance: float, *, power: float = POWER, significance: float = SIGNIFICANCE
+) -> float:
+    """Smallest difference of two shares right that McNemar's test finds with this power.
+
+    Connor (1987): n = (z_a √ψ + z_b √(ψ - δ²))² / δ² with the share ψ of discordant items,
+    solved for δ by √ψ sin θ = δ. A difference takes as many discordant items at least: where
+    δ would exceed ψ, all of them are on one side and ψ = δ.
+
+    Args:
+        items: that both models answered.
+        discordance: share of them that one model alone has right, observed or assumed.
+
+    Returns:
+        A difference of shares, above 0; 1 where not even that would be found.
+
+    Raises:
+        ValueError: no items, or a discordance that is no share.
+    """
+    if items < 1 or not 0 <= discordance <= 1:
+        raise ValueError(f"{items} items of which {discordance} differ")
+    z_a, z_b = (NormalDist().inv_cdf(q) for q in (1 - significance / 2, power))
+    if items <= z_a * z_a:
+        return 1.0
+    angle = math.atan2(z_b, math.sqrt(items)) + math.asin(z_a / math.sqrt(items + z_b * z_b))
+    return math.sin(angle) * max(math.sqrt(discordance), math.sin(angle))
+
+
+def softmax(log_likelihoods: Sequence[float]) -> list[float]:
+    """Probabilities of choices among themselves, from log-likelihoods in nat."""
+    largest = max(log_likelihoods)
+    weights = [math.exp(value - largest) for value in log_likelihoods]
+    total = math.fsum(weights)
+    return [weight / total for weight in weights]
+
+
+def brier(forecasts: Sequence[Sequence[float]], right: Sequence[int]) -> float:
+    """Mean over items of Σ (p - outcome)² over the choices, 0 … 2, low is good (Brier 1950).
+
+    Args:
+        forecasts: probabilities of each item's choices. right: index of the right one.
+    """
+    return math.fsum(
+        (p - (choice == answer)) ** 2
+        for chances, answer in zip(forecasts, right, strict=True)
+        for choice, p in enumerate(chances)
+    ) / len(right)
+
+
+def calibration_error(confidences: Sequence[float], correct: Sequence[bool]) -> float:
+    """Expected calibration error: mean |share right - mean confidence| over bins, weighted by
+    their items (Naeini et al. 2015; Guo et al. 2017).
+
+    Ten bins of equal width, each without its lower and with its upper end.
+    """
+    gaps = [0.0] * BINS
+    for confidence, hit in zip(confidences, correct, strict=True):
+        # Rounded, so that an edge is one whatever the last bit of an exponential is.
+        place = math.ceil(round(confidence * BINS, 9)) - 1
+        gaps[min(BINS - 1, max(0, place))] += hit - confidence
+    return math.fsum(map(abs, gaps)) / len(correct)
+
+
+def overdispersion(answers: Iterable[tuple[Hashable, Hashable, bool]]) -> float | None:
+    """How far the templates' shares vary, in units of what chance alone makes of it.
+
+    Pearson's dispersion (McCullagh and Nelder 1989, section 4.5) conditional on the answers
+    of each stratum: the mean over templates of r² / Var(r), r = right answers less their
+    expectation, Var(r) = Σ n p(1 - p) (N - n)/(N - 1) over strata (hypergeometric). It is 1
+    on average where right answers fall on templates at random.
+
+    Args:
+        answers: template, stratum (such as form and level) and whether right, of each item.
+
+    Returns:
+        The index; None with fewer than two templates that have 3 items and could vary.
+    """
+    size: Counter[Hashable] = Counter()
+    right: Counter[Hashable] = Counter()
+    cells: dict[Hashable, Counter[Hashable]] = {}
+    hits: Counter[Hashable] = Counter()
+    for template, stratum, hit in answers:
+        size[stratum] += 1
+        right[stratum] += hit
+        cells.setdefault(template, Counter())[stratum] += 1
+        hits[template] += hit
+    terms = []
+    for template, cell in cells.items():
+        if cell.total() < LEAST_OF_TEMPLATE:
+            continue
+        share = {stratum: right[stratum] / size[stratum] for stratum in cell}
+        residual = hits[template] - math.fsum(n * share[s] for s, n in cell.items())
+        variance = math.fsum(
+            n * share[s] * (1 - share[s]) * (size[s] - n) / (size[s] - 1)
+            for s, n in cell.items()
+            if size[s] > 1
+        )
+        if variance > 0:
+            terms.append(residual**2 / variance)
+    return math.fsum(terms) / len(terms) if len(terms) > 1 else None
