@@ -138,15 +138,17 @@ class Exam:
             prompts = self._prompts([(item, shots) for _, _, item, shots in written])
         except HarnessError as error:
             self.records += [
-                _skipped(case.id, index, "free", error.reason, error.message)
-                for case, index, _, _ in written
+                _skipped(self._question(case, index, item, {}), error.reason, error.message)
+                for case, index, item, _ in written
             ]
             return asked
         for (case, index, item, _), prompt in zip(written, prompts, strict=True):
-            chance = self._sources[case.id].chance(item)
-            question = Question(case.id, index, "free", item, chance, prompt)
-            asked[case.id].append(question)
+            asked[case.id].append(self._question(case, index, item, prompt))
         return asked
+
+    def _question(self, case: Case, index: int, item: Item, message: Mapping[str, Any]) -> Question:
+        form: Form = "choice" if item.choices else "free"
+        return Question(case.id, index, form, item, self._sources[case.id].chance(item), message)
 
     def _choices(self, case: Case, source: Source) -> Iterator[Question]:
         if "choice" not in case.forms:
@@ -162,7 +164,7 @@ class Exam:
                 "options": item.choices,
                 "verify": index % every == 0 and index // every < verified,
             }
-            yield Question(case.id, index, "choice", item, source.chance(item), message)
+            yield self._question(case, index, item, message)
 
     def _prompts(self, items: Sequence[tuple[Item, str]]) -> Iterable[Mapping[str, Any]]:
         """What the model is given for free answers: chat prompts, or plain text."""
@@ -190,21 +192,10 @@ class Exam:
 
     def _marked(self, question: Question, answer: Mapping[str, Any]) -> Iterator[Record]:
         if reason := answer.get("skipped"):
-            yield _skipped(
-                question.case, question.number, question.form, str(reason), str(answer["detail"])
-            )
+            yield _skipped(question, str(reason), str(answer["detail"]))
             return
         item = question.item
-        sample: Record = {
-            "type": "sample",
-            "case": question.case,
-            "kind": "item",
-            "index": question.number,
-            "form": question.form,
-            "template": item.template,
-            "level": item.level,
-            "chance": question.chance,
-        }
+        sample = _sample(question, "item")
         if question.form == "choice":
             yield sample | _chosen(item, answer["log_likelihoods"], answer["tokens"])
             if "naive" in answer:
@@ -256,13 +247,18 @@ def _geometry(question: Question, answer: Mapping[str, Any]) -> Record:
     }
 
 
-def _skipped(case: str, index: int, form: Form, reason: str, detail: str) -> Record:
+def _sample(question: Question, kind: str) -> Record:
     return {
         "type": "sample",
-        "case": case,
-        "kind": "item_skipped",
-        "index": index,
-        "form": form,
-        "reason": reason,
-        "detail": detail[:300],
+        "case": question.case,
+        "kind": kind,
+        "index": question.number,
+        "form": question.form,
+        "template": question.item.template,
+        "level": question.item.level,
+        "chance": question.chance,
     }
+
+
+def _skipped(question: Question, reason: str, detail: str) -> Record:
+    return _sample(question, "item_skipped") | {"reason": reason, "detail": detail[:300]}
