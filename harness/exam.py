@@ -8,10 +8,14 @@ rendered by the model's own template before its first question.
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from statistics import fmean
 from typing import IO, Any, NamedTuple, Protocol
 
+from harness.budget import FLOOR, Stratum, allocate, item_variance, reached
 from harness.errors import HarnessError
 from harness.models import chat
 from harness.plan import Case, Job
@@ -89,17 +93,38 @@ class Question(NamedTuple):
     message: Mapping[str, Any]
 
 
+class Budget:
+    """How many items of each case fit a time; decided by the first exam that is sat.
+
+    All models of a run are asked the same items, so the first one, which should be the
+    slowest, decides for all. `half_width` is what it expects of the interval of the mean.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+        self.items: dict[str, int] | None = None
+        self.half_width = math.inf
+
+
 class Exam:
     """The accuracy items of one job.
 
     Args:
         sources: of each case, by its id.
+        budget: ask no more than fits; None = everything.
     """
 
-    def __init__(self, job: Job, artefact: Artefact, sources: Mapping[str, Source]) -> None:
+    def __init__(
+        self,
+        job: Job,
+        artefact: Artefact,
+        sources: Mapping[str, Source],
+        budget: Budget | None = None,
+    ) -> None:
         self._job = job
         self._artefact = artefact
         self._sources = sources
+        self._budget = budget
         self.records: list[Record] = []
         """Sample records, in the order of asking; complete when `serve` has returned."""
         self.broken = ""
@@ -110,16 +135,72 @@ class Exam:
         try:
             prepared = self._prepare()
             while (message := exchange.read(answers)) is not None:
-                for question in prepared.get(message["ready"], ()):
-                    exchange.write(questions, question.message)
-                    answer = exchange.read(answers)
-                    if answer is None:
-                        self.broken = f"no answer to item {question.number} of {question.case}"
-                        return
-                    self.records += self._marked(question, answer)
-                exchange.write(questions, {"end": message["ready"]})
+                case = message["ready"]
+                if self._budget:
+                    # The worker does not care whose items it is asked while one case is open.
+                    self._ask_within(self._budget, prepared, questions, answers)
+                    prepared = {}
+                else:
+                    self._ask(prepared.get(case, ()), questions, answers)
+                exchange.write(questions, {"end": case})
         except (BrokenPipeError, ValueError, KeyError) as error:
-            self.broken = f"the worker answered nonsense or not at all: {error!r}"
+            self.broken = self.broken or f"the worker answered nonsense or nothing: {error!r}"
+
+    def _ask(
+        self, asked: Iterable[Question], questions: IO[bytes], answers: IO[bytes]
+    ) -> tuple[int, int]:
+        """Ask and mark; how many there were, and how many answers were right.
+
+        Raises:
+            BrokenPipeError: no answer came.
+        """
+        count = right = 0
+        for question in asked:
+            exchange.write(questions, question.message)
+            answer = exchange.read(answers)
+            if answer is None:
+                self.broken = f"no answer to item {question.number} of {question.case}"
+                raise BrokenPipeError(self.broken)
+            marked = list(self._marked(question, answer))
+            self.records += marked
+            count += 1
+            right += any(record.get("correct", False) for record in marked)
+        return count, right
+
+    def _ask_within(
+        self,
+        budget: Budget,
+        prepared: Mapping[str, Sequence[Question]],
+        questions: IO[bytes],
+        answers: IO[bytes],
+    ) -> None:
+        """A few items of each case, then those that narrow the mean's interval most."""
+        done = dict.fromkeys(prepared, 0)
+        if budget.items is None and prepared:
+            strata = []
+            begun = time.perf_counter()
+            for case, asked in prepared.items():
+                started = time.perf_counter()
+                pilot = _first(asked, 0, FLOOR)
+                count, right = self._ask(pilot, questions, answers)
+                done[case] = count
+                guess = fmean(q.chance for q in pilot) if pilot else 0.0
+                strata.append(
+                    Stratum(
+                        case=case,
+                        weight=1.0,
+                        seconds_per_item=(time.perf_counter() - started) / max(1, count),
+                        variance=item_variance(right, count, chance=guess),
+                        done=count,
+                        most=len(asked),
+                    )
+                )
+            left_s = budget.seconds - (time.perf_counter() - begun)
+            budget.items = allocate(left_s, strata)
+            budget.half_width = reached(strata, budget.items)
+        for case, asked in prepared.items():
+            wanted = (budget.items or {}).get(case, 0)
+            self._ask(_first(asked, done[case], wanted), questions, answers)
 
     # --- asking -----------------------------------------------------------------------
 
@@ -210,6 +291,12 @@ class Exam:
                 "truncated": answer["truncated"],
                 "output": answer["output"],
             }
+
+
+def _first(asked: Sequence[Question], start: int, end: int) -> list[Question]:
+    """Items `start … end` where the forms take turns, choices first: they share a prefix."""
+    turns = sorted(asked, key=lambda q: (q.number, q.form))
+    return sorted(turns[start:end], key=lambda q: (q.form, q.number))
 
 
 def _free(case: Case, source: Source) -> Iterator[Item]:

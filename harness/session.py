@@ -19,7 +19,7 @@ from harness import environment, metrics, stats
 from harness import plan as planning
 from harness.backends import BACKENDS, ENGINES
 from harness.errors import Exit, HarnessError, PrerequisiteError, SpecError
-from harness.exam import Exam, Generated
+from harness.exam import Budget, Exam, Generated
 from harness.execute import WATCHES, Outcome, Watch, execute, execute_apart, next_step, prime
 from harness.extensions import target
 from harness.models import resolve as artefacts
@@ -114,6 +114,8 @@ def _measure(
     backends = {job.backend for job in plan.jobs}
     prime(_worker_modules(backends))
     queue = Queue(plan, journal)
+    accuracy = plan.profile.suites.accuracy
+    budget = Budget(accuracy.budget_s) if accuracy and accuracy.budget_s else None
     spent_s = planned_s = 0.0
     for outcome in execute(
         queue.jobs(),
@@ -121,7 +123,7 @@ def _measure(
         folder / "parts",
         journal,
         watches={**WATCHES, "energy": Watch("energy_trace", queue.power_sampler)},
-        feeds={"accuracy": partial(exam, plan, seed)},
+        feeds={"accuracy": partial(exam, plan, seed, budget)},
         arrange=Arranger(plan, facts),
     ):
         queue.note(outcome)
@@ -133,10 +135,11 @@ def _measure(
             progress(outcome, len(left), left_s)
 
 
-def exam(plan: Plan, seed: bytes, job: Job) -> Exam:
+def exam(plan: Plan, seed: bytes, budget: Budget | None, job: Job) -> Exam:
     """What is asked in an accuracy job."""
     artefact = next(each for each in plan.artefacts if each.model.id == job.model)
-    return Exam(job, artefact, {case.id: Generated(case, seed) for case in job.cases})
+    sources = {case.id: Generated(case, seed) for case in job.cases}
+    return Exam(job, artefact, sources, budget)
 
 
 def bench(

@@ -277,6 +277,8 @@ class AccuracySuite:
         verify: share of choice items that are scored again by one full forward an option.
         commitment: sha256 in hex that a secret seed has to match; empty = the public seed.
             The seed itself comes on the command line and is never written down.
+        budget_s: time for the items of one model; which cases they are taken from is decided
+            by the first, largest one, and `items` is then the most of a case. 0 = all items.
     """
 
     tasks: tuple[TaskName, ...]
@@ -287,6 +289,7 @@ class AccuracySuite:
     context: int = 2048
     verify: float = 0.0
     commitment: str = ""
+    budget_s: float = 0.0
     data: tuple[HeldOut, ...] = ()
 
 
@@ -410,11 +413,14 @@ def profile_from_json(data: Mapping[str, Any]) -> Profile:
     """
     fields = dict(data)
     fields["protocol"] = Protocol(**fields["protocol"])
+    suites = {name: dict(found) for name, found in fields["suites"].items() if found}
+    if accuracy := suites.get("accuracy"):
+        accuracy.pop("seed", None)  # what runs before 2026-12 wrote: the public seed
+        accuracy["data"] = [HeldOut(**entry) for entry in accuracy.get("data", ())]
     fields["suites"] = Suites(
         **{
             name: _SUITES[name](**{key: _frozen(item) for key, item in found.items()})
-            for name, found in fields["suites"].items()
-            if found
+            for name, found in suites.items()
         }
     )
     fields["gates"] = tuple(Gate(**gate) for gate in fields["gates"])

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from harness.backends.fake import FakeBackend
-from harness.exam import Exam, Generated
+from harness.exam import Budget, Exam, Generated
 from harness.execute import Outcome, execute
 from harness.plan import Case, Job
 from harness.records import JournalWriter, read
@@ -68,13 +68,14 @@ def sit(
     seed: bytes = PUBLIC_SEED,
     targets: dict[str, str] = TARGETS,
     timeout_s: float = 60,
+    budget: Budget | None = None,
     **fields: object,
 ) -> tuple[Outcome, list[dict[str, Any]]]:
     """Run one exam in a worker; its outcome and the journal's records."""
     found = artefact(folder, **fields)
 
     def feed(job: Job) -> Exam:
-        return Exam(job, found, {case.id: Generated(case, seed) for case in job.cases})
+        return Exam(job, found, {case.id: Generated(case, seed) for case in job.cases}, budget)
 
     journal = JournalWriter(folder / "records.jsonl")
     jobs = [job_of(found, *cases, timeout_s=timeout_s)]
@@ -233,3 +234,28 @@ class Babbling(FakeBackend):
 
         exchange.pipes()[1].write(b"Loading weights 50 %\n")
         return super().encode(text)
+
+
+def test_a_budget_is_spent_where_it_tells_most_and_the_same_for_the_next_model(tmp_path):
+    cases = [dataclasses.replace(case, items=300) for case in (CASE, ENGLISH)]
+    budget = Budget(4.0)
+    counts = []
+    for name, pace in (("slow", 1e-4), ("fast", 0.0)):
+        (tmp_path / name).mkdir()
+        outcome, records = sit(
+            tmp_path / name, *cases, budget=budget, prefill_s_per_token=pace, clock="real"
+        )
+        assert outcome.state == "ok"
+        asked = [(r["case"], r["form"], r["index"]) for r in records if r.get("kind") == "item"]
+        assert len(set(asked)) == len(asked)
+        counts.append(sorted(asked))
+        if name == "slow":
+            assert outcome.wall_s < 4.0 + 4.0, "the budget, and a worker's start"
+    assert counts[0] == counts[1]
+    assert budget.items is not None
+    assert sum(budget.items.values()) == len(counts[0])
+    assert all(8 <= count <= 300 for count in budget.items.values())
+    assert 0 < budget.half_width < 0.4
+    for case in budget.items:
+        forms = [form for which, form, _ in counts[0] if which == case]
+        assert abs(forms.count("choice") - forms.count("free")) <= 1

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-ROWS_MAX = 128
+ROWS_MAX = 64
 """Logits rows in one call: the engine holds them all, 600 kB each at 152 k tokens."""
 
 

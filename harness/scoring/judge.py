@@ -296,7 +296,10 @@ def _volume(seen: Observed, rules: Rules, suite: str, case: str) -> tuple[int, i
     protocol = rules.profile.protocol
     processes = protocol.processes.get(suite, 1)
     if suite == "accuracy":
-        return len(seen.items.get(case, ())), rules.cases[suite][case].items
+        accuracy = rules.profile.suites.accuracy
+        # With a time budget there are as many as fitted, the same for every model.
+        want = 1 if accuracy and accuracy.budget_s else rules.cases[suite][case].items
+        return len(seen.items.get(case, ())), want
     if case == LOAD_CASE:
         # A job starts with a cold cache, a warm one, or one that nobody could look into.
         places = [(name, "load_s") for name in LOAD_CASES.values()]
