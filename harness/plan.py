@@ -347,8 +347,6 @@ def _jobs(
     profile: Profile, artefact: Artefact, suite: str, cases: Sequence[Case], threads: int
 ) -> Iterator[Job]:
     protocol = profile.protocol
-    accuracy = profile.suites.accuracy
-    seed = accuracy.seed if suite == "accuracy" and accuracy else digest(profile.id)
     apart = protocol.grouping == "case" or suite == "memory"  # a context belongs to one load
     groups = [(case,) for case in cases] if apart else [tuple(cases)] if cases else []
     least = protocol.processes.get(suite, 1)
@@ -370,7 +368,7 @@ def _jobs(
                 process=process,
                 requests=protocol.requests,
                 warmup_max=protocol.warmup_max,
-                seed=seed,
+                seed=digest(profile.id),
                 timeout_s=protocol.job_timeout_s,
                 optional=process >= least,
                 salt=digest(profile),

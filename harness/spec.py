@@ -286,6 +286,11 @@ class AccuracySuite:
     commitment: str = ""
     data: tuple[HeldOut, ...] = ()
 
+    def items_of(self, form: Form) -> int:
+        """Generated items of one form, a task and language; the first forms take the rest."""
+        place = self.forms.index(form)
+        return (self.items - place + len(self.forms) - 1) // len(self.forms)
+
 
 _SUITES: Mapping[str, type[Any]] = {
     "latency": LatencySuite,
@@ -407,11 +412,14 @@ def profile_from_json(data: Mapping[str, Any]) -> Profile:
     """
     fields = dict(data)
     fields["protocol"] = Protocol(**fields["protocol"])
+    suites = {name: dict(found) for name, found in fields["suites"].items() if found}
+    if "accuracy" in suites:
+        data = suites["accuracy"].get("data", ())
+        suites["accuracy"]["data"] = tuple(HeldOut(**entry) for entry in data)
     fields["suites"] = Suites(
         **{
             name: _SUITES[name](**{key: _frozen(item) for key, item in found.items()})
-            for name, found in fields["suites"].items()
-            if found
+            for name, found in suites.items()
         }
     )
     fields["gates"] = tuple(Gate(**gate) for gate in fields["gates"])
