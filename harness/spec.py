@@ -412,10 +412,12 @@ def profile_from_json(data: Mapping[str, Any]) -> Profile:
     """
     fields = dict(data)
     fields["protocol"] = Protocol(**fields["protocol"])
-    suites = {name: dict(found) for name, found in fields["suites"].items() if found}
+    suites: dict[str, dict[str, Any]] = {
+        name: dict(found) for name, found in fields["suites"].items() if found
+    }
     if "accuracy" in suites:
-        data = suites["accuracy"].get("data", ())
-        suites["accuracy"]["data"] = tuple(HeldOut(**entry) for entry in data)
+        entries = suites["accuracy"].get("data", ())
+        suites["accuracy"]["data"] = tuple(HeldOut(**entry) for entry in entries)
     fields["suites"] = Suites(
         **{
             name: _SUITES[name](**{key: _frozen(item) for key, item in found.items()})

@@ -28,6 +28,8 @@ ALLOWED = {
     "specyaml": CORE | {"spec"},
     "specprofile": CORE | {"spec", "specyaml", "plan"},
     "specfile": CORE | {"spec", "specyaml", "specprofile", "extensions"},
+    "heldout": CORE | SPEC | {"heldout", "suites.tasks.base"},
+    "seeds": CORE | SPEC | {"suites.tasks"},
     "environment": CORE | SPEC | {"environment"},
     "probes": CORE | SPEC | {"probes"},
     "models": CORE | SPEC | {"models"},
@@ -44,6 +46,8 @@ ALLOWED = {
 FREE = {
     "__main__",
     "cli",
+    "cli_accuracy",
+    "cli_shared",
     "terminal",
     "schedule",
     "session",

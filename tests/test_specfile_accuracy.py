@@ -115,8 +115,8 @@ FAULTS = [
      "data 'data/exam.csv' is of no known kind", "a .jsonl file, or a .yaml task of lm-eval"),
     ("path: data/exam.jsonl", "path: ''", 28, "data '' is of no known kind", "a .jsonl file"),
     ("path: data/exam.jsonl", "file: data/exam.jsonl", 28,
-     "unknown key 'file' in 'exam' of 'accuracy' of 'suites' "
-     "(and 1 more problem in this file)", "id, path, sha256, choices, shots, licence"),
+     ("unknown key 'file' in 'exam' of 'accuracy' of 'suites' "
+      "(and 1 more problem in this file)"), "id, path, sha256, choices, shots, licence"),
     (f"        sha256: {HASH}\n", "", 27,
      "key 'sha256' in 'exam' of 'accuracy' of 'suites' is missing", ""),
     (f"        sha256: {HASH}", "        sha256: 0a", 29, "sha256 of 'data/exam.jsonl' is '0a'",
