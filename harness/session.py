@@ -27,6 +27,7 @@ from harness.probes import roofline
 from harness.records import SCHEMA, JournalWriter, Record, write_whole
 from harness.runs import attempts, new_run_folder, write_scorecard
 from harness.schedule import Arranger, Queue
+from harness.seeds import PUBLIC, Seed
 from harness.spec import BackendOptions, canonical, to_json
 from harness.suites import SUITES
 
@@ -49,8 +50,13 @@ class RunResult:
     exit_code: Exit
 
 
-def run(plan: Plan, results: Path, progress: Progress | None = None) -> RunResult:
+def run(
+    plan: Plan, results: Path, progress: Progress | None = None, *, seed: Seed = PUBLIC
+) -> RunResult:
     """Measure a plan and leave a scored, reported run folder.
+
+    Args:
+        seed: what generated items are drawn from; a secret one is never written.
 
     Raises:
         RecordError: the results folder cannot be written.
@@ -68,7 +74,7 @@ def run(plan: Plan, results: Path, progress: Progress | None = None) -> RunResul
     interrupted = False
     try:
         with contextlib.closing(JournalWriter(folder / "records.jsonl")) as journal:
-            journal.append(_run_record(plan, folder.name, number))
+            journal.append(_run_record(plan, folder.name, number, seed))
             before = _environment_record(plan, "before")
             journal.append(before)
             try:
@@ -184,7 +190,8 @@ def _targets(backends: Iterable[str]) -> dict[str, str]:
     return {name: target(name, BACKENDS, "harness.backends") for name in backends}
 
 
-def _run_record(plan: Plan, run: str, number: int) -> Record:
+def _run_record(plan: Plan, run: str, number: int, seed: Seed) -> Record:
+    asks = any(job.suite == "accuracy" for job in plan.jobs)
     return {
         "type": "run",
         "schema": SCHEMA,
@@ -206,6 +213,7 @@ def _run_record(plan: Plan, run: str, number: int) -> Record:
         ],
         "skipped": to_json(plan.skipped),
         "jobs": len(plan.jobs),
+        **({"seed": seed.facts()} if asks else {}),
     }
 
 

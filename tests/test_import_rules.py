@@ -29,7 +29,7 @@ ALLOWED = {
     "specprofile": CORE | {"spec", "specyaml", "plan"},
     "specfile": CORE | {"spec", "specyaml", "specprofile", "extensions"},
     "heldout": CORE | SPEC | {"heldout", "suites.tasks.base"},
-    "seeds": CORE | SPEC | {"suites.tasks"},
+    "seeds": CORE | SPEC | {"seeds", "suites.tasks"},
     "environment": CORE | SPEC | {"environment"},
     "probes": CORE | SPEC | {"probes"},
     "models": CORE | SPEC | {"models"},

@@ -10,20 +10,26 @@ message. docs/held-out.md shows the formats.
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from harness.heldout.items import Built, build
 from harness.heldout.lines import Report, check_sha256, may_print, read_bytes, rows
 from harness.heldout.marking import mark
-from harness.spec import Form, HeldOut, digest
+from harness.spec import ChoiceForm, Form, HeldOut, digest, sha256, to_json
 from harness.suites.tasks.base import Item
 
-__all__ = ["HeldOutTask", "fingerprint", "load", "mark", "may_print"]
+__all__ = ["HeldOutTask", "examine", "fingerprint", "load", "mark", "may_print", "text"]
 
 SHOT_DELIMITER = "\n\n"
+_NOTES = {
+    "prefix_choice": "a choice begins another one",
+    "repeated_question": "a question is asked again",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,6 +107,45 @@ def load(entry: HeldOut, base: Path) -> HeldOutTask:
         sha256=hashes | loaded.sha256,
         licence=entry.licence,
     )
+
+
+def examine(path: Path, *, choices: ChoiceForm, shots: int, licence: str) -> dict[str, Any]:
+    """What a file holds, and its entry in a profile; the file's hash is taken as it is.
+
+    Raises:
+        SpecError: anything in it is wrong.
+    """
+    raw = read_bytes(path, Report(path, printable=False))
+    name = re.sub(r"[^a-z0-9._-]+", "-", path.stem.lower()).strip("-._") or "data"
+    entry = HeldOut(
+        id=name, path=path.name, sha256=sha256(raw), choices=choices, shots=shots, licence=licence
+    )
+    task = load(entry, path.parent)
+    return {
+        "file": str(path),
+        "entry": to_json(entry),
+        "form": task.form,
+        "language": task.language,
+        "items": len(task.items),
+        "shots": len(task.shots),
+        "notes": dict(task.notes),
+        "printable": task.printable,
+    }
+
+
+def text(found: Mapping[str, Any]) -> str:
+    """What `examine` found, for people."""
+    lines = [f"{found['file']}: {found['items']} items ({found['form']}), {found['shots']} shots"]
+    lines += [f"note: {_NOTES[code]} in {count} items" for code, count in found["notes"].items()]
+    if not found["printable"]:
+        lines.append("note: texts of this licence, or of none, are never shown in reports")
+    lines.append("its entry in a profile's suites: accuracy: data: (path: from its folder)")
+    for key, value in found["entry"].items():
+        if value:
+            plain = isinstance(value, int) or re.fullmatch(r"[\w./-]+", value)
+            mark = "  - " if key == "id" else "    "
+            lines.append(f"{mark}{key}: {value if plain else json.dumps(value)}")
+    return "\n".join(lines)
 
 
 def fingerprint(item: Item) -> str:
