@@ -6,7 +6,6 @@ stdout is one JSON object, also when the command fails.
 
 from __future__ import annotations
 
-import json
 import locale
 import os
 import signal
@@ -14,11 +13,15 @@ import sys
 from io import TextIOWrapper
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import click
 
 import harness
+from harness.cli_accuracy import accuracy
+from harness.cli_shared import as_json as _as_json
+from harness.cli_shared import emit as _emit
+from harness.cli_shared import results as _results
 from harness.errors import Exit, HarnessError
 
 if TYPE_CHECKING:
@@ -26,16 +29,6 @@ if TYPE_CHECKING:
 
 Lang = Literal["ko", "en"]
 
-_results = click.option(
-    "--results",
-    "--out",
-    "results",
-    type=click.Path(path_type=Path),
-    default=Path("results"),
-    show_default=True,
-    help="Folder that holds one folder a run.",
-)
-_as_json = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 _models_file = click.option(
     "--models",
     "models_file",
@@ -75,6 +68,11 @@ def cli() -> None:
     is_flag=True,
     help="Measure each model also with the fastest thread counts, listed apart.",
 )
+@click.option(
+    "--seed-file",
+    type=click.Path(path_type=Path),
+    help="A secret seed for generated items, from `harness accuracy commit`.",
+)
 @click.option("--dry-run", is_flag=True, help="Print the plan and an estimate; measure nothing.")
 @_results
 @_models_file
@@ -88,6 +86,7 @@ def run(
     profile: str,
     device: str,
     tune: bool,
+    seed_file: Path | None,
     dry_run: bool,
     results: Path,
     models_file: Path | None,
@@ -101,13 +100,16 @@ def run(
     harness run --model my-model.gguf    your model beside the reference
     harness run --dry-run                what would be done, and how long it takes
     """
-    from harness import runs, session, terminal
+    from harness import runs, seeds, session, specfile, terminal
     from harness.prepare import prepare
 
     if models and set_name:
         raise click.UsageError("--model and --set exclude each other.")
     if tune and dry_run:
         raise click.UsageError("--tune measures, --dry-run does not: they exclude each other.")
+    seed = seeds.PUBLIC
+    if seed_file or not dry_run:
+        seed = seeds.for_run(specfile.resolve_profile(profile), seed_file, suites)
     plan = prepare(
         models=models,
         set_name=set_name or "default",
@@ -116,12 +118,13 @@ def run(
         device=device,
         catalogue_path=models_file,
         tune=terminal.show_tuning if tune else None,
+        seed=seed.value,
     )
     if dry_run:
         _print_plan(plan, as_json=as_json)
         return
     terminal.announce(plan)
-    result = session.run(plan, results, terminal.show_progress)
+    result = session.run(plan, results, terminal.show_progress, seed=seed)
     reports = runs.write_reports(result.folder, result.card, lang or _locale())
     if as_json:
         _emit(
@@ -346,6 +349,9 @@ def init(*, folder: Path, as_json: bool) -> None:
         click.echo(f"kept  {path}")
 
 
+cli.add_command(accuracy)
+
+
 def main() -> None:
     """Entry point: turns every expected error into one message and an exit code."""
     as_json = "--json" in sys.argv[1:]
@@ -392,11 +398,6 @@ def _fail(as_json: bool, message: str, reason: str, code: int) -> None:  # noqa:
     if as_json:
         _emit({"status": "error", "reason": reason, "message": message, "exit_code": int(code)})
     raise SystemExit(int(code))
-
-
-def _emit(value: dict[str, Any]) -> None:
-    plain = (sys.stdout.encoding or "").lower().replace("-", "") != "utf8"
-    click.echo(json.dumps(value, ensure_ascii=plain, allow_nan=False))
 
 
 def _interrupt(_signal: int, _frame: FrameType | None) -> None:

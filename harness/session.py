@@ -29,9 +29,9 @@ from harness.probes import roofline
 from harness.records import SCHEMA, JournalWriter, Record, write_whole
 from harness.runs import attempts, new_run_folder, write_scorecard
 from harness.schedule import Arranger, Queue
+from harness.seeds import PUBLIC, Seed
 from harness.spec import BackendOptions, canonical, to_json
 from harness.suites import SUITES
-from harness.suites.tasks import PUBLIC_SEED
 
 Progress = Callable[[Outcome, int, float], None]
 """Called as each job ends with its outcome, the jobs left and the seconds left."""
@@ -53,16 +53,12 @@ class RunResult:
 
 
 def run(
-    plan: Plan,
-    results: Path,
-    progress: Progress | None = None,
-    *,
-    seed: bytes = PUBLIC_SEED,
+    plan: Plan, results: Path, progress: Progress | None = None, *, seed: Seed = PUBLIC
 ) -> RunResult:
     """Measure a plan and leave a scored, reported run folder.
 
     Args:
-        seed: what accuracy items are drawn from; only its hash is in the plan.
+        seed: what generated items are drawn from; a secret one is never written.
 
     Raises:
         RecordError: the results folder cannot be written.
@@ -80,11 +76,11 @@ def run(
     interrupted = False
     try:
         with contextlib.closing(JournalWriter(folder / "records.jsonl")) as journal:
-            journal.append(_run_record(plan, folder.name, number))
+            journal.append(_run_record(plan, folder.name, number, seed))
             before = _environment_record(plan, "before")
             journal.append(before)
             try:
-                _measure(plan, folder, journal, before["facts"], progress=progress, seed=seed)
+                _measure(plan, folder, journal, before["facts"], progress=progress, seed=seed.value)
             except KeyboardInterrupt:
                 interrupted = True
             journal.append(_environment_record(plan, "after"))
@@ -208,7 +204,8 @@ def _targets(backends: Iterable[str]) -> dict[str, str]:
     return {name: target(name, BACKENDS, "harness.backends") for name in backends}
 
 
-def _run_record(plan: Plan, run: str, number: int) -> Record:
+def _run_record(plan: Plan, run: str, number: int, seed: Seed) -> Record:
+    asks = any(job.suite == "accuracy" for job in plan.jobs)
     return {
         "type": "run",
         "schema": SCHEMA,
@@ -230,6 +227,7 @@ def _run_record(plan: Plan, run: str, number: int) -> Record:
         ],
         "skipped": to_json(plan.skipped),
         "jobs": len(plan.jobs),
+        **({"seed": seed.facts()} if asks else {}),
     }
 
 

@@ -292,6 +292,11 @@ class AccuracySuite:
     budget_s: float = 0.0
     data: tuple[HeldOut, ...] = ()
 
+    def items_of(self, form: Form) -> int:
+        """Generated items of one form, a task and language; the first forms take the rest."""
+        place = self.forms.index(form)
+        return (self.items - place + len(self.forms) - 1) // len(self.forms)
+
 
 _SUITES: Mapping[str, type[Any]] = {
     "latency": LatencySuite,
@@ -413,7 +418,9 @@ def profile_from_json(data: Mapping[str, Any]) -> Profile:
     """
     fields = dict(data)
     fields["protocol"] = Protocol(**fields["protocol"])
-    suites = {name: dict(found) for name, found in fields["suites"].items() if found}
+    suites: dict[str, dict[str, Any]] = {
+        name: dict(found) for name, found in fields["suites"].items() if found
+    }
     if accuracy := suites.get("accuracy"):
         accuracy.pop("seed", None)  # what runs before 2026-12 wrote: the public seed
         accuracy["data"] = [HeldOut(**entry) for entry in accuracy.get("data", ())]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import typing
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from typing import Any
 from harness.errors import did_you_mean
 from harness.metrics import METRICS, suite_of
 from harness.plan import cases_of
-from harness.spec import Gate, MemorySuite, Profile
+from harness.spec import AccuracySuite, Gate, HeldOut, Language, MemorySuite, Profile, TaskName
 from harness.specyaml import MOST, MOST_TOKENS, Document, Keys, listed
 
 
@@ -98,13 +99,58 @@ def _check_suites(document: Document, profile: Profile) -> None:
             _check_list(document, where, value, least)
         elif value is not None:
             document.require_range(where, value, least, most)
-    for name in ("task", "accuracy"):
-        if suite := getattr(suites, name):
-            _check_list(document, ("suites", name, "languages"), suite.languages)
+    if suites.task:
+        _check_list(document, ("suites", "task", "languages"), suites.task.languages)
     if suites.accuracy:
-        _check_list(document, ("suites", "accuracy", "tasks"), suites.accuracy.tasks)
+        _check_accuracy(document, suites.accuracy)
     if suites.memory:
         _check_memory(document, suites.memory)
+
+
+def _check_accuracy(document: Document, suite: AccuracySuite) -> None:
+    where: Keys = ("suites", "accuracy")
+    if suite.tasks or not suite.data:
+        _check_list(document, (*where, "tasks"), suite.tasks)
+    _check_list(document, (*where, "languages"), suite.languages)
+    _check_list(document, (*where, "forms"), suite.forms)
+    if suite.items < len(suite.forms):
+        document.fail(
+            (*where, "items"),
+            f"{suite.items} item of each task cannot be shared among {len(suite.forms)} forms",
+            allowed=f"at least {len(suite.forms)}, or one form",
+        )
+    document.require_range((*where, "verify"), suite.verify, 0, 1)
+    if suite.commitment:
+        document.require_hex64((*where, "commitment"), "commitment", suite.commitment)
+    names: dict[str, int] = {}
+    for index, entry in enumerate(suite.data):
+        _check_data(document, (*where, "data", index), entry)
+        if entry.id in names:
+            document.fail(
+                (*where, "data", index, "id"),
+                f"data '{entry.id}' is defined twice",
+                allowed="ids that differ",
+            )
+        names[entry.id] = index
+
+
+def _check_data(document: Document, where: Keys, entry: HeldOut) -> None:
+    document.require_id((*where, "id"), entry.id, what="id of data")
+    language, _, task = entry.id.partition("-")
+    if {entry.id, task if language in typing.get_args(Language) else ""} & set(_TASKS):
+        document.fail(
+            (*where, "id"),
+            f"data '{entry.id}' would be taken for the generated task of that name",
+            allowed=f"another id, such as 'my-{entry.id}'",
+        )
+    if Path(entry.path).suffix.lower() not in {".jsonl", ".yaml", ".yml"}:
+        document.fail(
+            (*where, "path"),
+            f"data '{entry.path[:80]}' is of no known kind",
+            allowed="a .jsonl file, or a .yaml task of lm-eval",
+        )
+    document.require_hex64((*where, "sha256"), f"sha256 of '{entry.path[:80]}'", entry.sha256)
+    document.require_range((*where, "shots"), entry.shots, 0, _MOST_SHOTS)
 
 
 def _check_memory(document: Document, memory: MemorySuite) -> None:
@@ -127,6 +173,9 @@ def _check_memory(document: Document, memory: MemorySuite) -> None:
         )
 
 
+_MOST_SHOTS = 25
+_TASKS = typing.get_args(TaskName)
+
 _NUMBERS: tuple[tuple[str, str, int, int], ...] = (
     ("latency", "prompt_tokens", 1, MOST_TOKENS),
     # Time per output token is defined between the first and the last one.
@@ -145,6 +194,8 @@ _NUMBERS: tuple[tuple[str, str, int, int], ...] = (
     ("energy", "prompt_tokens", 1, MOST_TOKENS),
     ("energy", "output_tokens", 2, MOST_TOKENS),
     ("accuracy", "items", 1, 100_000),
+    ("accuracy", "shots", 0, _MOST_SHOTS),
+    ("accuracy", "context", 128, 131_072),
 )
 """Suite, field, and the range of its value or of every value in its list."""
 

@@ -123,12 +123,14 @@ class Document:
 
     Args:
         hint: the command to try once the file is corrected.
+        plain: what may stand in place of tags, aliases and deep nesting.
     """
 
-    def __init__(self, path: Path, *, hint: str) -> None:
+    def __init__(self, path: Path, *, hint: str, plain: str = "plain keys and values") -> None:
         self.path = path
         self.data: dict[str, Any] = {}
         self._hint = hint
+        self._plain = plain
         self._lines: dict[Keys, int] = {}
 
     @classmethod
@@ -139,44 +141,54 @@ class Document:
             SpecError: unreadable, not UTF-8, too large, or not of this grammar.
         """
         document = cls(path, hint=hint)
-        text = document._text()
+        document.parse(document._bytes())
+        return document
+
+    def parse(self, raw: bytes) -> None:
+        """Take the bytes of the file for its content.
+
+        Raises:
+            SpecError: not UTF-8, too large, or not of this grammar.
+        """
+        text = self._text(raw)
         try:
             node = yaml.compose(text, Loader=_Loader)
         except yaml.MarkedYAMLError as error:
-            document._fail_syntax(error, text)
+            self._fail_syntax(error, text)
         except yaml.reader.ReaderError as error:
             line = text.count("\n", 0, error.position) + 1
-            document._fail(
+            self._fail(
                 line,
                 f"character U+{error.character:04X} is not allowed in YAML",
                 allowed="printable text",
             )
         if node is None:
-            document._fail(0, "the file is empty", allowed="lines of the form 'key: value'")
-        value = document._value(node, ())
+            self._fail(0, "the file is empty", allowed="lines of the form 'key: value'")
+        value = self._value(node, ())
         if not isinstance(value, dict):
-            document._fail(
+            self._fail(
                 1,
                 f"the file holds {_kind(value)} at its top level",
                 allowed="lines of the form 'key: value'",
             )
-        document.data = value
-        return document
+        self.data = value
 
     # --- reading --------------------------------------------------------------------
 
-    def _text(self) -> str:
+    def _bytes(self) -> bytes:
         try:
             # Opening a pipe would wait for a writer; a folder gives a cryptic error.
             if self.path.exists() and not self.path.is_file():
                 self._fail(0, "this is not a file", allowed="the path of a YAML file")
             with self.path.open("rb") as file:
-                raw = file.read(MAX_BYTES + 1)
+                return file.read(MAX_BYTES + 1)
         except FileNotFoundError:
             self._fail(0, "there is no such file", allowed="the path of a YAML file")
         except (OSError, ValueError) as error:
             reason = getattr(error, "strerror", None) or error
             self._fail(0, f"the file cannot be read: {reason}", allowed="a readable YAML file")
+
+    def _text(self, raw: bytes) -> str:
         if len(raw) > MAX_BYTES:
             self._fail(0, "the file is larger than 1 MiB", allowed="at most 1 MiB")
         if raw.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
@@ -356,7 +368,7 @@ class Document:
             self._fail(line, "the line is indented with a tab", allowed="spaces only")
         problem = str(error.problem or error.context)
         if isinstance(error, _GrammarError):
-            self._fail(line, problem, allowed="plain keys and values")
+            self._fail(line, problem, allowed=self._plain)
         self._fail(line, f"this is not YAML: {problem}", allowed="lines of the form 'key: value'")
 
 

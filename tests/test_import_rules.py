@@ -30,6 +30,8 @@ ALLOWED = {
     "specyaml": CORE | {"spec"},
     "specprofile": CORE | {"spec", "specyaml", "plan"},
     "specfile": CORE | {"spec", "specyaml", "specprofile", "extensions"},
+    "heldout": CORE | SPEC | {"heldout", "suites.tasks.base"},
+    "seeds": CORE | SPEC | {"seeds", "suites.tasks"},
     "environment": CORE | SPEC | {"environment"},
     "probes": CORE | SPEC | {"probes"},
     "models": CORE | SPEC | {"models"},
@@ -46,6 +48,8 @@ ALLOWED = {
 FREE = {
     "__main__",
     "cli",
+    "cli_accuracy",
+    "cli_shared",
     "terminal",
     "schedule",
     "session",

@@ -225,7 +225,7 @@ FAULTS = [
      "2 to 1,048,576"),
     ("profile", "tasks: [arith]", "tasks: []", 17, "tasks is an empty list", "at least one value"),
     ("profile", "items: 100", "items: 0", 17, "items is 0", "1 to 100,000"),
-    ("profile", "items: 100", "items: 100, seed: secret", 17, "seed is 'secret'",
+    ("profile", "items: 100", "items: 100, commitment: secret", 17, "commitment is 'secret'",
      "64 digits out of 0-9 and a-f"),
     ("profile", "memory: {context: 512", "memory: {context: 0", 16,
      "context is 0", "2 to 1,048,576"),

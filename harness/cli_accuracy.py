@@ -1,0 +1,174 @@
+"""`harness accuracy`: secret seeds, an evaluator's own data, and the public–secret gap."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Literal
+
+import click
+
+from harness import cli_shared
+
+_seed_file = click.option(
+    "--seed-file",
+    type=click.Path(path_type=Path),
+    required=True,
+    help="File of the secret seed.",
+)
+_challenge = click.option(
+    "--profile", default="challenge", show_default=True, help="A name or a YAML file."
+)
+
+
+@click.group()
+def accuracy() -> None:
+    r"""Secret items that anybody can check afterwards, and data of your own.
+
+    \b
+    commit   before submissions close: draw a secret seed, publish its hash
+    reveal   after scoring: publish the seed
+    verify   anybody: does the seed match, and which items were they
+    gap      are models better on the public items than on the secret ones
+    check    is a file of your own items right
+    """
+
+
+@accuracy.command()
+@_seed_file
+@_challenge
+@click.option(
+    "--statement",
+    type=click.Path(path_type=Path),
+    help="Also write the statement to publish into this new file.",
+)
+@cli_shared.as_json
+def commit(*, seed_file: Path, profile: str, statement: Path | None, as_json: bool) -> None:
+    """Draw a secret seed into a new file, and print the hash to publish.
+
+    Put the line that is printed into the profile, and change nothing else of it afterwards.
+    """
+    from harness import seeds, specfile
+
+    chosen = specfile.resolve_profile(profile)
+    found = seeds.commit(chosen, seed_file, statement)
+    if as_json:
+        cli_shared.emit(found | {"seed_file": str(seed_file)})
+        return
+    click.echo(f"wrote {seed_file}: keep it secret, and keep a copy", err=True)
+    click.echo(
+        f"under suites: accuracy: of {specfile.profile_path(profile)} write this line, and publish "
+        "it before submissions close:",
+        err=True,
+    )
+    click.echo(f"    commitment: {found['commitment']}")
+    click.echo(f"next: harness run --profile {profile} --seed-file {seed_file}", err=True)
+
+
+@accuracy.command()
+@_seed_file
+@_challenge
+@cli_shared.as_json
+def reveal(*, seed_file: Path, profile: str, as_json: bool) -> None:
+    """Print the seed with its commitment, to publish once everything is scored."""
+    from harness import seeds, specfile
+    from harness.seeds import proof
+
+    found = proof.reveal(seeds.read_seed(seed_file), specfile.resolve_profile(profile))
+    if as_json:
+        cli_shared.emit(found)
+    else:
+        click.echo(json.dumps(found, indent=2))
+
+
+@accuracy.command()
+@click.argument("seed", metavar="REVEALED")
+@_challenge
+@click.option(
+    "--commitment",
+    metavar="HEX_OR_FILE",
+    help="The published hash or statement [default: the profile's line].",
+)
+@click.option("--items", type=click.Path(path_type=Path), help="Write every item into this folder.")
+@click.option("--run", "run_folder", metavar="RUN", help="Compare the items that a run recorded.")
+@cli_shared.results
+@cli_shared.as_json
+def verify(
+    *,
+    seed: str,
+    profile: str,
+    commitment: str | None,
+    items: Path | None,
+    run_folder: str | None,
+    results: Path,
+    as_json: bool,
+) -> None:
+    """Check a revealed seed (64 hex digits, or a file) against what was published.
+
+    Exit code 0: it matches. 1: it does not, or the run asked other items.
+    """
+    from harness import records, runs, specfile
+    from harness.seeds import proof
+
+    kept = (
+        records.read(runs.find_run(run_folder, results) / "records.jsonl").records
+        if run_folder
+        else None
+    )
+    found = proof.examine(
+        seed, specfile.resolve_profile(profile), published=commitment, items=items, records=kept
+    )
+    if as_json:
+        cli_shared.emit(found)
+    else:
+        click.echo(proof.text(found))
+    raise SystemExit(proof.exit_code(found))
+
+
+@accuracy.command()
+@click.argument("public_run", metavar="PUBLIC_RUN")
+@click.argument("secret_run", metavar="SECRET_RUN")
+@cli_shared.results
+@cli_shared.as_json
+def gap(*, public_run: str, secret_run: str, results: Path, as_json: bool) -> None:
+    """How much better each model is on the public items than on the secret ones."""
+    from harness import records, runs
+    from harness.scoring import gap as gaps
+
+    public, secret = (
+        records.read(runs.find_run(name, results) / "records.jsonl").records
+        for name in (public_run, secret_run)
+    )
+    found = gaps.between(public, secret)
+    if as_json:
+        cli_shared.emit(found)
+    else:
+        click.echo(gaps.text(found))
+
+
+@accuracy.command()
+@click.argument("path", metavar="FILE", type=click.Path(path_type=Path))
+@click.option(
+    "--choices",
+    type=click.Choice(["cloze", "letter"]),
+    default="cloze",
+    show_default=True,
+    help="Compare the choices themselves, or their letters.",
+)
+@click.option("--shots", type=click.IntRange(0, 25), default=0, help="Solved items before each.")
+@click.option("--licence", default="", help="SPDX id; texts under ND or NC are never shown.")
+@cli_shared.as_json
+def check(
+    *, path: Path, choices: Literal["cloze", "letter"], shots: int, licence: str, as_json: bool
+) -> None:
+    """Check a file of your own items, and print its entry for a profile.
+
+    FILE is JSONL, or a YAML task of lm-evaluation-harness: docs/held-out.md.
+    """
+    from harness import heldout
+
+    found = heldout.examine(path, choices=choices, shots=shots, licence=licence)
+    if as_json:
+        cli_shared.emit(found)
+    else:
+        click.echo(heldout.text(found))
