@@ -19,6 +19,7 @@ import click
 
 import harness
 from harness.cli_accuracy import accuracy
+from harness.cli_shared import DURATION
 from harness.cli_shared import as_json as _as_json
 from harness.cli_shared import emit as _emit
 from harness.cli_shared import results as _results
@@ -73,6 +74,12 @@ def cli() -> None:
     type=click.Path(path_type=Path),
     help="A secret seed for generated items, from `harness accuracy commit`.",
 )
+@click.option(
+    "--budget",
+    type=DURATION,
+    help="Time for the accuracy items of one model, such as 10m: those that tell most are asked.",
+)
+@click.option("--verify", is_flag=True, help="Score 2 % of the choices again, one full pass each.")
 @click.option("--dry-run", is_flag=True, help="Print the plan and an estimate; measure nothing.")
 @_results
 @_models_file
@@ -87,6 +94,8 @@ def run(
     device: str,
     tune: bool,
     seed_file: Path | None,
+    budget: float | None,
+    verify: bool,
     dry_run: bool,
     results: Path,
     models_file: Path | None,
@@ -101,7 +110,7 @@ def run(
     harness run --dry-run                what would be done, and how long it takes
     """
     from harness import runs, seeds, session, specfile, terminal
-    from harness.prepare import prepare
+    from harness.prepare import own_items, prepare
 
     if models and set_name:
         raise click.UsageError("--model and --set exclude each other.")
@@ -119,12 +128,15 @@ def run(
         catalogue_path=models_file,
         tune=terminal.show_tuning if tune else None,
         seed=seed.value,
+        own=(own := own_items(profile)),
+        budget_s=budget or 0.0,
+        verify=0.02 if verify else 0.0,
     )
     if dry_run:
         _print_plan(plan, as_json=as_json)
         return
     terminal.announce(plan)
-    result = session.run(plan, results, terminal.show_progress, seed=seed)
+    result = session.run(plan, results, terminal.show_progress, seed=seed, own=own)
     reports = runs.write_reports(result.folder, result.card, lang or _locale())
     if as_json:
         _emit(

@@ -15,8 +15,10 @@ from pathlib import Path
 from statistics import fmean
 from typing import IO, Any, NamedTuple, Protocol
 
+from harness import heldout
 from harness.budget import FLOOR, Stratum, allocate, item_variance, reached
 from harness.errors import HarnessError
+from harness.heldout import HeldOutTask
 from harness.models import chat
 from harness.plan import Case, Job
 from harness.records import Record
@@ -80,6 +82,35 @@ class Generated:
     def mark(self, text: str, item: Item) -> Grade:
         """Mark by the task's own rules."""
         return self._task.mark(text, item)
+
+
+class Own:
+    """An evaluator's own items, asked in their file's order."""
+
+    def __init__(self, task: HeldOutTask) -> None:
+        self._task = task
+
+    def items(self, form: Form) -> Iterator[Item]:
+        """All of them; a file has one form."""
+        return iter(self._task.items if form == self._task.form else ())
+
+    def shots(self, form: Form) -> str:
+        """What the file, or its task, says should stand before every question."""
+        del form
+        return self._task.prefix
+
+    def chance(self, item: Item) -> float:
+        """One in so many choices; 0 for free answers."""
+        return 1 / len(item.choices) if item.choices else 0.0
+
+    def mark(self, text: str, item: Item) -> Grade:
+        """Mark by the item's own checker."""
+        return heldout.mark(text, item)
+
+
+def source_of(case: Case, seed: bytes, own: Mapping[str, HeldOutTask]) -> Source:
+    """Where the items of a case come from."""
+    return Own(own[case.task]) if case.data_sha256 else Generated(case, seed)
 
 
 class Question(NamedTuple):

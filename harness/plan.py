@@ -331,7 +331,14 @@ def _accuracy_cases(suite: AccuracySuite) -> Iterator[Case]:
             )
     for data in suite.data:
         yield dataclasses.replace(
-            common, id=f"data-{data.id}", task=data.id, data_sha256=data.sha256, shots=data.shots
+            common,
+            id=f"data-{data.id}",
+            task=data.id,
+            language=data.language,
+            items=data.items,
+            data_sha256=data.sha256,
+            forms=(data.form,),
+            shots=data.shots,
         )
 
 

@@ -8,7 +8,7 @@ import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
-from harness import environment, specfile, tuning
+from harness import environment, heldout, specfile, tuning
 from harness import plan as planning
 from harness.backends import BACKENDS, ENGINES
 from harness.errors import (
@@ -19,11 +19,15 @@ from harness.errors import (
     install_hint,
 )
 from harness.extensions import target
+from harness.heldout import HeldOutTask
 from harness.models import chat
 from harness.models import resolve as artefacts
 from harness.plan import Plan, Skip
 from harness.spec import Artefact, Catalogue, Model, Profile, Suites, TaskSuite, sha256
 from harness.suites.tasks import PUBLIC_SEED
+
+BUDGET_ITEMS = 300
+"""Most items of a task and language that a time budget chooses from."""
 
 TuningProgress = Callable[[str, str], None]
 """Called with a model's id and the thread counts that were found for it."""
@@ -39,6 +43,9 @@ def prepare(
     catalogue_path: Path | None = None,
     tune: TuningProgress | None = None,
     seed: bytes = PUBLIC_SEED,
+    own: Mapping[str, HeldOutTask] | None = None,
+    budget_s: float = 0.0,
+    verify: float = 0.0,
 ) -> Plan:
     """Build the plan of a run: the profile's reference model is always part of it.
 
@@ -47,6 +54,9 @@ def prepare(
         tune: measure each model also with the fastest thread counts, which are found
             here; called with each model and what was found. None = do not.
         seed: what accuracy items will be drawn from.
+        own: what `own_items` read for this profile.
+        budget_s: time for one model's accuracy items; 0 = all that the profile asks for.
+        verify: least share of choice items to score again without anything shared.
 
     Raises:
         SpecError: an unknown name or a malformed file.
@@ -54,6 +64,7 @@ def prepare(
     """
     catalogue = specfile.load_catalogue(catalogue_path or specfile.default_catalogue_path())
     chosen_profile = specfile.resolve_profile(profile)
+    chosen_profile = _with_accuracy(chosen_profile, own or {}, budget_s, verify)
     chosen_device = specfile.resolve_device(device)
     _check_suites(suites, chosen_profile.suites)
     base = Path(catalogue.path).parent
@@ -111,6 +122,39 @@ def prepare(
                 reason=skip.reason,
             )
     return plan
+
+
+def own_items(profile: str) -> dict[str, HeldOutTask]:
+    """An evaluator's own items that a profile names, read whole and checked.
+
+    Raises:
+        SpecError: a file is missing, has changed, or anything in it is wrong.
+    """
+    accuracy = specfile.resolve_profile(profile).suites.accuracy
+    base = specfile.profile_path(profile).parent
+    return {entry.id: heldout.load(entry, base) for entry in (accuracy.data if accuracy else ())}
+
+
+def _with_accuracy(
+    profile: Profile, own: Mapping[str, HeldOutTask], budget_s: float, verify: float
+) -> Profile:
+    """The profile with what own files hold, and with what the command line asks of accuracy."""
+    accuracy = profile.suites.accuracy
+    if accuracy is None:
+        return profile
+    data = tuple(
+        dataclasses.replace(entry, form=task.form, language=task.language, items=len(task.items))
+        for entry in accuracy.data
+        for task in [own[entry.id]]
+    )
+    accuracy = dataclasses.replace(accuracy, data=data, verify=max(accuracy.verify, verify))
+    if budget_s:
+        # Enough to choose from; the budget decides how many are asked.
+        most = max(accuracy.items, BUDGET_ITEMS)
+        accuracy = dataclasses.replace(accuracy, budget_s=budget_s, items=most)
+    return dataclasses.replace(
+        profile, suites=dataclasses.replace(profile.suites, accuracy=accuracy)
+    )
 
 
 def _with_installed_reference(profile: Profile, catalogue: Catalogue) -> Profile:

@@ -10,7 +10,6 @@ import contextlib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +18,10 @@ from harness import environment, metrics, stats
 from harness import plan as planning
 from harness.backends import BACKENDS, ENGINES
 from harness.errors import Exit, HarnessError, PrerequisiteError, SpecError
-from harness.exam import Budget, Exam, Generated
+from harness.exam import Budget, Exam, source_of
 from harness.execute import WATCHES, Outcome, Watch, execute, execute_apart, next_step, prime
 from harness.extensions import target
+from harness.heldout import HeldOutTask
 from harness.models import resolve as artefacts
 from harness.plan import Job, Plan
 from harness.prepare import require_engine
@@ -53,12 +53,18 @@ class RunResult:
 
 
 def run(
-    plan: Plan, results: Path, progress: Progress | None = None, *, seed: Seed = PUBLIC
+    plan: Plan,
+    results: Path,
+    progress: Progress | None = None,
+    *,
+    seed: Seed = PUBLIC,
+    own: Mapping[str, HeldOutTask] | None = None,
 ) -> RunResult:
     """Measure a plan and leave a scored, reported run folder.
 
     Args:
         seed: what generated items are drawn from; a secret one is never written.
+        own: an evaluator's own items, by the id of their entry.
 
     Raises:
         RecordError: the results folder cannot be written.
@@ -73,6 +79,7 @@ def run(
     number = 1 + attempts(results, plan.hash)
     folder = new_run_folder(results)
     write_whole(folder / "plan.json", canonical(plan))
+    exams = _exams(plan, seed.value, own or {})
     interrupted = False
     try:
         with contextlib.closing(JournalWriter(folder / "records.jsonl")) as journal:
@@ -80,7 +87,7 @@ def run(
             before = _environment_record(plan, "before")
             journal.append(before)
             try:
-                _measure(plan, folder, journal, before["facts"], progress=progress, seed=seed.value)
+                _measure(plan, folder, journal, before["facts"], progress=progress, exams=exams)
             except KeyboardInterrupt:
                 interrupted = True
             journal.append(_environment_record(plan, "after"))
@@ -104,14 +111,12 @@ def _measure(
     facts: Mapping[str, object],
     *,
     progress: Progress | None,
-    seed: bytes,
+    exams: Callable[[Job], Exam],
 ) -> None:
     """Run all jobs that are needed; the estimate of what is left follows the pace so far."""
     backends = {job.backend for job in plan.jobs}
     prime(_worker_modules(backends))
     queue = Queue(plan, journal)
-    accuracy = plan.profile.suites.accuracy
-    budget = Budget(accuracy.budget_s) if accuracy and accuracy.budget_s else None
     spent_s = planned_s = 0.0
     for outcome in execute(
         queue.jobs(),
@@ -119,7 +124,7 @@ def _measure(
         folder / "parts",
         journal,
         watches={**WATCHES, "energy": Watch("energy_trace", queue.power_sampler)},
-        feeds={"accuracy": partial(exam, plan, seed, budget)},
+        feeds={"accuracy": exams},
         arrange=Arranger(plan, facts),
     ):
         queue.note(outcome)
@@ -131,11 +136,17 @@ def _measure(
             progress(outcome, len(left), left_s)
 
 
-def exam(plan: Plan, seed: bytes, budget: Budget | None, job: Job) -> Exam:
-    """What is asked in an accuracy job."""
-    artefact = next(each for each in plan.artefacts if each.model.id == job.model)
-    sources = {case.id: Generated(case, seed) for case in job.cases}
-    return Exam(job, artefact, sources, budget)
+def _exams(plan: Plan, seed: bytes, own: Mapping[str, HeldOutTask]) -> Callable[[Job], Exam]:
+    """What is asked in each accuracy job; a budget is shared by all of them."""
+    accuracy = plan.profile.suites.accuracy
+    budget = Budget(accuracy.budget_s) if accuracy and accuracy.budget_s else None
+    artefacts_by_id = {artefact.model.id: artefact for artefact in plan.artefacts}
+
+    def exam(job: Job) -> Exam:
+        sources = {case.id: source_of(case, seed, own) for case in job.cases}
+        return Exam(job, artefacts_by_id[job.model], sources, budget)
+
+    return exam
 
 
 def bench(

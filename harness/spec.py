@@ -256,6 +256,7 @@ class HeldOut:
             `cloze` compares the choices themselves.
         shots: solved items before each question, the first of the file, which are not asked.
         licence: SPDX id or own name; texts of ND or NC items are never printed.
+        form, language, items: what the file holds; filled in when it is read.
     """
 
     id: str
@@ -264,6 +265,9 @@ class HeldOut:
     choices: ChoiceForm = "cloze"
     shots: int = 0
     licence: str = ""
+    form: Form = "choice"
+    language: Language = "ko"
+    items: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -42,6 +42,7 @@ ALLOWED = {
     "report": CORE | SPEC | SCORING | {"report"},
     "worker": CORE | SPEC | {"backends.base", "backends", "suites", "probes"},
     "execute": CORE | SPEC | {"environment", "models", "probes"},
+    "exam": CORE | SPEC | {"budget", "heldout", "models", "suites"},
     "doctor": CORE | SPEC | {"environment", "models", "backends", "probes"},
     "scaffold": CORE | SPEC,
 }

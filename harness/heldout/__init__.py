@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 from harness.heldout.items import Built, build
 from harness.heldout.lines import Report, check_sha256, may_print, read_bytes, rows
 from harness.heldout.marking import mark
-from harness.spec import ChoiceForm, Form, HeldOut, digest, sha256, to_json
+from harness.spec import ChoiceForm, Form, HeldOut, Language, digest, sha256, to_json
 from harness.suites.tasks.base import Item
 
 __all__ = ["HeldOutTask", "examine", "fingerprint", "load", "mark", "may_print", "text"]
@@ -62,7 +62,7 @@ class HeldOutTask:
         return may_print(self.licence)
 
     @property
-    def language(self) -> str:
+    def language(self) -> Language:
         """`ko` where most questions hold Hangul, else `en`."""
         korean = sum(any("가" <= char <= "힣" for char in item.context) for item in self.items)
         return "ko" if 2 * korean > len(self.items) else "en"
