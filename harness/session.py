@@ -79,7 +79,7 @@ def run(
     number = 1 + attempts(results, plan.hash)
     folder = new_run_folder(results)
     write_whole(folder / "plan.json", canonical(plan))
-    exams = _exams(plan, seed.value, own or {})
+    asked = exams(plan, seed.value, own or {})
     interrupted = False
     try:
         with contextlib.closing(JournalWriter(folder / "records.jsonl")) as journal:
@@ -87,7 +87,7 @@ def run(
             before = _environment_record(plan, "before")
             journal.append(before)
             try:
-                _measure(plan, folder, journal, before["facts"], progress=progress, exams=exams)
+                _measure(plan, folder, journal, before["facts"], progress=progress, feed=asked)
             except KeyboardInterrupt:
                 interrupted = True
             journal.append(_environment_record(plan, "after"))
@@ -111,7 +111,7 @@ def _measure(
     facts: Mapping[str, object],
     *,
     progress: Progress | None,
-    exams: Callable[[Job], Exam],
+    feed: Callable[[Job], Exam],
 ) -> None:
     """Run all jobs that are needed; the estimate of what is left follows the pace so far."""
     backends = {job.backend for job in plan.jobs}
@@ -124,7 +124,7 @@ def _measure(
         folder / "parts",
         journal,
         watches={**WATCHES, "energy": Watch("energy_trace", queue.power_sampler)},
-        feeds={"accuracy": exams},
+        feeds={"accuracy": feed},
         arrange=Arranger(plan, facts),
     ):
         queue.note(outcome)
@@ -136,7 +136,7 @@ def _measure(
             progress(outcome, len(left), left_s)
 
 
-def _exams(plan: Plan, seed: bytes, own: Mapping[str, HeldOutTask]) -> Callable[[Job], Exam]:
+def exams(plan: Plan, seed: bytes, own: Mapping[str, HeldOutTask]) -> Callable[[Job], Exam]:
     """What is asked in each accuracy job; a budget is shared by all of them."""
     accuracy = plan.profile.suites.accuracy
     budget = Budget(accuracy.budget_s) if accuracy and accuracy.budget_s else None

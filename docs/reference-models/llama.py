@@ -13,6 +13,7 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F  # noqa: N812 - the customary name
 from safetensors.torch import load_file, save_file
+from tokenizers import Tokenizer
 from torch import Tensor, nn
 
 LAYERS = {"ref-4m": 4, "ref-2m": 2}
@@ -30,7 +31,7 @@ class Config:
     num_key_value_heads: int = 2
     head_dim: int = 64
     intermediate_size: int = 768
-    vocab_size: int = 2048
+    vocab_size: int = 3072
     rope_theta: float = 10000.0
     rms_norm_eps: float = 1e-5
     max_position_embeddings: int = 2048
@@ -163,7 +164,21 @@ def save(model: Llama, path: Path) -> None:
     partial.replace(path)
 
 
-def load(name: str, path: Path) -> Llama:
+def translated(embedding: Tensor, old: Tokenizer, new: Tokenizer) -> Tensor:
+    """An embedding for another tokeniser: what both have is kept, the rest is the mean of
+    what the old one makes of its text.
+    """
+    known, size = old.get_vocab(), new.get_vocab_size()
+    out = torch.empty(size, embedding.shape[1])
+    for token, index in new.get_vocab().items():
+        parts = [known[token]] if token in known else old.encode(new.decode([index])).ids
+        out[index] = embedding[parts].mean(0) if parts else embedding.mean(0)
+    return out
+
+
+def load(
+    name: str, path: Path, old: Tokenizer | None = None, new: Tokenizer | None = None
+) -> Llama:
     """A model from a file of its own or of a deeper one, in float32.
 
     Of a deeper model it takes the embedding, the last norm and layers spread evenly from
@@ -181,6 +196,9 @@ def load(name: str, path: Path) -> Llama:
         number, rest = key.removeprefix("layers.").split(".", 1)
         if int(number) in taken:
             state[f"layers.{taken[int(number)]}.{rest}"] = value
-    model = Llama(Config(num_hidden_layers=layers))
+    if old and new:
+        state["embed_tokens.weight"] = translated(state["embed_tokens.weight"], old, new)
+    vocabulary = len(state["embed_tokens.weight"])
+    model = Llama(Config(num_hidden_layers=layers, vocab_size=vocabulary))
     model.load_state_dict(state)
     return model

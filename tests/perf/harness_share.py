@@ -20,15 +20,17 @@ from pathlib import Path
 import click
 
 from harness.execute import execute
-from harness.plan import Job
+from harness.plan import Job, Plan
 from harness.prepare import prepare
 from harness.records import JournalWriter
+from harness.session import exams
+from harness.suites.tasks import PUBLIC_SEED
 from tests.perf.timed_backend import LOG
 
 ROOT = Path(__file__).parents[2]
 
 
-def measure(jobs: tuple[Job, ...]) -> dict[str, Counter[str]]:
+def measure(plan: Plan, jobs: tuple[Job, ...]) -> dict[str, Counter[str]]:
     """Seconds by suite: wall, engine, and around (before its first and after its last call)."""
     found: dict[str, Counter[str]] = {}
     with tempfile.TemporaryDirectory(prefix="harness-share-") as temporary:
@@ -40,7 +42,8 @@ def measure(jobs: tuple[Job, ...]) -> dict[str, Counter[str]]:
         targets = {job.backend: f"tests.perf.timed_backend:{job.backend}" for job in jobs}
         journal = JournalWriter(folder / "records.jsonl")
         start = time.perf_counter()
-        for outcome in execute(jobs, targets, folder / "parts", journal):
+        feeds = {"accuracy": exams(plan, PUBLIC_SEED, {})}
+        for outcome in execute(jobs, targets, folder / "parts", journal, feeds=feeds):
             if outcome.state != "ok":
                 raise click.ClickException(
                     f"{outcome.job.suite}: {outcome.state} {outcome.reason} {outcome.detail}"
@@ -87,7 +90,7 @@ def main(model: str, profile: str, suites: tuple[str, ...], processes: int) -> N
     )
     if not jobs:
         raise click.ClickException("the plan has no job of this model (chat needs a template)")
-    found = measure(jobs)
+    found = measure(plan, jobs)
     for name, seconds in found.items():
         click.echo(json.dumps(show(name, seconds)))
     total = sum(found.values(), Counter())
