@@ -40,4 +40,3 @@ def near_numbers(draw: Draw, answer: int, *, step: int = 1, low: int = 0) -> lis
     """Three neighbours in an even row of four in which the answer has no usual place."""
     under = draw.below(min(3, (answer - low) // step) + 1)
     return [str(answer + step * (place - under)) for place in range(4) if place != under]
-

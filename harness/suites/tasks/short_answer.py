@@ -13,8 +13,15 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, Final, NamedTuple
 
-from harness.suites.tasks.base import Grade, Item, Language, Setting, framed, grade
-from harness.suites.tasks.base import shuffled_choices
+from harness.suites.tasks.base import (
+    Grade,
+    Item,
+    Language,
+    Setting,
+    framed,
+    grade,
+    shuffled_choices,
+)
 from harness.suites.tasks.draw import Draw
 
 VERDICTS: Final[Mapping[Language, tuple[str, str, str]]] = {
@@ -31,9 +38,7 @@ _HOW: Final[Mapping[Language, tuple[str, str, str]]] = {
 _LONGEST: Final = 2000
 """Characters that are read: no answer is longer, and hostile text costs nothing."""
 
-_NUMBER: Final = re.compile(
-    r"(?:(?<![0-9A-Za-z가-힣)])-)?[0-9][0-9,]*(?:\.[0-9]+)?[백천만억]?"
-)
+_NUMBER: Final = re.compile(r"(?:(?<![0-9A-Za-z가-힣)])-)?[0-9][0-9,]*(?:\.[0-9]+)?[백천만억]?")
 _THOUSANDS: Final = re.compile(r"-?[0-9]{1,3}(?:,[0-9]{3})+(?:\.[0-9]+)?")
 
 # What may follow a Korean noun without a space; anything else makes it another word.
@@ -90,24 +95,20 @@ class Ask(NamedTuple):
 
 def build(setting: Setting, draw: Draw, ask: Ask) -> Item:
     """The item of a question in the form that the setting asks for."""
-    common = {
-        "template": ask.template,
-        "level": ask.level,
-        "context": framed(setting, ask.question),
-        "check": dict(ask.check),
-    }
-    if setting.form == "choice":
-        answer = f" {ask.answer}"
-        choices = shuffled_choices(draw, ask.answer, ask.wrong)
-        return Item(**common, choices=choices, answer=answer, solution=answer)
-    if ask.words:
-        common["check"] = {**ask.check, "words": list(ask.words)}
+    choice = setting.form == "choice"
+    answer = f" {ask.answer}" if choice else ask.answer
+    words = {} if choice or not ask.words else {"words": list(ask.words)}
+    how = ask.how(setting.language)
     return Item(
-        **common,
-        answer=ask.answer,
-        solution=ask.solution,
-        question=f"{ask.question} {ask.how(setting.language)}",
-        max_tokens=ask.max_tokens,
+        template=ask.template,
+        level=ask.level,
+        context=framed(setting, ask.question),
+        answer=answer,
+        choices=shuffled_choices(draw, ask.answer, ask.wrong) if choice else (),
+        solution=answer if choice else ask.solution,
+        question="" if choice else f"{ask.question} {how}",
+        max_tokens=0 if choice else ask.max_tokens,
+        check={**ask.check, **words},
     )
 
 
@@ -159,7 +160,9 @@ def last_word(text: str, words: Sequence[str]) -> str | None:
     start, end, word = last
     if word in _VERDICT_PATTERNS:
         return word
-    denied = _DENIED_AFTER.match(text, end) or _DENIED_BEFORE.search(text[max(0, start - 9) : start])
+    denied = _DENIED_AFTER.match(text, end) or _DENIED_BEFORE.search(
+        text[max(0, start - 9) : start]
+    )
     return None if denied else word
 
 
