@@ -64,7 +64,7 @@ def infinitives(word: Predicate) -> tuple[str, ...]:
     """The stem with 아 or 어: the plain form of 해체."""
     stem, kind, change = word
     if kind == "noun":
-        return _copula(word, "present", "해체")
+        return _copula(word, "해체")
     if change == "르":
         head = _closed(stem[:-1], "ㄹ")
         return (head + ("라" if _bright(head) else "러"),)
@@ -159,7 +159,8 @@ def past_stems(word: Predicate) -> tuple[str, ...]:
     return tuple(_closed(each, "ㅆ") for each in infinitives(word))
 
 
-def _copula(word: Predicate, mode: Mode, level: Level) -> tuple[str, ...]:
+def _copula(word: Predicate, level: Level) -> tuple[str, ...]:
+    """Forms of 이다 and 아니다 other than the formal one."""
     stem = word.stem
     if word.change == "아니":
         forms = {"해라체": ("다",), "해체": ("야",), "해요체": ("에요", "어요")}
@@ -178,7 +179,7 @@ def _present(word: Predicate, level: Level) -> tuple[str, ...]:
         base = stem + "이" if kind == "noun" and not change else _open(stem)
         return (base + "습니다",) if final_consonant(base) else (_closed(base, "ㅂ") + "니다",)
     if kind == "noun":
-        return _copula(word, "present", level)
+        return _copula(word, level)
     if level == "해라체":
         if kind == "adjective":
             return (stem + "다",)

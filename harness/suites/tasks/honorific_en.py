@@ -13,7 +13,7 @@ from itertools import product
 from typing import Final
 
 from harness.suites.tasks.base import Form, data
-from harness.suites.tasks.cases import Case
+from harness.suites.tasks.cases import Case, picked
 from harness.suites.tasks.draw import Draw
 
 REGISTERS: Final = ("slang", "casual", "plain", "formal")
@@ -67,8 +67,10 @@ def _hints(text: str, source: str, target: str) -> str:
             words.append(slang)
         elif target != "formal" and source == "formal" and formal != plain:
             words.append(plain)
-    quoted = [f"'{word}'" for word in words]
-    return f", using {' and '.join(quoted)}" if quoted else ""
+    if not words:
+        return ""
+    *most, last = (f"'{word}'" for word in words)
+    return f", using {', '.join(most)} and {last}" if most else f", using {last}"
 
 
 def _speech(draw: Draw, form: Form, text: str) -> Case:
@@ -158,6 +160,7 @@ def _request(draw: Draw, form: Form) -> Case:
 
 def _closing(draw: Draw, _form: Form) -> Case:
     opening, closing = draw.pick(_DATA["closings"])
+    opening = picked(draw, opening)
     closings = tuple(dict.fromkeys(row[1] for row in _DATA["closings"]))
     question = (
         f"A British letter opens with '{opening}'. Which ending fits:"

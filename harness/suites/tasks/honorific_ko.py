@@ -7,103 +7,21 @@ another level. Wrong choices differ from the right one in the ending or the part
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from itertools import product
 from typing import Final, NamedTuple
 
 from harness.suites.tasks.base import Form, data
 from harness.suites.tasks.cases import Case, picked
-from harness.suites.tasks.conjugate import (
-    LEVELS,
-    Kind,
-    Level,
-    Mode,
-    Predicate,
-    conjugate,
-    joined,
-    note,
-)
+from harness.suites.tasks.conjugate import LEVELS, Level, Mode, Predicate, conjugate, joined
 from harness.suites.tasks.draw import Draw
 from harness.suites.tasks.hangul import with_particle
+from harness.suites.tasks.speech import ROWS, Row, Speech, drawn, predicate
 
 _DATA: Final = data("honorific")["ko"]
 _POLITE: Final[tuple[Level, ...]] = ("해요체", "하십시오체")
 _INTIMATE: Final[tuple[Level, ...]] = ("해라체", "해체")
 _ASKING: Final = {"asked": "물으면", "asked-past": "물으면", "request": "부탁하면"}
-
-
-class Speech(NamedTuple):
-    """A sentence that can be said in each level; `{}` of its frame is the predicate."""
-
-    frame: str
-    words: tuple[Predicate, ...]
-    mode: Mode
-
-    def at(self, level: Level) -> tuple[str, ...]:
-        """All accepted sentences of one level."""
-        end = "?" if self.mode.startswith("asked") else "."
-        forms = [form for word in self.words for form in conjugate(word, self.mode, level)]
-        return tuple(dict.fromkeys(self.frame.format(form) + end for form in forms))
-
-    def memo(self) -> str:
-        """The sentence without a level and without a mark at its end."""
-        return self.frame.format(note(self.words[0], self.mode))
-
-
-def _banks(names: list[str]) -> tuple[tuple[str, Predicate], ...]:
-    """Phrases with their predicates: `밥을 먹다` gives `밥을` and the stem 먹."""
-    found: list[tuple[str, Predicate]] = []
-    for name in names:
-        if name == "nouns":
-            for subjects, nouns in _DATA["nouns"]:
-                found += [(s, Predicate(n, "noun")) for s, n in product(subjects, nouns)]
-            continue
-        kind: Kind = "adjective" if name.endswith("adjectives") else "verb"
-        for change, sentences in _DATA["banks"][name].items():
-            split = [sentence.removesuffix("다").rpartition(" ") for sentence in sentences]
-            found += [(phrase, Predicate(stem, kind, change)) for phrase, _, stem in split]
-    return tuple(found)
-
-
-class Row(NamedTuple):
-    """A template about speech levels alone: what is conjugated, how, and in which frame."""
-
-    level: int
-    bank: tuple[tuple[str, Predicate], ...]
-    pattern: str
-    mode: Mode
-    frame: str
-
-
-ROWS: Final = {
-    name: Row(level, _banks(banks), pattern, mode, frame)
-    for name, level, banks, pattern, mode, frame in _DATA["speech"]
-}
-
-
-def _stem(text: str, kind: Kind = "verb") -> Predicate:
-    """A predicate from `stem/change`."""
-    stem, _, change = text.partition("/")
-    return Predicate(stem, kind, change)
-
-
-def _speech(draw: Draw, row: Row) -> Speech:
-    phrase, word = draw.pick(row.bank)
-    who = draw.pick(_DATA["who"])
-    slots = {
-        "who": with_particle(who, "이/가"),
-        "topic": with_particle(who, "은/는"),
-        "old": draw.pick(_DATA["old"]),
-        "phrase": phrase,
-    }
-    frame = re.sub(r"\{(\w+)\}", lambda found: slots[found[1]], picked(draw, row.frame))
-    if row.pattern == "{not}":
-        stem = with_particle(word.stem, "이/가") + " 아니"
-        return Speech(frame, (Predicate(stem, "noun", "아니"),), row.mode)
-    if row.pattern == "{inf} 주":
-        frame += picked(draw, "( 좀|) {}")
-    return Speech(frame, joined(word, row.pattern), row.mode)
 
 
 def _rewritten(draw: Draw, form: Form, speech: Speech, target: Level, told: str) -> Case:
@@ -123,13 +41,13 @@ def _rewritten(draw: Draw, form: Form, speech: Speech, target: Level, told: str)
 def _level_case(draw: Draw, form: Form, row: Row) -> Case:
     target = draw.pick(LEVELS)
     told = f"{target}(예: {_DATA['examples'][target]})로" if row.level == 1 else f"{target}로"
-    return _rewritten(draw, form, _speech(draw, row), target, told)
+    return _rewritten(draw, form, drawn(draw, row), target, told)
 
 
 def _name(draw: Draw, _form: Form) -> Case:
     level = draw.pick(LEVELS)
     easy = [name for name, row in ROWS.items() if row.level == 1]
-    sentence = _speech(draw, ROWS[draw.pick(easy)]).at(level)[0]
+    sentence = drawn(draw, ROWS[draw.pick(easy)]).at(level)[0]
     question = f"'{sentence}' 이 문장은 해라체, 해체, 해요체, 하십시오체 가운데 무엇입니까?"
     others = tuple(each for each in LEVELS if each != level)
     return Case(question, (level,), others, also=_as_sentence(level))
@@ -246,9 +164,9 @@ def _humble(draw: Draw, form: Form) -> Case:
     level = draw.pick(LEVELS)
     me = "저는" if level in _POLITE else "나는"
     before = f"{me} {draw.pick(('어제', '아까', '오늘 아침에'))} "
-    words = tuple(_stem(each) for each in stems)
+    words = tuple(predicate(each) for each in stems)
     people = (
-        Person(f"{young}에게", f"{young}께", (gift,), (_stem(stem),)),
+        Person(f"{young}에게", f"{young}께", (gift,), (predicate(stem),)),
         Person(f"{old}께", f"{old}에게", (gift,), words),
     )
     return _swapped(draw, form, people, (before, "past", level))
@@ -258,10 +176,10 @@ def _thing(draw: Draw, form: Form) -> Case:
     level = draw.pick(_POLITE)
     plain, raised = [], []
     for frame, stems, kind, mode in draw.shuffled(_DATA["things"])[:4]:
-        word = _stem(draw.pick(stems), kind)
-        drawn = picked(draw, frame)
-        plain.append(Speech(drawn, (word,), mode).at(level))
-        raised.append(Speech(drawn, joined(word, "{honorific}"), mode).at(level))
+        word = predicate(draw.pick(stems), kind)
+        said = picked(draw, frame)
+        plain.append(Speech(said, (word,), mode).at(level))
+        raised.append(Speech(said, joined(word, "{honorific}"), mode).at(level))
     if form == "free":
         source = raised[0][0]
         question = f"물건을 높인 잘못을 바르게 고치세요. {source}"
@@ -287,10 +205,10 @@ def _quote(draw: Draw, form: Form) -> Case:
         question = f"'{good.memo()}'을 {target}로 바꾸면?"
         wrong = (bad.at(target)[0], good.at(other)[0], bad.at(other)[0])
         return Case(question, good.at(target), wrong)
-    wrong = (*bad.at(target), *(each for level in others for each in good.at(level)))
+    rest = tuple(each for level in others for each in good.at(level))
     source = good.at(other)[0]
     question = f"다음 문장을 {target}로 바꾸세요. {source}"
-    return Case(question, good.at(target), wrong, given=(source,))
+    return Case(question, good.at(target), (*bad.at(target), *rest), given=(source,))
 
 
 def _two(draw: Draw, form: Form) -> Case:
@@ -314,10 +232,10 @@ def _two(draw: Draw, form: Form) -> Case:
     return Case(question, right, sum(wrong, ()), given=(source,))
 
 
-def _address(draw: Draw, form: Form) -> Case:
+def _address(draw: Draw, _form: Form) -> Case:
     phrase, stem, raised = draw.pick(_DATA["asks"])
     young, old = draw.pick(("친구", "동생", "조카")), draw.pick(_DATA["old"])
-    plain = Speech(f"{phrase} {{}}", (_stem(stem),), "asked")
+    plain = Speech(f"{phrase} {{}}", (predicate(stem),), "asked")
     high = Speech(f"{phrase} {{}}", (Predicate(raised, "verb", "시"),), "asked")
     casual, stern, polite, formal = (
         plain.at("해체"),
