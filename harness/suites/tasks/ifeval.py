@@ -41,8 +41,8 @@ _SHAPED: Final = ("json", "csv")
 _LINED: Final = ("paragraphs", "bullets", "numbers")
 _LETTERS: Final = "bcfgkmpvw"
 _NUMBERS: Final = {
-    **dict.fromkeys(("sentences", "paragraphs", "bullets", "numbers", "brackets"), (2, 3)),
-    **dict.fromkeys(("exclaims", "hashtags"), (1, 3)),
+    **dict.fromkeys(("sentences", "paragraphs", "bullets", "numbers"), (2, 3)),
+    **dict.fromkeys(("brackets", "exclaims", "hashtags"), (2, 3)),
     "csv": (3, 5),
 }
 """Least and most of what is counted."""
@@ -169,6 +169,7 @@ def _question(drawn: _Drawn, rules: list[Rule]) -> str:
             first=nouns[0] if nouns else "",
             second=named,
             object=particle(named, "을/를") if korean and named else "",
+            about=particle(named, "은/는") if korean and named else "",
             direction=particle(params["text"], "으로/로") if korean and kind == "opening" else "",
             listed=", ".join(f"'{key}'" for key in params.get("keys", ())),
         )

@@ -172,6 +172,7 @@ def _styled(o: Outline, _p: Params, draw: Draw, *, good: bool, style: str) -> No
 
 
 def _no_repeat(o: Outline, _p: Params, draw: Draw, *, good: bool) -> None:
+    o.count = draw.between(1, 2)
     if not good and draw.below(2):
         o.count = o.topics = 2
     o.doubled = not good
