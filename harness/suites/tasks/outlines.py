@@ -172,7 +172,8 @@ def _styled(o: Outline, _p: Params, draw: Draw, *, good: bool, style: str) -> No
 
 
 def _no_repeat(o: Outline, _p: Params, draw: Draw, *, good: bool) -> None:
-    o.count = draw.between(1, 2)
+    # A word written twice makes a text longer: those that have none are two sentences.
+    o.count = 2 if good else draw.between(1, 2)
     if not good and draw.below(2):
         o.count = o.topics = 2
     o.doubled = not good
