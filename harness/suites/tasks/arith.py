@@ -43,13 +43,14 @@ from harness.suites.tasks.numerals import (
     read_native,
     read_sino,
     sino,
+    words_in,
 )
 
 NAME: Final = "arith"
 VERSION: Final = 2
 CHANCE: Final[Mapping[Form, float]] = {"choice": 0.25, "free": 0.0}
 
-MAX_TOKENS: Final = 64
+MAX_TOKENS: Final = 80
 
 _DATA: Final = data("arith")
 _TEMPLATES: Final = _DATA["templates"]
@@ -357,20 +358,6 @@ def generate(setting: Setting, draw: Draw) -> Item:
     )
 
 
-_SINO: Final = re.compile(
-    r"[일이삼사오육칠팔구십백천만억조](?: ?[일이삼사오육칠팔구십백천만억조])+"
-)
-_EN_WORDS: Final = re.compile(r"[a-z]+(?:[\s,-]+[a-z]+)*", re.IGNORECASE)
-
-
-def _words_in(line: str, read: Callable[[str], int | None]) -> int | None:
-    """The last number written in words that a line holds."""
-    runs = _SINO if read is read_sino else _EN_WORDS
-    values = [read(run.group()) for run in runs.finditer(line[-1000:])]
-    known = [value for value in [read(bare(line[-1000:])), *values] if value is not None]
-    return known[-1] if known else None
-
-
 _COUNTER: Final = re.compile(r"\s*(?:개|원|명|쪽|점|시간|권|마리|장|자루|송이|대|켤레|그루|병)$")
 
 
@@ -390,7 +377,8 @@ def mark(text: str, item: Item) -> Grade:
         return grade(answered=found is not None, strict=strict, loose=found == answer)
     reader = read_sino if "가" <= answer[0] <= "힣" else read_english
     value = reader(answer)
-    numbers = (_words_in(line, reader) for line in lines)
-    said = next((number for number in numbers if number is not None), None)
+    # 삼 alone is a number, but seldom one in a sentence: bare lines hold single words too.
+    numbers = ([*words_in(line), *filter(None, [reader(bare(line))])] for line in lines)
+    said = next((number[-1] for number in numbers if number), None)
     strict = len(part) < 2 * len(answer) + 9 and reader(part) == value
     return grade(answered=said is not None, strict=strict, loose=said == value)

@@ -377,7 +377,9 @@ def mark(text: str, item: Item) -> Grade:
         everything = read(line)
         answered = answered or bool(everything)
         if found := [each for each in everything if each.kind == right.kind]:
-            alike = found[-1].value == right.value
+            # No question says which half of the day it is, so an answer may.
+            day = 720 if right.kind == "clock" else 10**9
+            alike = found[-1].value % day == right.value % day
             hedged = len(found) > 1 and is_hedge(line[-1000:][found[-2].end : found[-1].start])
             loose = alike and not hedged
             break

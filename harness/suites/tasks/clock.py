@@ -38,7 +38,7 @@ def _timetable(ask: Ask) -> Question:
     }
     wrap = "+7" if other < today else ""
     steps = f"{short_day(language, other)}{wrap}-{short_day(language, today)}"
-    return Question(values, steps, "number", (other - today) % 7)
+    return Question(values, steps, "number", (other - today) % 7, most=7)
 
 
 def _clock_hours(ask: Ask) -> Question:

@@ -117,7 +117,7 @@ _ANSWER: Final = re.compile(
     | (?<!\d)(?P<date_first>\d{{1,2}})(?:st|nd|rd|th)?\s(?:of\s)?(?P<month_last>{_NAMES})
     | (?P<month>{_NAMES})
       (?:\s(?P<date>\d{{1,2}})(?!\d)(?:st|nd|rd|th)?(?:,?\s\d{{4}})?)?
-    | (?<!\d)(?P<hour>\d{{1,2}}):(?P<minute>\d\d)(?!\d)(?:\s?(?P<half>[ap]\.?m\b))?
+    | (?<!\d)(?P<hour>\d{{1,2}}):(?P<minute>\d\d)(?!\d)(?:\s?(?P<half>[ap]\.?m\b\.?))?
     | (?<!\d)(?P<o_clock>\d{{1,2}})\s?o['’]clock
     | (?<![\d.])(?P<number>\d{{1,9}})(?!\d|\.\d)
     """,

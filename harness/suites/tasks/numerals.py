@@ -164,6 +164,21 @@ def read_english(text: str) -> int | None:
     return total + part if words else None
 
 
+_EN_WORD: Final = "|".join((*_EN_ONES, *_EN_TENS[2:], "hundred", *(n for _, n in _EN_SCALES)))
+_IN_WORDS: Final = re.compile(
+    r"[일이삼사오육칠팔구십백천만억조](?: ?[일이삼사오육칠팔구십백천만억조])+"
+    rf"|\b(?:{_EN_WORD})(?:[\s,-]{{1,2}}(?:and\s)?(?:{_EN_WORD}))*\b",
+    re.IGNORECASE,
+)
+
+
+def words_in(text: str) -> list[int]:
+    """Numbers in words, Korean ones of two syllables or more, of the last 1,000 characters."""
+    runs = [match.group() for match in _IN_WORDS.finditer(text[-1000:])]
+    values = [read_english(run) if run.isascii() else read_sino(run) for run in runs]
+    return [value for value in values if value is not None]
+
+
 _MIXED: Final = re.compile(
     r"(?<![\d.,])(?:\d[\d,]{0,14}(?:\.\d{1,4})?\s?"
     r"(?:천만|백만|십만|[억만천](?!큼)|thousand|million|billion)\s?)+(?:\d[\d,]{0,14})?"
