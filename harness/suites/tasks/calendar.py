@@ -1,430 +1,387 @@
-"""Weekdays, dates across months and leap days, clock times and durations.
+"""Weekdays, dates across months and leap days, clock times, timetables and durations.
 
-The answer is free. A model trained on the task writes the calculation first, then `;`
-and the answer: ` 28+6=34,34-31=3;2월 3일`. Without `;` the last date, weekday, time or
-number of the first line counts, so that an answer in words can be right too.
-
-Answers are compared in one form a kind: `금요일` or `Friday`, `2월 3일` or `February 3`,
-`2월` or `February`, `15:05` in both languages, and a bare number.
+A model trained on the task writes the calculation first, then `;` and the answer:
+` 28+6=34,34-31=3;2월 3일`. Wrong choices are corners of a rectangle of slips (`near`): off
+by a day and a week, by some minutes and an hour. `dates` writes and reads answers.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable
-from typing import Final, NamedTuple
+import datetime as dt
+from collections.abc import Callable, Mapping
+from typing import Any, Final
 
-from harness.suites.tasks.base import Item, Language
+from harness.suites.tasks.base import (
+    Form,
+    Grade,
+    Item,
+    Language,
+    Setting,
+    data,
+    framed,
+    grade,
+    shuffled_choices,
+)
+from harness.suites.tasks.clock import BUILDERS as CLOCK_BUILDERS
+from harness.suites.tasks.clock import MINUTES
+from harness.suites.tasks.dates import (
+    Ask,
+    Question,
+    Slips,
+    clock_text,
+    date_text,
+    day_name,
+    is_leap,
+    month_length,
+    month_name,
+    read,
+    read_whole,
+    short_day,
+)
 from harness.suites.tasks.draw import Draw
+from harness.suites.tasks.hangul import Word
+from harness.suites.tasks.marking import is_hedge, last_part, lines_from_last
+from harness.suites.tasks.near import corners
+from harness.suites.tasks.numerals import Number
 
 NAME: Final = "calendar"
-VERSION: Final = 1
-CHANCE: Final = 0.05
-"""About a third of the items ask for a weekday, and one constant is right in a seventh."""
+VERSION: Final = 2
+CHANCE: Final[Mapping[Form, float]] = {"choice": 0.25, "free": 0.04}
+"""A fourth of the items ask for a weekday, and one constant is right in a seventh."""
 
-MAX_TOKENS: Final = 56
+MAX_TOKENS: Final = 64
 
-_KO_DAYS: Final = "월화수목금토일"
-_EN_DAYS: Final = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
-_EN_MONTHS: Final = (
-    *("January", "February", "March", "April", "May", "June", "July", "August"),
-    *("September", "October", "November", "December"),
-)
-_LENGTHS: Final = (31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31)
+_DATA: Final = data("calendar")
+_TEMPLATES: Final[Mapping[str, Mapping[str, Any]]] = _DATA["templates"]
 
 
-# Each Korean event ends in a consonant, so 은 is right for all of them.
-_EVENTS: Final = (
-    *(("시험", "exam"), ("소풍", "picnic"), ("공연", "concert"), ("결혼식", "wedding")),
-    *(("강연", "lecture"), ("상영", "show"), ("졸업식", "graduation"), ("면접", "interview")),
-    *(("수업", "class"), ("모임", "meeting"), ("촬영", "shoot"), ("훈련", "training")),
-)
+_SLIPS: Final[Mapping[str, Slips]] = {
+    "day": ((1, -1), (2, -2, 3, -3)),
+    "month": ((1, -1), (2, -2, 3, -3)),
+    "date": ((1, -1), (7, -7, 10, -10, 30, -30)),
+    "clock": MINUTES,
+    "number": ((1, -1), (2, -2, 3, -3)),
+}
 
 
-class Question(NamedTuple):
-    """A drawn question: its text, the steps and the answer as it is written."""
-
-    text: str
-    steps: str
-    answer: str
-
-
-def is_leap(year: int) -> bool:
-    """Whether the Gregorian year has a 29 February."""
-    return year % 4 == 0 and (year % 100 != 0 or year % 400 == 0)
-
-
-def month_length(month: int, year: int = 2001) -> int:
-    """Days of a month (1–12), by default in a common year."""
-    return 29 if month == 2 and is_leap(year) else _LENGTHS[month - 1]
-
-
-def _day(language: Language, day: int) -> str:
-    return f"{_KO_DAYS[day % 7]}요일" if language == "ko" else _EN_DAYS[day % 7]
-
-
-def _short(language: Language, day: int) -> str:
-    return _KO_DAYS[day] if language == "ko" else _EN_DAYS[day][:3]
-
-
-def _month(language: Language, month: int) -> str:
-    return f"{month}월" if language == "ko" else _EN_MONTHS[month - 1]
-
-
-def _date(language: Language, month: int, day: int) -> str:
-    return f"{month}월 {day}일" if language == "ko" else f"{_EN_MONTHS[month - 1]} {day}"
-
-
-def _clock(language: Language, minutes: int) -> str:
-    hour, minute = divmod(minutes, 60)
-    if language == "en":
-        return f"{hour}:{minute:02}"
-    return f"{hour}시 {minute}분" if minute else f"{hour}시"
-
-
-def _weekday_steps(language: Language, today: int, days: int, sign: str, prefix: str = "") -> str:
+def _weekday_steps(language: Language, today: int, days: int, sign: int) -> str:
     """Whole weeks away first, then the rest counted from today."""
-    if days >= 7:
-        prefix += f"{days}-{days - days % 7}={days % 7},"
-    return f"{prefix}{_short(language, today)}{sign}{days % 7}"
+    weeks = f"{days}-{days - days % 7}={days % 7}," if days >= 7 else ""
+    return f"{weeks}{short_day(language, today)}{'+' if sign > 0 else '-'}{days % 7}"
 
 
-def _days_of(draw: Draw, level: int) -> int:
-    low, high = ((1, 6), (7, 30), (31, 99))[level - 1]
-    return draw.between(low, high)
-
-
-def _weekday_after(draw: Draw, language: Language, level: int) -> Question:
-    today, days = draw.below(7), _days_of(draw, level)
-    ko_event, en_event = draw.pick(_EVENTS)
-    name = _day(language, today)
-    text = (
-        f"오늘은 {name}이고 {ko_event}은 {days}일 뒤입니다. 무슨 요일입니까?"
-        if language == "ko"
-        else f"Today is {name}. The {en_event} is in {days} day{'s'[: days > 1]}. What day is that?"
-    )
-    return Question(text, _weekday_steps(language, today, days, "+"), _day(language, today + days))
-
-
-def _weekday_before(draw: Draw, language: Language, level: int) -> Question:
-    today, days = draw.below(7), _days_of(draw, level)
-    ko_event, en_event = draw.pick(_EVENTS)
-    name = _day(language, today)
-    text = (
-        f"오늘은 {name}입니다. {days}일 전 {ko_event}은 무슨 요일이었습니까?"
-        if language == "ko"
-        else f"Today is {name}. The {en_event} was {days} day{'s'[: days > 1]} ago. "
-        "What day was that?"
-    )
-    return Question(text, _weekday_steps(language, today, days, "-"), _day(language, today - days))
-
-
-_NEAR: Final = (
-    ("내일", "tomorrow", 1),
-    ("모레", "the day after tomorrow", 2),
-    ("어제", "yesterday", -1),
-    ("그저께", "the day before yesterday", -2),
-)
-
-
-def _weekday_near(draw: Draw, language: Language, level: int) -> Question:
-    del level
+def _weekday(ask: Ask) -> Question:
+    draw, language, sign = ask.draw, ask.language, ask.template["sign"]
     today = draw.below(7)
-    korean, english, shift = draw.pick(_NEAR)
-    ko_event, en_event = draw.pick(_EVENTS)
-    name = _day(language, today)
-    if language == "ko":
-        end = ("있었습니다", "이었습니까") if shift < 0 else ("있습니다", "입니까")
-        text = f"오늘은 {name}입니다. {korean} {ko_event}이 {end[0]}. 무슨 요일{end[1]}?"
+    values: dict[str, object] = {"day": day_name(language, today)}
+    how = ask.template.get("days")
+    if how == "near":
+        days = draw.between(1, 2)
+        values["when"] = _DATA["near"][language][str(sign)][days - 1]
+    elif how == "native":
+        span = [each for each in _DATA["native"][language] if (each[0] > 6) == (ask.level == 2)]
+        days, values["when"] = draw.pick(span)
     else:
-        verb = "was" if shift < 0 else "is"
-        text = f"Today is {name}. The {en_event} {verb} {english}. What day {verb} that?"
-    return Question(text, f"{_short(language, today)}{shift:+}", _day(language, today + shift))
+        days = draw.between(*((2, 6), (7, 30), (31, 99))[ask.level - 1])
+        values["days"] = Number(days)
+    steps = _weekday_steps(language, today, days, sign)
+    return Question(values, steps, "day", (today + sign * days) % 7)
 
 
-def _weekday_event(draw: Draw, language: Language, level: int) -> Question:
-    today, days = draw.below(7), _days_of(draw, level)
-    (ko_first, en_first), (ko_then, en_then) = draw.shuffled(_EVENTS)[:2]
-    name = _day(language, today)
-    text = (
-        f"{ko_first}은 {name}이고 {ko_then}은 그 {days}일 뒤입니다. {ko_then}은 무슨 요일입니까?"
-        if language == "ko"
-        else f"The {en_first} is on {name}, the {en_then} {days} days later. "
-        f"What day is the {en_then}?"
-    )
-    return Question(text, _weekday_steps(language, today, days, "+"), _day(language, today + days))
-
-
-def _weekday_date(draw: Draw, language: Language, level: int) -> Question:
+def _weekday_date(ask: Ask) -> Question:
+    draw, language = ask.draw, ask.language
     month, first, today = draw.between(1, 12), draw.between(1, 7), draw.below(7)
-    days = draw.between(1, 6) if level == 2 else draw.between(7, 21)
-    start, end = _date(language, month, first), _date(language, month, first + days)
-    name = _day(language, today)
-    text = (
-        f"{start}은 {name}입니다. {end}은 무슨 요일입니까?"
-        if language == "ko"
-        else f"{start} is a {name}. What day is {end}?"
+    days = draw.between(1, 6) if ask.level == 2 else draw.between(7, 21)
+    values = {
+        "start": Word(date_text(language, month, first)),
+        "end": Word(date_text(language, month, first + days)),
+        "day": day_name(language, today),
+    }
+    steps = f"{first + days}-{first}={days},{_weekday_steps(language, today, days, 1)}"
+    return Question(values, steps, "day", (today + days) % 7)
+
+
+def _month_end(ask: Ask) -> Question:
+    draw, language = ask.draw, ask.language
+    # February is left to the questions that name a year.
+    month, today = draw.pick((1, *range(3, 13))), draw.below(7)
+    days = month_length(month) - 1
+    values = {
+        "start": Word(date_text(language, month, 1)),
+        "month": month_name(language, month),
+        "day": day_name(language, today),
+    }
+    steps = f"{days + 1}-1={days},{_weekday_steps(language, today, days, 1)}"
+    return Question(values, steps, "day", (today + days) % 7)
+
+
+def _next_year(ask: Ask) -> Question:
+    """From March on, so that the leap day between the two dates is the later year's."""
+    draw, language = ask.draw, ask.language
+    month = draw.between(3, 12)
+    start = dt.date(draw.between(1987, 2035), month, draw.between(1, month_length(month)))
+    values = {
+        "year": start.year,
+        "start": Word(date_text(language, month, start.day)),
+        "day": day_name(language, start.weekday()),
+    }
+    days = 365 + is_leap(start.year + 1)
+    steps = _weekday_steps(language, start.weekday(), days, 1)
+    return Question(values, steps, "day", (start.weekday() + days) % 7)
+
+
+def _nth_weekday(ask: Ask) -> Question:
+    draw, language = ask.draw, ask.language
+    today, ahead = draw.below(7), draw.below(7)
+    nth = draw.below(2) + 2 * (ask.level == 3)
+    values = {
+        "day": day_name(language, today),
+        "target": Word(day_name(language, today + ahead)),
+        "nth": _DATA["nth"][language][nth],
+    }
+    steps = f"1+{ahead}={1 + ahead}" + (
+        f",{1 + ahead}+{7 * nth}={1 + ahead + 7 * nth}" if nth else ""
     )
-    steps = _weekday_steps(language, today, days, "+", f"{first + days}-{first}={days},")
-    return Question(text, steps, _day(language, today + days))
+    return Question(values, steps, "number", 1 + ahead + 7 * nth, ((1, -1), (7, -7, 2, -2)), 31)
 
 
-def _month_after(draw: Draw, language: Language, level: int) -> Question:
-    month = draw.between(1, 10) if level == 1 else draw.between(7, 12)
-    low, high = (1, min(9, 12 - month)) if level == 1 else (13 - month, 11)
-    months = draw.between(low, high)
-    total = month + months
-    steps = f"{month}+{months}={total}"
+def _month(ask: Ask) -> Question:
+    draw, language, sign = ask.draw, ask.language, ask.template["sign"]
+    if ask.level == 1:
+        months = draw.between(1, 9)
+        month = draw.between(1, 12 - months) + (months if sign < 0 else 0)
+    else:
+        month = draw.between(7, 12) if sign > 0 else draw.between(1, 6)
+        months = draw.between(13 - month if sign > 0 else month, 11)
+    total = month + sign * months
+    steps = f"{month}{'+' if sign > 0 else '-'}{months}={total}"
     if total > 12:
         steps += f",{total}-12={total - 12}"
-    name = _month(language, month)
-    ko_event, en_event = draw.pick(_EVENTS)
-    text = (
-        f"지금은 {name}이고 {ko_event}은 {months}개월 뒤입니다. 몇 월입니까?"
-        if language == "ko"
-        else f"The {en_event} is {months} month{'s'[: months > 1]} after {name}. What month?"
-    )
-    return Question(text, steps, _month(language, (total - 1) % 12 + 1))
+    if total < 1:
+        steps = f"{month}+12={month + 12},{month + 12}-{months}={total + 12}"
+    values = {"month": month_name(language, month), "months": Number(months)}
+    return Question(values, steps, "month", (total - 1) % 12 + 1)
 
 
-def _ask_date(language: Language, start: str, days: int, *, later: bool) -> str:
-    if language == "ko":
-        return f"{start}에서 {days}일 {'뒤는' if later else '전은'} 몇 월 며칠입니까?"
-    plural = "s"[: days > 1]
-    return f"What date is {days} day{plural} {'after' if later else 'before'} {start}?"
+def _walk(start: dt.date, days: int) -> tuple[str, dt.date]:
+    """Steps from a date to another some days later, or earlier by less than a month."""
+    end = start + dt.timedelta(days=days)
+    if days < 0:
+        total, steps = start.day, ""
+        if end.month != start.month:
+            length = month_length(end.month, end.year)
+            total += length
+            steps = f"{length}+{start.day}={total},"
+        return f"{steps}{total}-{-days}={total + days}", end
+    total, month = start.day + days, start.month
+    steps = f"{start.day}+{days}={total}"
+    while total > (length := month_length(month, start.year)):
+        steps += f",{total}-{length}={total - length}"
+        total, month = total - length, month + 1
+    return steps, end
 
 
-def _date_after(draw: Draw, language: Language, level: int) -> Question:
-    """Within a month, into the next one, or over two month ends."""
-    # February is left to the questions that name a year.
-    month = draw.pick((3, 4, 5, 6, 7, 8, 9, 10) if level == 3 else (3, 4, 5, 6, 7, 8, 9, 10, 11))
+def _dated(ask: Ask, start: dt.date, days: int) -> Question:
+    steps, end = _walk(start, days)
+    values = {
+        "year": start.year,
+        "start": date_text(ask.language, start.month, start.day),
+        "days": Number(abs(days)),
+    }
+    return Question(values, steps, "date", 100 * end.month + end.day)
+
+
+def _date(ask: Ask) -> Question:
+    """Within a month, across its end, or over two month ends; February stays out."""
+    draw, level = ask.draw, ask.level
+    if ask.template["sign"] < 0:
+        month = draw.between(4, 12)
+        day = draw.between(11, 28) if level == 1 else draw.between(1, 15)
+        days = -draw.between(1, 9) if level == 1 else -draw.between(day, 28)
+        return _dated(ask, dt.date(2001, month, day), days)
+    month = draw.between(3, 10 if level == 3 else 11)
     length = month_length(month)
+    day = draw.between(1, 19) if level == 1 else draw.between(15, length)
     if level == 1:
-        day = draw.between(1, 19)
         days = draw.between(1, 9)
     elif level == 2:
-        day = draw.between(15, length)
         days = draw.between(length - day + 1, 28)
     else:
-        day = draw.between(15, length)
-        beyond = length + month_length(month + 1) - day
-        days = beyond + draw.between(1, 20)
-    text = _ask_date(language, _date(language, month, day), days, later=True)
-    total = day + days
-    steps = f"{day}+{days}={total}"
-    while total > month_length(month):
-        rest = total - month_length(month)
-        steps += f",{total}-{month_length(month)}={rest}"
-        month, total = month + 1, rest
-    return Question(text, steps, _date(language, month, total))
+        days = length + month_length(month + 1) - day + draw.between(1, 20)
+    return _dated(ask, dt.date(2001, month, day), days)
 
 
-def _date_before(draw: Draw, language: Language, level: int) -> Question:
-    month = draw.pick((4, 5, 6, 7, 8, 9, 10, 11, 12))
-    if level == 1:
-        day = draw.between(11, 28)
-        days = draw.between(1, 9)
-        steps, answer = f"{day}-{days}={day - days}", _date(language, month, day - days)
-    else:
-        day = draw.between(1, 15)
-        days = draw.between(day, 28)
-        length = month_length(month - 1)
-        total = length + day
-        steps = f"{length}+{day}={total},{total}-{days}={total - days}"
-        answer = _date(language, month - 1, total - days)
-    text = _ask_date(language, _date(language, month, day), days, later=False)
-    return Question(text, steps, answer)
-
-
-def _leap_date(draw: Draw, language: Language, level: int) -> Question:
-    """Across the end of February of a named year; half the years are leap years."""
-    del level
+def _year(draw: Draw) -> int:
+    """A year; half of them are leap years, and a sixth end a century."""
     kind = draw.below(6)
     if kind == 0:
-        year = draw.pick((1600, 2000, 2400, 1700, 1800, 1900, 2100, 2200))
-    else:
-        year = 4 * draw.between(476, 524) + (draw.between(1, 3) if kind % 2 else 0)
-    length = month_length(2, year)
-    later = draw.below(2) == 1
-    if later:
-        day = draw.between(20, 28)
-        days = draw.between(length - day + 1, 15)
-        total = day + days
-        steps = f"{day}+{days}={total},{total}-{length}={total - length}"
-        month, answer = 2, _date(language, 3, total - length)
-    else:
+        return draw.pick((1600, 2000, 2400, 1700, 1800, 1900, 2100, 2200))
+    return 4 * draw.between(476, 524) + (draw.between(1, 3) if kind % 2 else 0)
+
+
+def _leap_date(ask: Ask) -> Question:
+    """Across the end of February of a named year."""
+    draw, year = ask.draw, _year(ask.draw)
+    if ask.template["sign"] < 0:
         day = draw.between(1, 9)
-        days = draw.between(day, 15)
-        total = length + day
-        steps = f"{length}+{day}={total},{total}-{days}={total - days}"
-        month, answer = 3, _date(language, 2, total - days)
-    start = _date(language, month, day)
-    start = f"{year}년 {start}" if language == "ko" else f"{start}, {year}"
-    return Question(_ask_date(language, start, days, later=later), steps, answer)
+        return _dated(ask, dt.date(year, 3, day), -draw.between(day, 15))
+    day = draw.between(20, 28)
+    days = draw.between(month_length(2, year) - day + 1, 15)
+    return _dated(ask, dt.date(year, 2, day), days)
 
 
-def _clock_after(draw: Draw, language: Language, level: int) -> Question:
-    """Whole hours, then minutes that may pass the hour, then more than an hour."""
-    # No answer passes 12:59, where a 12-hour and a 24-hour clock part.
-    hour = draw.between(1, (11, 11, 9)[level - 1])
-    ko_event, en_event = draw.pick(_EVENTS)
-    if level == 1:
-        hours = draw.between(1, 12 - hour)
-        text = (
-            f"{ko_event}은 {hour}시에 시작해 {hours}시간 걸립니다. 몇 시에 끝납니까?"
-            if language == "ko"
-            else f"The {en_event} starts at {hour}:00 and takes {hours} "
-            f"hour{'s'[: hours > 1]}. When does it end?"
-        )
-        return Question(
-            text, f"{hour}+{hours}={hour + hours}", _clock(language, (hour + hours) * 60)
-        )
-    minute = draw.between(1, 11) * 5
-    added = (draw.between(1, 11) if level == 2 else draw.between(13, 27)) * 5
-    total = minute + added
-    steps = f"{minute}+{added}={total}"
-    rest = total
-    if total >= 60:
-        rest = total % 60
-        steps += f",{total}-{total - rest}={rest},{hour}+{total // 60}={hour + total // 60}"
-    start = _clock(language, hour * 60 + minute)
-    text = (
-        f"{start}에서 {added}분 뒤는 몇 시 몇 분입니까?"
-        if language == "ko"
-        else f"What time is {added} minutes after {start}?"
-    )
-    return Question(text, steps, _clock(language, hour * 60 + total))
-
-
-def _duration(draw: Draw, language: Language, level: int) -> Question:
-    hour = draw.between(1, 12)
-    ko_event, en_event = draw.pick(_EVENTS)
-    if level == 1:
-        hours = draw.between(1, 11)
-        text = (
-            f"{ko_event}은 {hour}시부터 {hour + hours}시까지입니다. 몇 시간입니까?"
-            if language == "ko"
-            else f"The {en_event} is from {hour}:00 to {hour + hours}:00. How many hours?"
-        )
-        return Question(text, f"{hour + hours}-{hour}={hours}", str(hours))
-    begin, end = draw.between(1, 11) * 5, draw.between(1, 11) * 5
-    hours = 1 if level == 2 else draw.between(2, 3)
-    total = 60 * hours + end
-    first = _clock(language, hour * 60 + begin)
-    last = _clock(language, (hour + hours) * 60 + end)
-    text = (
-        f"{first}부터 {last}까지는 몇 분입니까?"
-        if language == "ko"
-        else f"How many minutes are there from {first} to {last}?"
-    )
-    steps = (
-        f"{hour + hours}-{hour}={hours},{60 * hours}+{end}={total},{total}-{begin}={total - begin}"
-    )
-    return Question(text, steps, str(total - begin))
-
-
-def _weeks(draw: Draw, language: Language, level: int) -> Question:
-    weeks = draw.between(2, 12)
-    ko_event, en_event = draw.pick(_EVENTS)
-    days = 0 if level == 1 else draw.between(1, 6)
-    steps = f"{weeks}*7={weeks * 7}" + (f",{weeks * 7}+{days}={weeks * 7 + days}" if days else "")
-    if language == "ko":
-        rest = f"와 {days}일이" if days else "가"
-        text = f"{ko_event}까지 {weeks}주{rest} 남았습니다. 모두 며칠입니까?"
+def _until(ask: Ask) -> Question:
+    """Days to a later date: within a month, in the next one, or over a leap day."""
+    draw, language = ask.draw, ask.language
+    if ask.level == 3:
+        start = dt.date(_year(draw), 2, draw.between(15, 28))
+        end = dt.date(start.year, 3, draw.between(1, 15))
     else:
-        rest = f" and {days} day{'s'[: days > 1]}" if days else ""
-        text = f"The {en_event} is in {weeks} weeks{rest}. How many days?"
-    return Question(text, steps, str(weeks * 7 + days))
+        month = draw.between(3, 11)
+        start = dt.date(
+            2001, month, draw.between(1, 19) if ask.level == 1 else draw.between(15, 29)
+        )
+        end = (
+            start + dt.timedelta(days=draw.between(2, 11))
+            if ask.level == 1
+            else dt.date(2001, month + 1, draw.between(1, 15))
+        )
+    days = (end - start).days
+    steps = f"{end.day}-{start.day}={days}"
+    if end.month != start.month:
+        length = month_length(start.month, start.year)
+        rest = length - start.day
+        steps = f"{length}-{start.day}={rest},{rest}+{end.day}={days}"
+    values = {
+        "year": start.year,
+        "start": date_text(language, start.month, start.day),
+        "end": date_text(language, end.month, end.day),
+    }
+    return Question(values, steps, "number", days, ((1, -1), (2, -2, 3, -3, 10, -10)))
 
 
-class Template(NamedTuple):
-    """A kind of question and the levels it exists at."""
-
-    name: str
-    levels: tuple[int, ...]
-    build: Callable[[Draw, Language, int], Question]
-
-
-TEMPLATES: Final = (
-    Template("weekday-near", (1,), _weekday_near),
-    Template("weekday-after", (1, 2, 3), _weekday_after),
-    Template("weekday-before", (1, 2), _weekday_before),
-    Template("weekday-event", (2,), _weekday_event),
-    Template("weekday-date", (3,), _weekday_date),
-    Template("month-after", (1, 2), _month_after),
-    Template("date-after", (1, 2, 3), _date_after),
-    Template("date-before", (1, 2), _date_before),
-    Template("leap-date", (3,), _leap_date),
-    Template("clock-after", (1, 2, 3), _clock_after),
-    Template("duration", (1, 2, 3), _duration),
-    Template("weeks", (1, 2), _weeks),
-)
+def _leap_next(ask: Ask) -> Question:
+    """At level 3 near the end of a century, where four out of five are skipped."""
+    draw = ask.draw
+    if ask.level == 2:
+        year = draw.between(1905, 2091)
+    else:
+        year = draw.pick((1600, 1700, 1800, 1900, 2000, 2100, 2200)) - draw.between(1, 4)
+    found = year + 4 - year % 4
+    steps = f"{year}+{found - year}={found}"
+    if not is_leap(found):
+        steps += f",{found}+4={found + 4}"
+        found += 4
+    return Question({"year": year}, steps, "number", found, ((1, -1, 2, -2), (4, -4)))
 
 
-def generate(language: Language, draw: Draw) -> Item:
+def _leap_count(ask: Ask) -> Question:
+    first = ask.draw.between(1905, 2070)
+    last = first + ask.draw.between(8, 21)
+    leap = [year for year in range(first, last + 1) if is_leap(year)]
+    steps = ",".join(map(str, leap))
+    return Question({"year": first, "last": last}, steps, "number", len(leap))
+
+
+_BUILDERS: Final[Mapping[str, Callable[[Ask], Question]]] = {
+    "weekday": _weekday,
+    "weekday_date": _weekday_date,
+    "month_end": _month_end,
+    "next_year": _next_year,
+    "nth_weekday": _nth_weekday,
+    "month": _month,
+    "date": _date,
+    "leap_date": _leap_date,
+    "until": _until,
+    "leap_next": _leap_next,
+    "leap_count": _leap_count,
+    **CLOCK_BUILDERS,
+}
+
+
+def _written(language: Language, kind: str, value: int) -> str:
+    if kind == "day":
+        return day_name(language, value)
+    if kind == "month":
+        return month_name(language, value)
+    if kind == "date":
+        return date_text(language, *divmod(value, 100))
+    return clock_text(language, value) if kind == "clock" else str(value)
+
+
+def _wrong(draw: Draw, question: Question) -> list[int]:
+    """Three wrong values of the question's kind."""
+    kind, value = question.kind, question.value
+    small, large = question.slips or _SLIPS[kind]
+    if kind == "day":
+        return corners(draw, value, small, large, wrap=7)
+    if kind == "month":
+        return [month + 1 for month in corners(draw, value - 1, small, large, wrap=12)]
+    if kind == "date":
+        right = dt.date(int(str(question.values["year"])), *divmod(value, 100)).toordinal()
+        days = [dt.date.fromordinal(day) for day in corners(draw, right, small, large)]
+        return [100 * day.month + day.day for day in days]
+    low, high = (60, 779) if kind == "clock" else (1, question.most)
+    return corners(draw, value, small, large, allowed=lambda n: low <= n <= high)
+
+
+def templates(language: Language) -> Mapping[str, tuple[int, ...]]:
+    """Levels of each template."""
+    del language
+    return {name: tuple(template["levels"]) for name, template in _TEMPLATES.items()}
+
+
+def generate(setting: Setting, draw: Draw) -> Item:
     """Build one item; see the module."""
+    language = setting.language
     level = draw.between(1, 3)
-    template = draw.pick([each for each in TEMPLATES if level in each.levels])
-    question = template.build(draw, language, level)
-    frame = "질문: {}\n답:" if language == "ko" else "Question: {}\nAnswer:"
-    answer = parse(question.answer)
-    if answer is None:  # pragma: no cover - a template that cannot be marked
-        raise AssertionError(f"{template.name}: {question.answer!r} cannot be parsed")
+    name = draw.pick([each for each, template in _TEMPLATES.items() if level in template["levels"]])
+    template = _TEMPLATES[name]
+    question = _BUILDERS[template["build"]](Ask(draw, language, level, template))
+    event, other = map(Word, draw.shuffled(_DATA["events"][language])[:2])
+    text = template[language].format(event=event, other=other, **question.values)
+    kind = question.kind
+    answer = _written(language, kind, question.value)
+    if setting.form == "choice":
+        wrong = [_written(language, kind, value) for value in _wrong(draw, question)]
+        return Item(
+            template=name,
+            level=level,
+            context=framed(setting, text),
+            choices=shuffled_choices(draw, answer, wrong),
+            answer=f" {answer}",
+            solution=f" {answer}",
+        )
     return Item(
-        template=template.name,
+        template=name,
         level=level,
-        context=frame.format(question.text),
+        context=framed(setting, text),
         answer=answer,
-        solution=f" {question.steps};{question.answer}",
+        solution=f" {question.steps};{answer}",
+        question=f"{text} {_DATA['how'][language][kind]}",
         max_tokens=MAX_TOKENS,
     )
 
 
-_NAMES: Final = "|".join(_EN_MONTHS)
-_ANSWER: Final = re.compile(
-    rf"""
-    (?P<ko_day>[월화수목금토일])요일
-    | (?P<ko_half>오전|오후)?\s*(?P<ko_hour>\d+)\s*시(?!간)(?:\s*(?P<ko_minute>\d+)\s*분)?
-    | (?P<ko_month>\d+)\s*월(?:\s*(?P<ko_date>\d+)\s*일)?
-    | (?P<en_day>{"|".join(_EN_DAYS)})
-    | (?P<date_first>\d+)(?:st|nd|rd|th)?\s+(?:of\s+)?(?P<month_last>{_NAMES})
-    | (?P<month>{_NAMES})(?:\s+(?P<date>\d{{1,2}})(?!\d)(?:st|nd|rd|th)?(?:,?\s+\d{{4}})?)?
-    | (?P<hour>\d+):(?P<minute>\d\d)\s*(?P<half>[ap]\.?m\b)?
-    | (?P<o_clock>\d+)\s*o['’]clock
-    | (?P<number>\d+)
-    """,
-    re.VERBOSE | re.IGNORECASE,
-)
+def mark(text: str, item: Item) -> Grade:
+    """Strict: the answer alone behind the last `;`, in any spelling but without a unit.
 
-
-def parse(text: str) -> str | None:
-    """The date, weekday, time or number that answers; see the module for its form.
-
-    It is the last one after the last `;` of the first written line, or of the whole line.
+    Loose: the last weekday, date, time or number, whichever is asked for, of the last
+    line that holds one.
     """
-    stripped = text.strip()
-    if not stripped:
-        return None
-    found = list(_ANSWER.finditer(stripped.splitlines()[0].rpartition(";")[2]))
-    return _canonical(found[-1]) if found else None
-
-
-def _canonical(match: re.Match[str]) -> str:
-    part = match.groupdict()
-    if part["ko_day"]:
-        return f"{part['ko_day']}요일"
-    if part["en_day"]:
-        return part["en_day"].capitalize()
-    if part["ko_month"]:
-        month = str(int(part["ko_month"])) + "월"
-        return f"{month} {int(part['ko_date'])}일" if part["ko_date"] else month
-    if part["month"] or part["month_last"]:
-        date = part["date"] or part["date_first"]
-        name = (part["month"] or part["month_last"]).capitalize()
-        return f"{name} {int(date)}" if date else name
-    hour = part["ko_hour"] or part["hour"] or part["o_clock"]
-    if hour is None:
-        return str(int(part["number"]))
-    afternoon = part["ko_half"] == "오후" or (part["half"] or "").lower().startswith("p")
-    shifted = int(hour) + (12 if afternoon and int(hour) < 12 else 0)
-    return f"{shifted}:{int(part['ko_minute'] or part['minute'] or 0):02}"
+    right, whole = read_whole(item.answer), read_whole(last_part(text))
+    if right is None:  # pragma: no cover - a template that cannot be marked
+        raise AssertionError(f"{item.template}: {item.answer!r} cannot be read")
+    answered = loose = False
+    for line in lines_from_last(text):
+        everything = read(line)
+        answered = answered or bool(everything)
+        if found := [each for each in everything if each.kind == right.kind]:
+            # No question says which half of the day it is, so an answer may.
+            day = 720 if right.kind == "clock" else 10**9
+            alike = found[-1].value % day == right.value % day
+            hedged = len(found) > 1 and is_hedge(line[-1000:][found[-2].end : found[-1].start])
+            loose = alike and not hedged
+            break
+    strict = whole is not None and whole[:2] == right[:2]
+    return grade(answered=answered, strict=strict, loose=loose)

@@ -69,6 +69,16 @@ def with_particle(word: str, pair: str) -> str:
     return word + particle(word, pair)
 
 
+class Word(str):
+    """A word that a template joins to its particle: `"{:은/는}".format(Word("물"))`."""
+
+    __slots__ = ()
+
+    def __format__(self, pair: str) -> str:
+        """The word, or the word with the form of `pair` that it takes."""
+        return with_particle(str(self), pair) if pair else str(self)
+
+
 def syllable(initial: int, vowel: int, final: int) -> str:
     """The precomposed syllable of Unicode jamo numbers (0–18, 0–20, 0–27)."""
     return chr(_FIRST + (initial * 21 + vowel) * 28 + final)

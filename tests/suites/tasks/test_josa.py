@@ -1,4 +1,4 @@
-"""Particles against Unicode's own decomposition and a table checked by hand."""
+"""Particles and agreement against Unicode's decomposition and tables checked by hand."""
 
 import hashlib
 import re
@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.suites.tasks import item_at, words
+from harness.suites.tasks import item_at, josa, words
+from harness.suites.tasks.base import Item, Setting
 from harness.suites.tasks.hangul import (
     PARTICLES,
     final_consonant,
@@ -19,7 +20,31 @@ from harness.suites.tasks.hangul import (
 )
 
 SEED = hashlib.sha256(b"tests of josa").digest()
+FORMS = ("choice", "free")
+PAIR_OF = {template.name: template.pair for template in josa.TEMPLATES["ko"]}
 SYLLABLES = st.integers(0xAC00, 0xD7A3).map(chr)
+
+
+def items(language, form, count=2000):
+    setting = Setting(language=language, form=form)
+    return [item_at("josa", setting, index, SEED) for index in range(count)]
+
+
+def sentence(item: Item) -> tuple[str, str, str]:
+    """What stands before the form, the right form, and what stands behind it."""
+    if item.choices:
+        ends = [choice.strip() for choice in item.choices]
+        after = ends[0]
+        while not all(end.endswith(after) for end in ends):
+            after = after[1:]
+        if " " in after:
+            after = after[after.index(" ") :]  # Both forms may end alike: 으로 and 로.
+        right = item.answer.strip().removesuffix(after)
+        return item.context, right, after
+    question = item.context.split(": ", 2)[2].rpartition("\n")[0]
+    before, after = re.split(r"\( \)| ___", question)
+    return before, item.answer, after
+
 
 BY_HAND = """
 사과는 책은 물은 바다는 선생님은 아이는 꽃은 닭은 값은 흙은
@@ -79,34 +104,68 @@ def test_words_without_a_known_sound_are_refused(word):
         final_consonant(word)
 
 
-def test_korean_items_follow_unicode():
-    for index in range(2000):
-        item = item_at("josa", "ko", index, SEED)
-        word = re.split(r"\s", item.context)[-1]
+@pytest.mark.parametrize("form", FORMS)
+def test_korean_items_follow_unicode(form):
+    seen = 0
+    for item in items("ko", form):
+        before, right, _ = sentence(item)
         pair = next(
-            name
-            for name, forms in PARTICLES.items()
-            if {c.rstrip() for c in item.choices}
-            == {form + item.answer.removeprefix(particle(word, name)) for form in forms}
+            template.pair for template in josa.TEMPLATES["ko"] if template.name == item.template
         )
-        last = unicodedata.normalize("NFD", word)[-1]
+        last = unicodedata.normalize("NFD", before)[-1]
         if "\u1100" <= last <= "\u11ff":
             has_final = last >= "\u11a8"
             first = has_final and not (pair == "으로/로" and last == "\u11af")
             assert item.answer.startswith(PARTICLES[pair][not first])
+            seen += 1
+        if form == "free":
+            assert right == particle(before.split(" ")[-1], pair)
+    assert seen > 1000
 
 
-def test_right_forms_are_balanced_within_each_template():
+@pytest.mark.parametrize("form", FORMS)
+def test_right_forms_are_balanced_within_each_template(form):
     first: dict[str, list[bool]] = {}
-    for index in range(4000):
-        item = item_at("josa", "ko", index, SEED)
-        word = item.context.split()[-1]
-        euro = any(choice.startswith("으로") for choice in item.choices)
-        first.setdefault(item.template, []).append(
-            takes_first(word, "으로/로" if euro else "은/는")
+    for item in items("ko", form, 4000):
+        word = sentence(item)[0].split()[-1]
+        pair = next(
+            template.pair for template in josa.TEMPLATES["ko"] if template.name == item.template
         )
+        first.setdefault(item.template, []).append(takes_first(word, pair))
     for template, values in first.items():
         assert 0.35 < sum(values) / len(values) < 0.65, template
+
+
+@pytest.mark.parametrize("language", ["ko", "en"])
+def test_questions_name_both_forms_and_have_one_blank(language):
+    blank = "( )" if language == "ko" else " ___ "
+    for item in items(language, "free"):
+        assert item.context.count(blank) == 1
+        quote = "'" if language == "ko" else '"'
+        for form in (item.answer, item.check["wrong"]):
+            assert item.context.count(f"{quote}{form}{quote}") == 1
+        assert item.question.startswith(item.context.split(": ", 1)[1].rpartition("\n")[0])
+
+
+@pytest.mark.parametrize("language", ["ko", "en"])
+def test_choices_differ_in_the_form_alone(language):
+    for item in items(language, "choice"):
+        one, other = item.choices
+        start = " " if language == "en" else ""
+        assert one.startswith(start)
+        assert other.startswith(start)
+        if language == "en":
+            assert one.split()[1:] == other.split()[1:]
+        else:
+            ends = {re.sub(r"^[가-힣]+", "", choice) for choice in item.choices}
+            assert len(ends) == 1
+
+
+@pytest.mark.parametrize("language", ["ko", "en"])
+def test_texts_stay_short(language):
+    most = 150 if language == "ko" else 350
+    for form in FORMS:
+        assert all(len(item.context + item.solution) <= most for item in items(language, form, 900))
 
 
 def test_word_lists_have_no_word_twice_and_all_finals():
@@ -114,20 +173,34 @@ def test_word_lists_have_no_word_twice_and_all_finals():
         listed = getattr(words, name)
         assert len(listed) == len(set(listed)), name
         assert all(words.by_final(listed).values()), name
-    assert not any(word.endswith("R") for word in words.KO_ACRONYMS)
+    # R is read two ways, and km may be read as a unit.
+    assert not any(word.endswith("R") or word == "KM" for word in words.KO_ACRONYMS)
     assert len(words.KO_THINGS) + len(words.KO_PLACES) >= 300
 
 
-def test_english_articles_follow_the_first_letter_where_it_does_not_mislead():
-    plain = {"article-see", "article-this", "article-want", "article-coined", "article-adjective"}
+@pytest.mark.parametrize("form", FORMS)
+def test_english_articles_follow_the_first_letter_where_it_does_not_mislead(form):
+    misleading = {"article-sound", "article-sound-need", "article-letter"}
     seen = 0
-    for index in range(2000):
-        item = item_at("josa", "en", index, SEED)
-        if item.template in plain:
-            article, word = item.answer.split()[:2]
-            assert (article == "an") == (word[0] in "aeiou"), item
+    for item in items("en", form):
+        if item.template.startswith("article") and item.template not in misleading:
+            _, article, after = sentence(item)
+            assert (article == "an") == (after.split()[0][0] in "aeiou"), item
             seen += 1
-    assert seen > 300
+    assert seen > 500
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_letters_go_by_their_names(form):
+    seen = set()
+    for item in items("en", form, 4000):
+        if item.template == "article-letter":
+            _, article, after = sentence(item)
+            letter = after.split()[0]
+            seen.add(letter)
+            assert (article == "an") == (letter in "AEFILMNORSX"), item
+    assert len(seen) > 20
+    assert "H" not in seen  # Its name is read two ways.
 
 
 @pytest.mark.parametrize(
@@ -151,21 +224,126 @@ def test_sounds_that_mislead(vowel, phrase):
     assert phrase not in lists[not vowel]
 
 
-def test_english_verbs_agree():
+def is_plural(template: str, before: str, after: str) -> bool:
+    """The number of a subject, by its words."""
+    before_words, after_words = before.split(), after.split()
+    if template == "verb-each":
+        return before_words[0] in {"All", "Many", "Both"}
+    if template == "verb-these":
+        return before_words[2] in {"these", "those"}
+    if template == "verb-pronoun":
+        return before_words[-1] in {"they", "we", "you"}
+    if template == "verb-irregular":
+        return before_words[1] in {pair[1] for pair in words.EN_IRREGULAR}
+    if template == "verb-compound":
+        return before_words[2] == "and"
+    if template == "verb-gerund":
+        return not before_words[0].endswith("ing")
+    if template == "verb-question":
+        return after_words[-1].rstrip("?").endswith("s")
+    if template == "verb-there":
+        return after_words[0] != "one"
+    return before_words[2 if template == "verb-adjective" else 1].endswith("s")
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_english_verbs_agree(form):
     singular = {"is", "was", "has", "looks", "seems"}
-    for index in range(2000):
-        item = item_at("josa", "en", index, SEED)
-        if not item.template.startswith("verb"):
-            continue
-        verb = item.answer.split()[0]
-        words_ = item.context.split()
-        if item.template == "verb-each":
-            plural = words_[0] in {"All", "Many", "Both"}
-        elif item.template == "verb-these":
-            plural = words_[2] in {"these", "those"}
-        elif item.template == "verb-irregular":
-            plural = words_[1] in {pair[1] for pair in words.EN_IRREGULAR}
-        else:
-            head = words_[2] if item.template == "verb-adjective" else words_[1]
-            plural = head.endswith("s")
-        assert (verb in singular or verb.endswith("s")) != plural, item
+    seen = set()
+    for item in items("en", form):
+        if item.template.startswith("verb"):
+            before, verb, after = sentence(item)
+            plural = is_plural(item.template, before, after)
+            assert (verb in singular or verb.endswith("s")) != plural, item
+            seen.add((item.template, plural))
+    assert len(seen) == 2 * 13
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_the_nearer_noun_misleads(form):
+    for item in items("en", form):
+        if item.template in {"verb-attractor", "verb-relative"}:
+            before = sentence(item)[0].split()
+            assert before[1].endswith("s") != any(word.endswith("s") for word in before[3:]), item
+
+
+def free(answer, wrong, before, after=""):
+    check = {"wrong": wrong, "before": before, "after": after}
+    return Item(template="", level=1, context="", answer=answer, check=check)
+
+
+TOPIC = free("는", "은", "사과")
+TOWARD = free("로", "으로", "서울")
+COPULA = free("이에요", "예요", "차탄")
+CALL = free("아", "야", "민준")
+AN = free("an", "a", "see", "apple")
+VERB = free("is", "are", "teacher", "here")
+
+
+@pytest.mark.parametrize(
+    ("item", "text", "strict", "loose"),
+    [
+        (TOPIC, "는", True, True),
+        (TOPIC, " 는\n", True, True),
+        (TOPIC, "'는'", False, True),
+        (TOPIC, "**는**", False, True),
+        (TOPIC, "는.", False, True),
+        (TOPIC, "는입니다.", False, True),
+        (TOPIC, "정답: 는", False, True),
+        (TOPIC, "정답은 는입니다.", False, True),
+        (TOPIC, "정답은 '는'입니다.", False, True),
+        (TOPIC, "사과는", False, True),
+        (TOPIC, "이 사과는 처음 봅니다.", False, True),
+        (TOPIC, "'사과'는 받침이 없으므로 '는'을 씁니다.", False, True),
+        (TOPIC, "'은'이 아니라 '는'이 알맞습니다.", False, True),
+        (TOPIC, "는\n\n받침이 없기 때문입니다.", False, True),
+        (TOPIC, "은", False, False),
+        (TOPIC, "이 사과은 처음 봅니다.", False, False),
+        (TOPIC, "'은' 또는 '는'", False, False),
+        (TOPIC, "'는' 또는 '은'", False, False),
+        (TOPIC, "는\n아니요, '은'입니다.", False, False),
+        (TOPIC, "도", False, False),
+        (TOPIC, "받침은 없습니다.", False, False),
+        (TOPIC, "", False, False),
+        (TOWARD, "로", True, True),
+        (TOWARD, "서울로 갑니다.", False, True),
+        (TOWARD, "으로", False, False),
+        (TOWARD, "서울으로", False, False),
+        (COPULA, "이에요", True, True),
+        (COPULA, "이에요.", False, True),
+        (COPULA, "차탄이에요.", False, True),
+        (COPULA, "예요", False, False),
+        (COPULA, "차탄예요.", False, False),
+        (CALL, "아", True, True),
+        (CALL, "민준아, 같이 가자.", False, True),
+        (CALL, "야", False, False),
+        (CALL, "아, 모르겠습니다.", False, False),
+        (AN, "an", True, True),
+        (AN, "An", False, True),
+        (AN, '"an"', False, True),
+        (AN, "an apple", False, True),
+        (AN, "In the picture I see an apple.", False, True),
+        (AN, "The answer is an, because apple begins with a vowel.", False, True),
+        (AN, "Answer: an", False, True),
+        (AN, "a", False, False),
+        (AN, "It is a word.", False, False),
+        (AN, "'a' or 'an'", False, False),
+        (VERB, "is", True, True),
+        (VERB, "The teacher is here.", False, True),
+        (VERB, "The correct word is 'is'.", False, True),
+        (VERB, "are", False, False),
+        (VERB, "The teacher are here.", False, False),
+        (VERB, "was", False, False),
+    ],
+)
+def test_marks_by_hand(item, text, strict, loose):
+    found = josa.mark(text, item)
+    assert (found.strict, found.loose) == (strict, loose)
+
+
+@pytest.mark.parametrize(
+    ("item", "text", "answered"),
+    [(TOPIC, "은", True), (TOPIC, "모릅니다", False), (AN, "a", True), (AN, "none", False)],
+)
+def test_answered(item, text, answered):
+    assert josa.mark(text, item).answered == answered
