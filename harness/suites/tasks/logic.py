@@ -24,7 +24,7 @@ from harness.suites.tasks.worlds import Clue, culprits, enough, odd_ones, verdic
 
 NAME: Final = "logic"
 VERSION: Final = 1
-CHANCE: Final[Mapping[Form, float]] = {"choice": 1 / 3, "free": 0.07}
+CHANCE: Final[Mapping[Form, float]] = {"choice": 1 / 3, "free": 0.06}
 
 _DATA: Final = data("logic")
 

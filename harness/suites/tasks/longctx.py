@@ -25,7 +25,7 @@ from harness.suites.tasks.short_answer import mark as mark_short
 
 NAME: Final = "longctx"
 VERSION: Final = 1
-CHANCE: Final[Mapping[Form, float]] = {"choice": 0.25, "free": 0.03}
+CHANCE: Final[Mapping[Form, float]] = {"choice": 0.25, "free": 0.02}
 
 SIZES: Final = (1024, 2048, 4096, 8192, 16384)
 """Tokens; those up to the longest that all models have are drawn evenly."""
@@ -182,21 +182,24 @@ def _copy(source: Source) -> Plan:
 
 
 def _chain(source: Source) -> Plan:
-    """Where a thing ends up, or with whom, beside another thing."""
+    """Where a thing ends up, or with whom, beside other things."""
     entry = source.entry
-    length = 3 + source.up_to(2)
-    values = source.values(entry["slot"], length + (2 if source.rich else 1))
-    things = source.values("thing", 2)
+    longest = 3 + source.up_to(1)
+    lengths = [longest] * 3 if source.rich else [3, 1]
+    values = source.values(entry["slot"], sum(lengths))
+    rest = iter(values)
+    paths = [[next(rest) for _ in range(length)] for length in lengths]
+    things = source.values("thing", len(paths))
     groups = [
         [fill(entry["tell"], thing=thing, new=path[0])]
         + [fill(entry["then"], thing=thing, old=old, new=new) for old, new in pairwise(path)]
-        for thing, path in zip(things, (values[:length], values[length:]), strict=True)
+        for thing, path in zip(things, paths, strict=True)
     ]
     return Plan(
         groups=groups,
         question=fill(entry["ask"], thing=things[0]),
-        answer=values[length - 1],
-        wrong=[values[length - 2], values[0], values[-1]],
+        answer=paths[0][-1],
+        wrong=[paths[0][-2], *(path[-1] for path in paths[1:]), paths[0][0]][:3],
         words=values,
     )
 

@@ -22,7 +22,7 @@ from harness.suites.tasks.short_answer import mark as mark_short
 
 NAME: Final = "table"
 VERSION: Final = 1
-CHANCE: Final[Mapping[Form, float]] = {"choice": 0.25, "free": 0.08}
+CHANCE: Final[Mapping[Form, float]] = {"choice": 0.25, "free": 0.06}
 
 _DATA: Final = data("table")
 _SHOWN: Final = {"g": "group", "n": "n", "m": "m"}
@@ -70,9 +70,10 @@ class Source(NamedTuple):
         return Found(row.key, sampled(self.draw, others, 3), slots, keys)
 
     def tally(self, rows: Sequence[Row], **slots: str | int) -> Found:
-        """The answer is a number of rows."""
+        """The answer is a number of rows, from 1 to 4."""
         steps = ",".join(row.key for row in rows)
-        return Found(str(len(rows)), near_numbers(self.draw, len(rows)), slots, (), steps)
+        wrong = [str(number) for number in range(1, 5) if number != len(rows)]
+        return Found(str(len(rows)), wrong, slots, (), steps)
 
     def total(self, rows: Sequence[Row], **slots: str | int) -> Found:
         """The answer is a sum."""
@@ -130,7 +131,7 @@ def _rows(draw: Draw, domain: Entry, entry: Entry, level: int) -> list[Row]:
         groups = [first] * level + others
     else:
         least = {"get": 1, "size": 1, "part-over": 3}.get(kind, 2)
-        own = draw.between(least, count - 2)
+        own = draw.between(least, count - 1 if kind == "size" else count - 2)
         groups = [first] * own + [draw.pick(others[:2]) for _ in range(count - own)]
     columns = []
     for name in (entry["column"], "m" if entry["column"] == "n" else "n"):
