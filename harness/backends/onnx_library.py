@@ -68,24 +68,6 @@ def open_session(ort: Any, graph: Path, threads: int) -> Any:
     return session
 
 
-def open_tokenizer(tokenizers: Any, path: Path) -> Any:
-    """A tokeniser that adds nothing, cuts nothing and reads special tokens as text.
-
-    Raises:
-        BackendError: the file is no tokeniser.
-    """
-    try:
-        tokenizer = tokenizers.Tokenizer.from_file(str(path))
-    except Exception as error:
-        raise BackendError(
-            f"not a tokeniser: {error}", where=str(path), reason="model_unreadable"
-        ) from error
-    tokenizer.no_padding()
-    tokenizer.no_truncation()
-    tokenizer.encode_special_tokens = True
-    return tokenizer
-
-
 def identity(ort: Any, session: Any) -> dict[str, str]:
     """Version, build, library, provider and threads, as the engine reports them."""
     library = Path(ort.capi.onnxruntime_pybind11_state.__file__)
