@@ -6,8 +6,8 @@ import os
 from pathlib import Path
 from typing import Any
 
-from harness.backends import ENGINES
-from harness.errors import BackendError, PrerequisiteError, install_hint
+from harness.backends import engine_hint
+from harness.errors import BackendError, PrerequisiteError
 from harness.spec import file_sha256
 
 PROVIDER = "CPUExecutionProvider"
@@ -32,7 +32,7 @@ def import_engine() -> tuple[Any, Any]:
     except (ImportError, OSError) as error:
         raise PrerequisiteError(
             f"ONNX Runtime cannot be loaded: {error}",
-            hint=install_hint(*ENGINES["onnxruntime"].values()),
+            hint=engine_hint("onnxruntime"),
             reason="engine_missing",
         ) from error
     onnxruntime.disable_telemetry_events()

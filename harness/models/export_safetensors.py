@@ -8,16 +8,19 @@ computes at reference precision whatever it makes of the type in the file.
 from __future__ import annotations
 
 import json
+import math
 import shutil
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 
-from harness.models.network import Network, NetworkConfig
+from harness.models.network import Network, NetworkConfig, Tensors, row_slices
 
-FORMATS: Final = {"f32": np.float32}
-"""Formats and the type that weights are stored in."""
+FORMATS: Final = {"f32": ("F32", np.dtype("<f4"))}
+"""Formats, and the type that weights are stored in by its name there and by NumPy's."""
+
+_ALIGNMENT: Final = 64
 
 _CLASSES: Final = {"llama": "LlamaForCausalLM", "qwen2": "Qwen2ForCausalLM"}
 
@@ -28,19 +31,11 @@ def export_safetensors(network: Network, folder: Path, quant: str) -> Path:
     Returns:
         The folder.
     """
-    from safetensors.numpy import save_file
-
     folder.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(network.tokenizer, folder / "tokenizer.json")
     _write(folder / "config.json", _config(network.config))
     _write(folder / "tokenizer_config.json", _tokenizer_config(network))
-    kind = FORMATS[quant]
-    # One entry of metadata: several would be written in no fixed order.
-    save_file(
-        {name: np.ascontiguousarray(network.tensors[name], kind) for name in network.tensors},
-        folder / "model.safetensors",
-        metadata={"format": "pt"},
-    )
+    _write_tensors(folder / "model.safetensors", network.tensors, *FORMATS[quant])
     return folder
 
 
@@ -78,6 +73,26 @@ def _tokenizer_config(network: Network) -> dict[str, Any]:
         "bos_token": texts.get(network.config.bos_token_id),
         "eos_token": texts.get(network.config.eos_token_id),
     }
+
+
+def _write_tensors(path: Path, tensors: Tensors, kind: str, dtype: np.dtype[Any]) -> None:
+    """Tensor after tensor, a slice at a time, behind a header that lists them.
+
+    Written here and not by the `safetensors` package, whose order of entries and access
+    rights of files are its own affair.
+    """
+    header: dict[str, Any] = {"__metadata__": {"format": "pt"}}
+    end = 0
+    for name, tensor in tensors.items():
+        start, end = end, end + math.prod(tensor.shape) * dtype.itemsize
+        header[name] = {"dtype": kind, "shape": tensor.shape, "data_offsets": [start, end]}
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-(8 + len(text)) % _ALIGNMENT)
+    with path.open("wb") as file:
+        file.write(len(text).to_bytes(8, "little") + text)
+        for tensor in tensors.values():
+            for rows in row_slices(tensor.shape):
+                file.write(np.ascontiguousarray(tensor[rows], dtype).tobytes())
 
 
 def _write(path: Path, values: dict[str, Any]) -> None:
