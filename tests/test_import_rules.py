@@ -53,6 +53,7 @@ FREE = {
     "tuning",
     "devices",
     "fleet",
+    "interop",
 }
 
 

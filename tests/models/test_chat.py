@@ -296,7 +296,14 @@ def test_the_limits_hold_without_a_parent(
 ) -> None:
     """The child limits itself before it compiles anything of the template."""
     order: list[str] = []
-    request = {"template": CHATML, "tokens": {}, "messages": ["hi"], "cpu_s": 21}
+    turns = [{"role": "user", "content": "hi"}]
+    request = {
+        "template": CHATML,
+        "tokens": {},
+        "conversations": [turns],
+        "ask": True,
+        "cpu_s": 21,
+    }
     monkeypatch.setattr("sys.stdin", _Stdin(json.dumps(request)))
     monkeypatch.setattr(chat, "_limit", lambda cpu_s: order.append(f"limit {cpu_s}"))
     compiled = chat._compiled
