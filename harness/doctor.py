@@ -20,7 +20,7 @@ from typing import Any, Final
 
 import harness
 from harness import environment, specfile
-from harness.backends import ENGINES
+from harness.backends import ENGINES, OPTIONAL, engine_hint
 from harness.environment import FACTS, UNKNOWN
 from harness.errors import Exit, HarnessError, install_hint
 from harness.metrics import show_bytes
@@ -130,7 +130,7 @@ def text(found: Mapping[str, Any]) -> str:
 def _next(found: Mapping[str, Any]) -> str:
     if found["ready"]:
         return "harness selftest, then harness devices probe, then harness run --device local"
-    return " or ".join(engine["hint"] for engine in found["engines"])
+    return " or ".join(e["hint"] for e in found["engines"] if e["backend"] not in OPTIONAL)
 
 
 def _unobserved_rows(unobserved: Sequence[Mapping[str, str]]) -> list[str]:
@@ -173,9 +173,8 @@ def _engine(name: str, import_in_child: Import) -> dict[str, str]:
         package for module, package in packages.items() if not importlib.util.find_spec(module)
     ]
     if absent:
-        return _engine_row(
-            name, "absent", f"not installed: {', '.join(absent)}", install_hint(*absent)
-        )
+        hint = engine_hint(name) if name in OPTIONAL else install_hint(*absent)
+        return _engine_row(name, "absent", f"not installed: {', '.join(absent)}", hint)
     if problem := import_in_child(list(packages)):
         hint = f"python -m pip install --force-reinstall {' '.join(packages.values())}"
         return _engine_row(name, "broken", f"cannot be imported: {problem}", hint)

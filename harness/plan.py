@@ -462,7 +462,9 @@ def _resolved(
 def _need_bytes(artefact: Artefact, options: BackendOptions) -> int:
     wide = artefact.model.format == "gguf" and options.kv_type == "f32"
     cache = artefact.weights.get("kv_bytes", 0) * (2 if wide else 1)
-    return artefact.size_bytes + cache * options.context
+    # Half-precision weights that are widened when they are loaded take more than their file.
+    weights = max(artefact.size_bytes, artefact.weights.get("read_bytes", 0))
+    return weights + cache * options.context
 
 
 def _interleaved(jobs: Sequence[Job], key: str) -> list[Job]:

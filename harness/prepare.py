@@ -10,13 +10,12 @@ from pathlib import Path
 
 from harness import environment, heldout, specfile, tuning
 from harness import plan as planning
-from harness.backends import BACKENDS, ENGINES
+from harness.backends import BACKENDS, ENGINES, OPTIONAL, engine_hint
 from harness.errors import (
     HarnessError,
     PrerequisiteError,
     SpecError,
     did_you_mean,
-    install_hint,
 )
 from harness.extensions import target
 from harness.heldout import HeldOutTask
@@ -207,8 +206,10 @@ def _locate(
 
 
 def _installed(model: Model) -> bool:
-    engine = next(iter(ENGINES.get(model.backend_name, ())), "")
-    return not engine or importlib.util.find_spec(engine) is not None
+    modules = list(ENGINES.get(model.backend_name, ()))
+    # Of an optional engine other projects often have one part without the other.
+    needed = modules if model.backend_name in OPTIONAL else modules[:1]
+    return all(importlib.util.find_spec(module) for module in needed)
 
 
 def require_engine(model: Model) -> None:
@@ -221,7 +222,7 @@ def require_engine(model: Model) -> None:
     if not _installed(model):
         raise PrerequisiteError(
             f"the engine of backend '{name}' is not installed",
-            hint=install_hint(*ENGINES[name].values()),
+            hint=engine_hint(name),
             reason="engine_missing",
         )
 

@@ -132,8 +132,8 @@ class Arranger:
 
 
 def _files(found: Artefact) -> list[Path]:
-    """All files of an artefact; the graph of an ONNX folder may lie one level down."""
+    """All files of an artefact: beside what is opened, in it, or around an ONNX graph's folder."""
     opened = Path(found.path)
-    homes = (opened.parent, opened.parent.parent)
+    homes = (opened.parent, opened, opened.parent.parent)
     home = next((h for h in homes if all((h / name).exists() for name in found.sha256)), None)
     return [home / name for name in found.sha256] if home else [opened]

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-Format = Literal["gguf", "onnx", "fake"]
+Format = Literal["gguf", "onnx", "safetensors", "fake"]
 SourceKind = Literal["embedded", "file", "folder", "hub"]
 Grouping = Literal["suite", "case"]
 TaskName = Literal[
@@ -37,7 +37,12 @@ Tier = Literal["verified", "unverified", "ci", "synthetic"]
 Language = Literal["ko", "en"]
 
 MODEL_ID = re.compile(r"[a-z0-9][a-z0-9._-]*")
-DEFAULT_BACKEND: Mapping[str, str] = {"gguf": "llama_cpp", "onnx": "onnxruntime", "fake": "fake"}
+DEFAULT_BACKEND: Mapping[str, str] = {
+    "gguf": "llama_cpp",
+    "onnx": "onnxruntime",
+    "safetensors": "transformers",
+    "fake": "fake",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,7 +76,7 @@ class BackendOptions:
         mmap: map weights from the file instead of copying them; off in official
             runs because mapped pages are not charged to the process alone.
         flash_attention: llama.cpp's fused attention.
-        kv_type: number type of the key–value cache (llama.cpp; ONNX graphs fix theirs).
+        kv_type: number type of the key–value cache (llama.cpp; the others have their own).
         batch_tokens: tokens given to the engine in one call while prefilling.
         sequences: branches of one prefix that may be evaluated in one call (llama.cpp;
             only scoring asks for more than 1).
@@ -388,7 +393,7 @@ class Artefact:
     """A model whose files are present and hashed.
 
     Attributes:
-        path: what the backend opens: a GGUF file or an ONNX folder.
+        path: what the backend opens: a GGUF file, an ONNX graph or a safetensors folder.
         sha256: hash a file, by path relative to `path`'s folder.
         size_bytes: all files together.
         weights: what one token costs, by `models.token_cost`: `read_bytes` of weights,

@@ -60,6 +60,7 @@ FREE = {
     "tuning",
     "devices",
     "fleet",
+    "interop",
 }
 
 

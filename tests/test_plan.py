@@ -333,3 +333,14 @@ def test_threads_of_prefill_follow_those_of_decode_unless_they_are_given() -> No
         plan = planning.build(PROFILE, DEVICE, [dataclasses.replace(found, model=model)], threads=2)
         options = plan.jobs[0].options
         assert (options.threads, options.threads_prefill) == expected
+
+
+def test_weights_that_are_widened_take_more_than_their_file() -> None:
+    source = Source(kind="folder", path="a")
+    model = Model(id="a", family="a", format="safetensors", quantisation="bf16", source=source)
+    options = BackendOptions(context=100)
+    costs = {"read_bytes": 2000, "kv_bytes": 3}
+    found = Artefact(model=model, path="/a", sha256={}, size_bytes=1000, weights=costs)
+    assert planning._need_bytes(found, options) == 2300
+    unknown = Artefact(model=model, path="/a", sha256={}, size_bytes=1000)
+    assert planning._need_bytes(unknown, options) == 1000

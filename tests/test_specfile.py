@@ -140,7 +140,7 @@ FAULTS = [
     ("models", "    source: embedded", "    source: [embedded]", 6, "source is given, a list",
      "a mapping"),
     ("models", "format: gguf", "format: ggfu", 4, "format is 'ggfu'; did you mean 'gguf'?",
-     "gguf, onnx, fake"),
+     "gguf, onnx, safetensors, fake"),
     ("models", "kind: hub", "kind: hug", 12, "kind is 'hug'; did you mean 'hub'?",
      "embedded, file, folder, hub"),
     ("profile", "prompt_tokens: [64, 256]", "prompt_tokens: [64, '256']", 14,

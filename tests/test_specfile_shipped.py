@@ -80,7 +80,7 @@ def shipped_catalogue() -> Any:
 
 def test_the_shipped_models() -> None:
     catalogue = shipped_catalogue()
-    assert set(catalogue.sets) == {"default", "embedded", "candidates"}
+    assert set(catalogue.sets) == {"default", "embedded", "reference-precision", "candidates"}
     default = specfile.find_set(catalogue, "default")
     assert len(default) >= 8
     assert all(model.source.kind == "embedded" for model in default)
@@ -97,6 +97,10 @@ def test_the_shipped_models() -> None:
             "fp32.onnx", "int8.onnx", "int4.onnx",
         )
     }  # fmt: skip
+    precise = specfile.find_set(catalogue, "reference-precision")
+    assert [model.id for model in precise] == ["ref-4m.f32.safetensors", "ref-2m.f32.safetensors"]
+    assert {model.backend_name for model in precise} == {"transformers"}
+    assert all(model.source.kind == "embedded" for model in precise)
     for model in catalogue.models.values():
         assert model.id == f"{model.family}.{model.quantisation}.{model.format}"
         assert model.licence
@@ -104,7 +108,8 @@ def test_the_shipped_models() -> None:
     for model in specfile.find_set(catalogue, "candidates"):
         assert model.source.kind == "hub"
         assert not model.source.revision
-    assert len(catalogue.models) == len(catalogue.sets["embedded"] + catalogue.sets["candidates"])
+    listed = sum(len(catalogue.sets[name]) for name in catalogue.sets if name != "default")
+    assert len(catalogue.models) == listed
 
 
 @pytest.mark.parametrize("name", sorted(specfile.device_files()))

@@ -20,8 +20,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from harness.backends import ENGINES
-from harness.errors import PrerequisiteError, install_hint
+from harness.backends import engine_hint
+from harness.errors import PrerequisiteError
 from harness.spec import file_sha256
 
 _PACKAGE = "llama_cpp"
@@ -76,7 +76,7 @@ def library() -> Any:
     except (ImportError, OSError, RuntimeError) as error:
         raise PrerequisiteError(
             f"llama.cpp cannot be loaded: {error}",
-            hint=install_hint(*ENGINES["llama_cpp"].values()),
+            hint=engine_hint("llama_cpp"),
             reason="engine_missing",
         ) from error
     callback = bindings.llama_log_callback(LOG.receive)

@@ -8,13 +8,12 @@ seeking over the weights: the `onnx` package would read them all and stay reside
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple, NoReturn
+from typing import Any, BinaryIO, NamedTuple
 
-from harness.errors import BackendError
+from harness.backends.hub_files import end_ids, read_json, refuse
 
 
 class Names(NamedTuple):
@@ -64,14 +63,14 @@ def open_folder(path: Path) -> OnnxFolder:
     home = _home(path)
     genai: Mapping[str, Any] = {}
     if (home / "genai_config.json").is_file():
-        genai = _object(_read_json(home / "genai_config.json"), "model")
+        genai = _object(read_json(home / "genai_config.json"), "model")
     decoder = _object(genai, "decoder")
     graph = path if path.is_file() else _find_graph(home, decoder)
     tokenizer = home / "tokenizer.json"
     if not tokenizer.is_file():
-        _refuse(tokenizer, "no such file: the text must be tokenised")
-    config = _read_json(home / "config.json", optional=True)
-    generation = _read_json(home / "generation_config.json", optional=True)
+        refuse(tokenizer, "no such file: the text must be tokenised")
+    config = read_json(home / "config.json", optional=True)
+    generation = read_json(home / "generation_config.json", optional=True)
     return OnnxFolder(
         graph=graph,
         tokenizer=tokenizer,
@@ -79,7 +78,7 @@ def open_folder(path: Path) -> OnnxFolder:
         names=_names(decoder),
         context=_integer(genai.get("context_length"), config.get("max_position_embeddings")),
         vocabulary=_integer(genai.get("vocab_size"), config.get("vocab_size")),
-        end_ids=frozenset().union(*map(_end_ids, (genai, config, generation))),
+        end_ids=frozenset().union(*map(end_ids, (genai, config, generation))),
         operators=_operators(graph),
         bytes_on_disk=sum(item.stat().st_size for item in graph.parent.glob(graph.name + "*")),
     )
@@ -90,9 +89,9 @@ def _home(path: Path) -> Path:
     if path.is_dir():
         return path
     if not path.is_file():
-        _refuse(path, "no such file or folder")
+        refuse(path, "no such file or folder")
     if path.suffix != ".onnx":
-        _refuse(path, "not an ONNX model", allowed="a folder, or a file named *.onnx")
+        refuse(path, "not an ONNX model", allowed="a folder, or a file named *.onnx")
     beside = path.parent
     return beside if (beside / "tokenizer.json").is_file() else beside.parent
 
@@ -102,17 +101,17 @@ def _find_graph(home: Path, decoder: Mapping[str, Any]) -> Path:
         name = str(decoder.get("filename", "model.onnx"))
         graph = home / name
         if Path(name).name != name:
-            _refuse(home / "genai_config.json", f"filename {name!r} leaves the folder")
+            refuse(home / "genai_config.json", f"filename {name!r} leaves the folder")
         if not graph.is_file():
-            _refuse(graph, "no such file, but genai_config.json names it")
+            refuse(graph, "no such file, but genai_config.json names it")
         return graph
     found = sorted([*home.glob("onnx/model*.onnx"), *home.glob("model*.onnx")])
     if not found:
-        _refuse(
+        refuse(
             home, "no ONNX model", allowed="genai_config.json with its graph, or onnx/model*.onnx"
         )
     if len(found) > 1:
-        _refuse(
+        refuse(
             home,
             f"{len(found)} ONNX models",
             allowed="the path of one: "
@@ -137,12 +136,6 @@ def _names(decoder: Mapping[str, Any]) -> Names:
     )
 
 
-def _end_ids(config: Mapping[str, Any]) -> frozenset[int]:
-    value = config.get("eos_token_id")
-    values = value if isinstance(value, list) else [value]
-    return frozenset(item for item in values if isinstance(item, int))
-
-
 def _integer(*values: object) -> int:
     return next((value for value in values if isinstance(value, int)), 0)
 
@@ -152,33 +145,21 @@ def _object(values: Mapping[str, Any], key: str) -> Mapping[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-def _read_json(path: Path, *, optional: bool = False) -> Mapping[str, Any]:
-    if optional and not path.is_file():
-        return {}
-    try:
-        values = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError) as error:
-        _refuse(path, f"cannot be read: {error}")
-    if not isinstance(values, dict):
-        _refuse(path, "not a JSON object")
-    return values
-
-
 def _operators(path: Path) -> frozenset[str]:
     """Types of all nodes: ModelProto.graph (7) → GraphProto.node (1) → NodeProto.op_type (4)."""
     found: set[str] = set()
     size = path.stat().st_size
     if not size:
-        _refuse(path, "the file is empty")
+        refuse(path, "the file is empty")
     with path.open("rb") as file:
         try:
             for field, start, end in _fields(file, 0, size):
                 if field == 7:
                     found |= _node_types(file, start, end)
         except (ValueError, UnicodeDecodeError) as error:
-            _refuse(path, f"not an ONNX file, or cut off: {error}")
+            refuse(path, f"not an ONNX file, or cut off: {error}")
     if not found:
-        _refuse(path, "not an ONNX file: no graph in it")
+        refuse(path, "not an ONNX file: no graph in it")
     return frozenset(found)
 
 
@@ -227,7 +208,3 @@ def _varint(file: BinaryIO) -> int:
         if byte[0] < 0x80:
             return value
     raise ValueError("it ends inside a number")
-
-
-def _refuse(path: Path, message: str, *, allowed: str = "") -> NoReturn:
-    raise BackendError(message, where=str(path), allowed=allowed, reason="model_unreadable")

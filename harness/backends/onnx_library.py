@@ -6,8 +6,8 @@ import os
 from pathlib import Path
 from typing import Any
 
-from harness.backends import ENGINES
-from harness.errors import BackendError, PrerequisiteError, install_hint
+from harness.backends import engine_hint
+from harness.errors import BackendError, PrerequisiteError
 from harness.spec import file_sha256
 
 PROVIDER = "CPUExecutionProvider"
@@ -32,7 +32,7 @@ def import_engine() -> tuple[Any, Any]:
     except (ImportError, OSError) as error:
         raise PrerequisiteError(
             f"ONNX Runtime cannot be loaded: {error}",
-            hint=install_hint(*ENGINES["onnxruntime"].values()),
+            hint=engine_hint("onnxruntime"),
             reason="engine_missing",
         ) from error
     onnxruntime.disable_telemetry_events()
@@ -66,24 +66,6 @@ def open_session(ort: Any, graph: Path, threads: int) -> Any:
             reason="fallback",
         )
     return session
-
-
-def open_tokenizer(tokenizers: Any, path: Path) -> Any:
-    """A tokeniser that adds nothing, cuts nothing and reads special tokens as text.
-
-    Raises:
-        BackendError: the file is no tokeniser.
-    """
-    try:
-        tokenizer = tokenizers.Tokenizer.from_file(str(path))
-    except Exception as error:
-        raise BackendError(
-            f"not a tokeniser: {error}", where=str(path), reason="model_unreadable"
-        ) from error
-    tokenizer.no_padding()
-    tokenizer.no_truncation()
-    tokenizer.encode_special_tokens = True
-    return tokenizer
 
 
 def identity(ort: Any, session: Any) -> dict[str, str]:

@@ -18,6 +18,7 @@ from typing import Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 
+from harness.backends import hub_files
 from harness.backends.base import (
     Backend,
     Capabilities,
@@ -31,7 +32,7 @@ from harness.backends.base import (
 )
 from harness.backends.onnx_cache import GrowingCache, SharedCache, Slot
 from harness.backends.onnx_folder import Names, OnnxFolder, open_folder
-from harness.backends.onnx_library import identity, import_engine, open_session, open_tokenizer
+from harness.backends.onnx_library import identity, import_engine, open_session
 from harness.errors import BackendError
 from harness.spec import BackendOptions
 
@@ -72,7 +73,7 @@ class OnnxRuntimeBackend(Backend):
         folder = open_folder(path)
         require_context(path, options, folder.context)
         self._options = options
-        self._tokenizer = open_tokenizer(self._tokenizers, folder.tokenizer)
+        self._tokenizer = hub_files.open_tokenizer(self._tokenizers, folder.tokenizer)
         session = open_session(self._ort, folder.graph, options.threads)
         slots = self._probe(session, folder)
         self._allocate(session, slots, shared=SHARING in folder.operators)
@@ -209,18 +210,13 @@ class OnnxRuntimeBackend(Backend):
     def encode(self, text: str, *, special: bool = False) -> list[int]:
         """Ids of a text; `special` parses special tokens, otherwise they stay text."""
         self._require_model()
-        clean = text.encode("utf-8", "replace").decode("utf-8")  # lone surrogates have no UTF-8
-        # The name means the opposite of what it says: whether to treat them as text.
-        self._tokenizer.encode_special_tokens = not special
-        ids: list[int] = self._tokenizer.encode(clean, add_special_tokens=False).ids
-        return ids
+        return hub_files.encode(self._tokenizer, text, special=special)
 
     def decode(self, ids: Sequence[int]) -> str:
         """Text of ids; special tokens have none."""
         self._require_model()
         self._check_range(ids)
-        text: str = self._tokenizer.decode(list(ids), skip_special_tokens=True)
-        return text
+        return hub_files.decode(self._tokenizer, ids)
 
     # --- evaluation -----------------------------------------------------------------
 

@@ -192,10 +192,54 @@ def render(
     Raises:
         HarnessError: `chat_template_failed`, `chat_template_timeout`.
     """
+    conversations = [[{"role": "user", "content": message}] for message in messages]
+    texts = _render(template, conversations, where, timeout_s, ask=True)
+    for message, text in zip(messages, texts, strict=True):
+        if message.strip() not in text:
+            raise _failed("the message is not in what it makes", where)
+    return texts
+
+
+def render_turns(
+    template: Template,
+    turns: Sequence[Mapping[str, str]],
+    where: Path,
+    *,
+    ask: bool = True,
+    timeout_s: float = _TIMEOUT_S,
+) -> str:
+    """One conversation of several turns, `{"role": …, "content": …}` each.
+
+    Args:
+        ask: end where the model's answer begins; otherwise end inside the last turn, which
+            is an answer that the model is to go on with.
+
+    Raises:
+        HarnessError: `chat_template_failed`, `chat_template_timeout`.
+    """
+    (text,) = _render(template, [[dict(turn) for turn in turns]], where, timeout_s, ask=ask)
+    if ask or not turns:
+        return text
+    begun = turns[-1]["content"].strip()
+    if begun not in text:
+        raise _failed("the last turn is not in what it makes", where)
+    return text[: text.rindex(begun) + len(begun)]
+
+
+def _render(
+    template: Template,
+    conversations: Sequence[Sequence[Mapping[str, str]]],
+    where: Path,
+    timeout_s: float,
+    *,
+    ask: bool,
+) -> list[str]:
+    """Have a child render; its answer is checked for being one."""
     request = {
         "template": template.text,
         "tokens": template.tokens,
-        "messages": list(messages),
+        "conversations": conversations,
+        "ask": ask,
         # The parent ends it first, unless the parent has been killed.
         "cpu_s": math.ceil(timeout_s) + 1,
     }
@@ -218,9 +262,6 @@ def render(
     if "error" in answer:
         raise _failed(answer["error"], where)
     texts: list[str] = answer["texts"]
-    for message, text in zip(messages, texts, strict=True):
-        if message.strip() not in text:
-            raise _failed("the message is not in what it makes", where)
     return texts
 
 
@@ -303,13 +344,13 @@ def _answer(request: Mapping[str, Any]) -> dict[str, Any]:
         render_one = _compiled(request["template"])
         texts = [
             render_one(
-                messages=[{"role": "user", "content": message}],
+                messages=conversation,
                 tools=None,
                 documents=None,
-                add_generation_prompt=True,
+                add_generation_prompt=request["ask"],
                 **request["tokens"],
             )
-            for message in request["messages"]
+            for conversation in request["conversations"]
         ]
     except Exception as error:  # noqa: BLE001  (whatever a template raises is its failure)
         return {"error": f"{type(error).__name__}: {str(error)[:300]}"}
@@ -317,7 +358,7 @@ def _answer(request: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Answer one request on standard input: a template and messages in, texts out."""
+    """Answer one request on standard input: a template and conversations in, texts out."""
     request = json.load(sys.stdin)
     _limit(request["cpu_s"])
     json.dump(_answer(request), sys.stdout)

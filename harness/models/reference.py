@@ -1,6 +1,6 @@
 """The embedded reference models: float16 weights in the package, engines' files in a cache.
 
-`materialise` returns the path of an artefact (a file for GGUF, a folder for ONNX).
+`materialise` returns the path of an artefact (a file for GGUF, otherwise a folder).
 On first use it is made from the shipped weights in a temporary folder beside its
 place, compared with the sha256 values in `weights/artefacts.json` and moved in
 file by file, so that two processes may do so at once. A cached file that no
@@ -22,6 +22,7 @@ from harness.errors import HarnessError, PrerequisiteError, SpecError, did_you_m
 from harness.models import quantise
 from harness.models.export_gguf import export_gguf
 from harness.models.export_onnx import export_onnx
+from harness.models.export_safetensors import export_safetensors
 from harness.models.network import Network
 from harness.records import write_whole
 from harness.spec import canonical, file_sha256
@@ -35,6 +36,7 @@ VARIANTS: Final = (
     "fp32.onnx",
     "int8.onnx",
     "int4.onnx",
+    "f32.safetensors",
 )
 
 WEIGHTS: Final = Path(__file__).parent / "weights"
@@ -127,7 +129,7 @@ def _is_k_quant(model_id: str) -> bool:
 
 def _folder(path: Path) -> Path:
     """Where the files of the artefact at `path` lie."""
-    return path if path.suffix == ".onnx" else path.parent
+    return path.parent if path.suffix == ".gguf" else path
 
 
 def _shipped(model_id: str) -> Hashes:
@@ -187,6 +189,8 @@ def _export(model_id: str, folder: Path, cache: Path) -> None:
         quantise.quantise(materialise(f"{name}.f16.gguf", cache), folder / model_id, quant)
     elif kind == "gguf":
         export_gguf(network(name), folder / model_id, quant)
+    elif kind == "safetensors":
+        export_safetensors(network(name), folder, quant)
     else:
         export_onnx(network(name), folder, quant)
 

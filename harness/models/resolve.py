@@ -6,6 +6,7 @@ engine sees it, with the path and the next command.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -15,7 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from harness.errors import PrerequisiteError, SpecError
-from harness.models import reference
+from harness.models import reference, safetensors_file
 from harness.models.gguf_file import read_header
 from harness.models.token_cost import weights_of
 from harness.spec import Artefact, Format, Model, Source, file_sha256
@@ -85,7 +86,8 @@ def _declared_context(files: Mapping[str, Path], kind: Format) -> int:
         elif path := files.get("genai_config.json"):
             found = json.loads(path.read_text("utf-8"))["model"].get("context_length")
         elif path := files.get("config.json"):
-            found = json.loads(path.read_text("utf-8")).get("max_position_embeddings")
+            config = json.loads(path.read_text("utf-8"))
+            found = {**config.get("text_config", {}), **config}.get("max_position_embeddings")
     except (AttributeError, LookupError, OSError, SpecError, TypeError, ValueError):
         # Whoever opens the model says what is wrong with it.
         return 0
@@ -93,13 +95,15 @@ def _declared_context(files: Mapping[str, Path], kind: Format) -> int:
 
 
 def model_from_path(text: str) -> Model:
-    """An entry for a GGUF file, an ONNX file or an ONNX folder named on the command line.
+    """An entry for a GGUF file, an ONNX file or a folder named on the command line.
 
     Raises:
         PrerequisiteError: nothing is there.
-        SpecError: it is neither.
+        SpecError: it is none of them.
     """
     path = Path(text).expanduser()
+    if path.suffix.lower() == ".safetensors" and path.is_file():
+        path = path.parent
     if not _exists(path):
         raise PrerequisiteError(
             "no such file or folder",
@@ -116,7 +120,9 @@ def model_from_path(text: str) -> Model:
             reason="unreadable_name",
         )
     kind: Format
-    if path.is_dir() or path.suffix.lower() == ".onnx":
+    if path.is_dir():
+        kind = _folder_format(path)
+    elif path.suffix.lower() == ".onnx":
         kind = "onnx"
     elif path.name.endswith(".fake.json"):
         kind = "fake"
@@ -126,21 +132,37 @@ def model_from_path(text: str) -> Model:
         raise SpecError(
             f"'{path.suffix or path.name}' is not a model format",
             where=text,
-            allowed="a .gguf file, an .onnx file, or a folder with an ONNX model",
+            allowed="a .gguf file, an .onnx file, or a folder with an ONNX model or safetensors",
             hint="harness models list",
             reason="unknown_format",
         )
     stem = path.resolve().name.removesuffix(".fake.json")
-    stem = re.sub(r"\.(gguf|onnx)$", "", stem, flags=re.IGNORECASE)
+    stem = re.sub(r"\.(gguf|onnx|safetensors)$", "", stem, flags=re.IGNORECASE)
     found = _QUANTISATION.search(stem)
     family = stem[: found.start()] if found else stem
     return Model(
         id=_identifier(stem, kind),
         family=family.lower() or stem.lower(),
         format=kind,
-        quantisation=found.group(1).lower() if found else "unknown",
+        quantisation=found.group(1).lower() if found else _stored_type(path, kind),
         source=Source(kind="folder" if path.is_dir() else "file", path=str(path.resolve())),
     )
+
+
+def _folder_format(path: Path) -> Format:
+    """Hugging Face's folders have a `config.json`; some of them hold ONNX graphs."""
+    graphs = [*path.glob("*.onnx"), *path.glob("onnx/*.onnx"), *path.glob("genai_config.json")]
+    return "safetensors" if (path / "config.json").is_file() and not graphs else "onnx"
+
+
+def _stored_type(path: Path, kind: Format) -> str:
+    """Of safetensors the type that weights are stored in; file names seldom say."""
+    if kind == "safetensors":
+        with contextlib.suppress(OSError, SpecError):  # whoever resolves the path says it
+            return safetensors_file.stored_type(
+                safetensors_file.read_header(safetensors_file.weight_files(path)[0])
+            )
+    return "unknown"
 
 
 def _identifier(stem: str, kind: Format) -> str:
@@ -166,7 +188,8 @@ def check_files(path: Path, kind: Format) -> tuple[Path, dict[str, Path]]:
     """What a backend opens, and its files by name, each non-empty and of its form.
 
     For ONNX this is the graph itself, with its weights, and the tokeniser and
-    configuration around it: a folder may hold several graphs of one network.
+    configuration around it: a folder may hold several graphs of one network. For
+    safetensors it is the folder.
 
     Raises:
         PrerequisiteError: missing. SpecError: empty, truncated, or of another format.
@@ -180,6 +203,8 @@ def check_files(path: Path, kind: Format) -> tuple[Path, dict[str, Path]]:
         )
     if kind == "onnx":
         path, files = _onnx_files(path)
+    elif kind == "safetensors":
+        files = _safetensors_files(path)
     elif path.is_dir():
         raise _wrong(path, f"this is a folder, not a {kind} file", "wrong_format")
     else:
@@ -189,7 +214,20 @@ def check_files(path: Path, kind: Format) -> tuple[Path, dict[str, Path]]:
             raise _wrong(file, "the file is empty", "empty_file")
     if kind == "gguf":
         _check_gguf(path)
+    elif kind == "safetensors":
+        for file in safetensors_file.weight_files(path):
+            safetensors_file.read_header(file)
     return path, files
+
+
+def _safetensors_files(folder: Path) -> dict[str, Path]:
+    """Configuration, tokeniser and weights; what else the folder holds is not the model."""
+    for name, reason in (("config.json", "bad_config"), ("tokenizer.json", "tokenizer_missing")):
+        if not (folder / name).is_file():
+            raise _wrong(folder, f"no {name} in this folder", reason)
+    texts = [file for file in folder.iterdir() if file.suffix in {*_TEXT_SUFFIXES, ".jinja"}]
+    files = sorted({*texts, *safetensors_file.weight_files(folder)})
+    return {file.name: file for file in files if file.is_file()}
 
 
 def _onnx_files(path: Path) -> tuple[Path, dict[str, Path]]:
@@ -250,7 +288,8 @@ def _wrong(path: Path, message: str, reason: str) -> SpecError:
     return SpecError(
         message,
         where=str(path),
-        allowed="a whole .gguf file, or a folder with model.onnx and tokenizer.json",
+        allowed="a whole .gguf file, or a folder with model.onnx or model.safetensors, "
+        "and tokenizer.json",
         hint="fetch or export the model again",
         reason=reason,
     )

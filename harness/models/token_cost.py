@@ -6,17 +6,20 @@ follow from the tensors that a file lists. The head makes logits only for the la
 of a prompt and is counted apart. The embedding is a look-up of single rows and costs
 nothing, unless it is the head as well.
 
-Of GGUF only the header is read, of ONNX the graph's own file; weights beside it are not.
+Of GGUF and safetensors only headers are read, of ONNX the graph's own file; weights beside
+it are not.
 """
 
 from __future__ import annotations
 
+import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from harness.errors import SpecError
+from harness.models import safetensors_file
 from harness.models.gguf_file import GgufFile, read_header
 from harness.spec import Format
 
@@ -24,6 +27,13 @@ _LOOK_UPS: Final = frozenset(
     {"token_embd.weight", "per_layer_token_embd.weight", "position_embd.weight"}
 )
 """Tables of a GGUF file of which a token takes one row."""
+
+_HF_TABLES: Final = ("embed_tokens.weight", "wte.weight")
+_HF_LOOK_UPS: Final = (*_HF_TABLES, "wpe.weight", "embed_positions.weight")
+"""Ends of the names of such tables in safetensors."""
+
+_WIDENED: Final = 4
+"""Bytes of a weight, and of a number in the cache, once `transformers` has it in float32."""
 
 _BITS: Final = {
     **dict.fromkeys((1, 6, 12), 32),
@@ -55,13 +65,13 @@ def weights_of(path: Path, kind: Format) -> dict[str, int]:
     """What a token costs, in the terms of `Artefact.weights`.
 
     Args:
-        path: a GGUF file, or the ONNX graph.
+        path: a GGUF file, the ONNX graph, or a safetensors folder.
 
     Returns:
         `read_bytes`: of all matrices, scales included; `body_parameters`: of all matrices
         but the head, where of experts only those count that a token is sent to;
-        `head_parameters`; `kv_bytes`: of the key-value cache (GGUF: in float16). What the
-        file does not say is absent.
+        `head_parameters`; `kv_bytes`: of the key-value cache (GGUF: in float16). Safetensors
+        count as the float32 that they are widened to. What the file does not say is absent.
     """
     try:
         if kind == "gguf":
@@ -70,7 +80,9 @@ def weights_of(path: Path, kind: Format) -> dict[str, int]:
         if kind == "onnx":
             graph = _read_graph(path)
             return _onnx_weights(graph) | _onnx_cache(graph)
-    except (ImportError, LookupError, OSError, SpecError, ValueError):
+        if kind == "safetensors":
+            return _safetensors_costs(path)
+    except (AttributeError, ImportError, LookupError, OSError, SpecError, TypeError, ValueError):
         # Whoever opens the model says what is wrong with it, or which package is missing.
         return {}
     return {}
@@ -121,6 +133,54 @@ def _cost(read: int, body: int, head: int) -> dict[str, int]:
     if not body or not head:
         return {}
     return {"read_bytes": read, "body_parameters": body, "head_parameters": head}
+
+
+# --- safetensors --------------------------------------------------------------------
+
+
+def _safetensors_costs(folder: Path) -> dict[str, int]:
+    config: dict[str, Any] = json.loads((folder / "config.json").read_text("utf-8"))
+    if "vision_config" in config or "audio_config" in config:
+        return {}  # what a token of text takes cannot be told from names
+    tensors: dict[str, safetensors_file.Tensor] = {}
+    for file in safetensors_file.weight_files(folder):
+        tensors |= safetensors_file.read_header(file)
+    table = next((name for name in tensors if name.endswith(_HF_TABLES)), "")
+    head_name = "lm_head.weight" if "lm_head.weight" in tensors else table
+    experts, used = _experts(config)
+    body = head = 0
+    for name, tensor in tensors.items():
+        elements = tensor.elements
+        if ".experts." in name:
+            if not 0 < used <= experts:
+                return {}
+            elements = elements * used // experts
+        elif len(tensor.shape) != 2 or (name.endswith(_HF_LOOK_UPS) and name != head_name):
+            continue
+        if name == head_name:
+            head = elements
+        else:
+            body += elements
+    return _cost(_WIDENED * (body + head), body, head) | _safetensors_cache(config)
+
+
+def _experts(config: Mapping[str, Any]) -> tuple[int, int]:
+    """How many experts a layer has, and how many of them a token is sent to."""
+    names = ("num_local_experts", "num_experts", "n_routed_experts")
+    return next((config[name] for name in names if name in config), 0), config.get(
+        "num_experts_per_tok", 0
+    )
+
+
+def _safetensors_cache(config: Mapping[str, Any]) -> dict[str, int]:
+    """Keys and values of every layer, where all layers are alike."""
+    kinds = set(config.get("layer_types") or ["full_attention"])
+    if config.get("kv_lora_rank") or not kinds <= {"full_attention", "sliding_attention"}:
+        return {}
+    heads = config["num_attention_heads"]
+    width = config.get("head_dim") or config["hidden_size"] // heads
+    kept = config.get("num_key_value_heads") or heads
+    return {"kv_bytes": config["num_hidden_layers"] * 2 * kept * width * _WIDENED}
 
 
 # --- ONNX ---------------------------------------------------------------------------

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import importlib
+import importlib.util
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,6 +15,7 @@ from harness.backends import BACKENDS
 from harness.backends.base import Backend
 from harness.models.export_gguf import export_gguf
 from harness.models.export_onnx import export_onnx
+from harness.models.export_safetensors import export_safetensors
 from harness.models.network import Network
 from harness.spec import BackendOptions
 from tests.backends.plain_graph import write_plain_folder
@@ -25,6 +27,21 @@ ONE_THREAD = BackendOptions(threads=1, context=CONTEXT)
 """Two threads spin at each other's barriers when the machine is busy."""
 
 Open = Callable[..., Backend]
+
+
+NO_TORCH = "PyTorch not available here: transformers backend not tested"
+
+
+def require_torch() -> None:
+    """Skip where the optional engine is not installed; looking for it must not import it."""
+    if not all(map(importlib.util.find_spec, ("torch", "transformers"))):
+        pytest.skip(NO_TORCH)
+
+
+def backend_name(path: Path) -> str:
+    """The backend that opens a model of these tests."""
+    by_suffix = {".json": "fake", ".gguf": "llama_cpp", ".safetensors": "transformers"}
+    return by_suffix.get(path.suffix, "onnxruntime")
 
 
 def make_backend(name: str) -> Backend:
@@ -67,6 +84,7 @@ def models(toy: Network, tmp_path_factory: pytest.TempPathFactory) -> dict[str, 
         folder / "onnx-fan", toy.tokenizer, CONTEXT, batch="batch"
     )
     made["mamba.gguf"] = write_mamba(toy, folder / "mamba.gguf", CONTEXT)
+    made["safetensors"] = export_safetensors(toy, folder / "toy.safetensors", "f32")
     made["fake"] = folder / "toy.fake.json"
     made["fake"].write_text(json.dumps({"context": CONTEXT}), "utf-8")
     return made
@@ -87,8 +105,10 @@ def opened(models: dict[str, Path]) -> Iterator[Open]:
 
     def open_model(model: str | Path, options: BackendOptions = ONE_THREAD) -> Backend:
         path = models[model] if isinstance(model, str) else model
-        name = "fake" if path.suffix == ".json" else "llama_cpp"
-        backend = make_backend("onnxruntime" if path.suffix in {"", ".onnx"} else name)
+        name = backend_name(path)
+        if name == "transformers":
+            require_torch()
+        backend = make_backend(name)
         backend.load(path, options)
         backends.append(backend)
         return backend

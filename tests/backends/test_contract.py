@@ -15,7 +15,14 @@ from harness.metrics import request_times
 from harness.plan import Case
 from harness.spec import BackendOptions
 from harness.suites import latency
-from tests.backends.conftest import CONTEXT, ONE_THREAD, Open, make_backend
+from tests.backends.conftest import (
+    CONTEXT,
+    ONE_THREAD,
+    Open,
+    backend_name,
+    make_backend,
+    require_torch,
+)
 from tests.suites.helpers import job
 
 KINDS = [
@@ -30,6 +37,7 @@ KINDS = [
     "onnx-plain-half",
     "onnx-fan",
     "mamba.gguf",
+    "safetensors",
 ]
 TEXT = "한국어와 English가 섞인 글: 12살,\r\n\t가각힣 ㄱㅏ 漢字 🙂👍🏽 \x00\x07"
 EXACT = {"rtol": 0, "atol": 0.02}
@@ -391,10 +399,15 @@ def test_unloaded_backend_refuses(name: str) -> None:
         backend.prefill([3])
 
 
+def unopened(path: Path) -> Backend:
+    if (name := backend_name(path)) == "transformers":
+        require_torch()
+    return make_backend(name)
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_load_reports_what_it_found(kind: str, models: dict[str, Path]) -> None:
-    name = "fake" if kind == "fake" else "llama_cpp" if "gguf" in kind else "onnxruntime"
-    backend = make_backend(name)
+    backend = unopened(models[kind])
     report = backend.load(models[kind], ONE_THREAD)
     backend.close()
     assert report.import_s >= 0
@@ -417,12 +430,11 @@ def test_load_reports_what_it_found(kind: str, models: dict[str, Path]) -> None:
     assert report.kv_bytes_per_token == expected.get(kind, layers * 2 * heads * width * item)
 
 
-@pytest.mark.parametrize("kind", ["fake", "f16.gguf", "onnx"])
+@pytest.mark.parametrize("kind", ["fake", "f16.gguf", "onnx", "safetensors"])
 def test_the_import_is_timed_once_wherever_it_happens(
     kind: str, models: dict[str, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    name = "fake" if kind == "fake" else "llama_cpp" if "gguf" in kind else "onnxruntime"
-    backend = make_backend(name)
+    backend = unopened(models[kind])
     real, calls = backend._import, []
 
     def slow() -> None:
@@ -442,7 +454,7 @@ def test_the_import_is_timed_once_wherever_it_happens(
         assert report.import_s == again.import_s >= 0.05
 
 
-@pytest.mark.parametrize("kind", ["f16.gguf", "onnx", "onnx-all-rows", "onnx-plain"])
+@pytest.mark.parametrize("kind", ["f16.gguf", "onnx", "onnx-all-rows", "onnx-plain", "safetensors"])
 @pytest.mark.parametrize("depth", [0, 20])
 def test_an_honest_engine_passes_the_suites_proofs(kind: str, depth: int, opened: Open) -> None:
     """Depths are counted, every token is counted, and returned tokens are the likely ones."""
@@ -466,13 +478,13 @@ def test_an_honest_engine_passes_the_suites_proofs(kind: str, depth: int, opened
         BackendOptions(threads=1, context=64, batch_tokens=0),
     ],
 )
-@pytest.mark.parametrize("kind", ["f16.gguf", "onnx"])
+@pytest.mark.parametrize("kind", ["f16.gguf", "onnx", "safetensors"])
 def test_nothing_is_left_to_the_engine(kind: str, options: BackendOptions, opened: Open) -> None:
     with pytest.raises(BackendError, match="the plan must pin them"):
         opened(kind, options)
 
 
-@pytest.mark.parametrize("kind", ["f16.gguf", "onnx"])
+@pytest.mark.parametrize("kind", ["f16.gguf", "onnx", "safetensors"])
 def test_context_of_the_network_is_a_limit(kind: str, opened: Open) -> None:
     with pytest.raises(BackendError, match=f"context 128 is longer than the network's {CONTEXT}"):
         opened(kind, BackendOptions(threads=1, context=128))
@@ -488,7 +500,7 @@ DAMAGE = {
 
 
 @pytest.mark.parametrize("damage", DAMAGE)
-@pytest.mark.parametrize("kind", ["fake", "f16.gguf", "onnx", "onnx-js"])
+@pytest.mark.parametrize("kind", ["fake", "f16.gguf", "onnx", "onnx-js", "safetensors"])
 def test_damaged_files_are_named(
     kind: str, damage: str, models: dict[str, Path], tmp_path: Path, opened: Open
 ) -> None:
@@ -500,7 +512,7 @@ def test_damaged_files_are_named(
             copy = target / file.relative_to(source)
             copy.parent.mkdir(parents=True, exist_ok=True)
             copy.write_bytes(file.read_bytes())
-        damaged = next(target.rglob("*.onnx"))
+        damaged = next(file for file in target.rglob("model.*") if file.suffix != ".json")
     else:
         target.write_bytes(source.read_bytes())
     spoil = DAMAGE[damage]

@@ -31,6 +31,7 @@ def prompts(vocabulary: int) -> list[list[int]]:
         ("onnx-positions", 1e-4),
         ("onnx-js", 1e-4),
         ("onnx-js-all", 1e-4),
+        ("safetensors", 1e-4),
     ],
 )
 def test_logits_are_those_of_the_network(
@@ -49,15 +50,15 @@ def one_by_one(backend: Backend, ids: list[int]) -> Logits:
     return np.concatenate([backend.extend(root, [token], [0]) for token in ids])
 
 
-def test_greedy_tokens_are_those_of_the_network(toy: Network, opened: Open) -> None:
-    for model in ("f32.gguf", "onnx"):
-        backend = opened(model, BackendOptions(**F32_OPTIONS))
-        ids = prompts(backend.vocabulary)[2]
-        token = backend.prefill(ids).next_id
-        for _ in range(10):
-            assert token == forward(toy.config, toy.tensors, ids)[-1].argmax()
-            ids.append(token)
-            token = backend.step(token).next_id
+@pytest.mark.parametrize("model", ["f32.gguf", "onnx", "safetensors"])
+def test_greedy_tokens_are_those_of_the_network(model: str, toy: Network, opened: Open) -> None:
+    backend = opened(model, BackendOptions(**F32_OPTIONS))
+    ids = prompts(backend.vocabulary)[2]
+    token = backend.prefill(ids).next_id
+    for _ in range(10):
+        assert token == forward(toy.config, toy.tensors, ids)[-1].argmax()
+        ids.append(token)
+        token = backend.step(token).next_id
 
 
 def test_both_engines_tokenise_alike(opened: Open) -> None:

@@ -59,6 +59,18 @@ def test_both_engines_compute_the_trained_network(opened: Open, cache: Path) -> 
         assert np.abs(logits(llama, ids) - expected).max() < 1e-3
 
 
+def test_reference_precision_computes_the_trained_network(opened: Open, cache: Path) -> None:
+    network = reference.network(NAME)
+    precise = opened(materialise(f"{NAME}.f32.safetensors", cache), DEFAULT)
+    onnx = opened(materialise(f"{NAME}.fp32.onnx", cache), DEFAULT)
+    for ids in texts(onnx)[:2]:
+        expected = forward(network.config, network.tensors, ids)
+        assert np.abs(logits(precise, ids) - expected).max() < 1e-4
+    lines = samples(1000)
+    assert [precise.encode(line) for line in lines] == [onnx.encode(line) for line in lines]
+    assert precise.end_ids == onnx.end_ids
+
+
 def test_shipped_tokeniser_reads_alike_in_both_engines(opened: Open, cache: Path) -> None:
     llama = opened(materialise(f"{NAME}.f16.gguf", cache), DEFAULT)
     onnx = opened(materialise(f"{NAME}.int4.onnx", cache), DEFAULT)

@@ -291,12 +291,41 @@ def test_a_child_that_dies_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert caught.value.reason == "chat_template_failed"
 
 
+TURNS = [
+    {"role": "system", "content": "짧게"},
+    {"role": "user", "content": "1+1?"},
+    {"role": "assistant", "content": " 답은 "},
+]
+
+
+def test_conversations_have_several_turns() -> None:
+    asked = chat.render_turns(Template(CHATML, {}), TURNS, HERE)
+    assert asked == (
+        "<|im_start|>system\n짧게<|im_end|>\n<|im_start|>user\n1+1?<|im_end|>\n"
+        "<|im_start|>assistant\n 답은 <|im_end|>\n<|im_start|>assistant\n"
+    )
+    begun = chat.render_turns(Template(CHATML, {}), TURNS, HERE, ask=False)
+    assert begun.endswith("<|im_start|>assistant\n 답은"), "the model goes on from here"
+
+
+def test_a_conversation_without_its_last_turn_is_refused() -> None:
+    with pytest.raises(HarnessError, match="the last turn is not in what it makes"):
+        chat.render_turns(Template("{{ messages[0].content }}", {}), TURNS, HERE, ask=False)
+
+
 def test_the_limits_hold_without_a_parent(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The child limits itself before it compiles anything of the template."""
     order: list[str] = []
-    request = {"template": CHATML, "tokens": {}, "messages": ["hi"], "cpu_s": 21}
+    turns = [{"role": "user", "content": "hi"}]
+    request = {
+        "template": CHATML,
+        "tokens": {},
+        "conversations": [turns],
+        "ask": True,
+        "cpu_s": 21,
+    }
     monkeypatch.setattr("sys.stdin", _Stdin(json.dumps(request)))
     monkeypatch.setattr(chat, "_limit", lambda cpu_s: order.append(f"limit {cpu_s}"))
     compiled = chat._compiled

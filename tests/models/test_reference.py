@@ -59,10 +59,16 @@ def files_of(path: Path) -> dict[str, bytes]:
     return {member.name: member.read_bytes() for member in members}
 
 
+def weights_in(folder: Path) -> Path:
+    (found,) = (path for path in folder.glob("model.*") if path.suffix != ".json")
+    return found
+
+
 def test_ids_name_network_quantisation_and_format() -> None:
     ids = reference.artefact_ids()
-    assert len(set(ids)) == 14
+    assert len(set(ids)) == 16
     assert {"ref-4m.f16.gguf", "ref-2m.q4_k_m.gguf", "ref-4m.int4.onnx"} <= set(ids)
+    assert "ref-2m.f32.safetensors" in ids
 
 
 @pytest.mark.parametrize("model_id", EVERYWHERE)
@@ -70,20 +76,22 @@ def test_made_once_then_reused(cache: Path, model_id: str) -> None:
     path = reference.materialise(model_id)
     assert path == cache / model_id
     assert path.is_file() == model_id.endswith(".gguf")
-    member = path if path.is_file() else path / "model.onnx"
+    member = path if path.is_file() else weights_in(path)
     made = member.stat().st_mtime_ns
     assert reference.materialise(model_id) == path
     assert member.stat().st_mtime_ns == made
     assert {child.name for child in cache.iterdir()} == {model_id}, "nothing temporary is left"
 
 
-@pytest.mark.parametrize("model_id", ["ref-2m.q4_0.gguf", "ref-2m.int4.onnx"])
+@pytest.mark.parametrize(
+    "model_id", ["ref-2m.q4_0.gguf", "ref-2m.int4.onnx", "ref-2m.f32.safetensors"]
+)
 @pytest.mark.parametrize("damage", ["flip", "truncate", "delete"])
 def test_a_damaged_file_is_made_anew(cache: Path, model_id: str, damage: str) -> None:
     path = reference.materialise(model_id)
     assert path.parent == cache
     good = files_of(path)
-    member = path if path.is_file() else path / "model.onnx"
+    member = path if path.is_file() else weights_in(path)
     if damage == "flip":
         member.write_bytes(bytes([good[member.name][0] ^ 1]) + good[member.name][1:])
     elif damage == "truncate":

@@ -14,6 +14,7 @@ import pytest
 from harness.errors import PrerequisiteError, SpecError
 from harness.models.export_gguf import export_gguf
 from harness.models.export_onnx import export_onnx
+from harness.models.export_safetensors import export_safetensors
 from harness.models.resolve import model_from_path, resolve
 from harness.spec import MODEL_ID, Model, Source
 
@@ -151,7 +152,85 @@ def test_a_model_builder_folder_names_its_graph(tmp_path: Path) -> None:
         resolve(model_from_path(str(tmp_path)), Path())
 
 
-@pytest.mark.parametrize("kind", ["gguf", "onnx"])
+def test_a_safetensors_folder_hashes_what_belongs_to_it(
+    make_toy: Callable[..., Network], tmp_path: Path
+) -> None:
+    folder = export_safetensors(make_toy(), tmp_path / "Toy-Instruct", "f32")
+    (folder / "README.md").write_text("not part of the artefact")
+    (folder / "consolidated.safetensors").write_bytes(b"the same weights in another layout")
+    (folder / "chat_template.jinja").write_text("{{ messages }}")
+    model = model_from_path(str(folder))
+    assert (model.format, model.backend_name) == ("safetensors", "transformers")
+    assert (model.id, model.quantisation) == ("toy-instruct.safetensors", "f32")
+    artefact = resolve(model, Path())
+    assert artefact.path == str(folder)
+    assert set(artefact.sha256) == {
+        "chat_template.jinja",
+        "config.json",
+        "model.safetensors",
+        "tokenizer.json",
+        "tokenizer_config.json",
+    }
+    named = model_from_path(str(folder / "model.safetensors"))
+    assert named == model, "its file stands for the folder"
+    (folder / "model.onnx").write_bytes(b"graph")
+    assert model_from_path(str(folder)).format == "onnx"
+
+
+def test_shards_are_those_of_the_index(make_toy: Callable[..., Network], tmp_path: Path) -> None:
+    folder = export_safetensors(make_toy(), tmp_path / "toy", "f32")
+    shard = "model-00001-of-00001.safetensors"
+    (folder / "model.safetensors").rename(folder / shard)
+    index = folder / "model.safetensors.index.json"
+    index.write_text(f'{{"weight_map": {{"a": "{shard}"}}}}')
+    assert {shard, index.name} <= set(resolve(model_from_path(str(folder)), Path()).sha256)
+    for text in (
+        '{"weight_map": {"a": "gone.safetensors"}}',
+        '{"weight_map": {"a": "../x"}}',
+        "[]",
+    ):
+        index.write_text(text)
+        with pytest.raises(SpecError, match=r"index\.json") as caught:
+            resolve(model_from_path(str(folder)), Path())
+        assert caught.value.reason == "bad_config"
+
+
+SPOILED = {
+    "no weights": ("wrong_format", "no model.safetensors"),
+    "pickles": ("weights_pickled", "pytorch_model.bin"),
+    "no tokenizer": ("tokenizer_missing", "no tokenizer.json"),
+    "empty": ("empty_file", "the file is empty"),
+    "noise": ("wrong_format", "not a safetensors file"),
+    "no header": ("wrong_format", "header cannot be read"),
+    "truncated": ("truncated", "are there"),
+}
+
+
+@pytest.mark.parametrize("damage", SPOILED)
+def test_spoiled_safetensors_are_named(
+    damage: str, make_toy: Callable[..., Network], tmp_path: Path
+) -> None:
+    folder = export_safetensors(make_toy(), tmp_path / "toy", "f32")
+    weights = folder / "model.safetensors"
+    data = weights.read_bytes()
+    if damage in {"no weights", "pickles"}:
+        weights.unlink()
+        if damage == "pickles":
+            (folder / "pytorch_model.bin").write_bytes(b"PK")
+    elif damage == "no tokenizer":
+        (folder / "tokenizer.json").unlink()
+    else:
+        changed = {"empty": b"", "noise": b"\xff" * 99, "no header": data[:8] + b"x" * len(data)}
+        weights.write_bytes(changed.get(damage, data[:-100]))
+    reason, message = SPOILED[damage]
+    with pytest.raises(SpecError, match=message) as caught:
+        resolve(model_from_path(str(folder)), Path())
+    assert caught.value.reason == reason
+    assert str(folder) in str(caught.value)
+    assert caught.value.hint
+
+
+@pytest.mark.parametrize("kind", ["gguf", "onnx", "safetensors"])
 def test_the_longest_context_is_read_from_the_files(
     make_toy: Callable[..., Network], tmp_path: Path, kind: str
 ) -> None:
@@ -160,8 +239,10 @@ def test_the_longest_context_is_read_from_the_files(
     if kind == "gguf":
         path = tmp_path / "toy.gguf"
         export_gguf(toy, path, "f16")
-    else:
+    elif kind == "onnx":
         path = export_onnx(toy, tmp_path, "fp32")
+    else:
+        path = export_safetensors(toy, tmp_path, "f32")
     found = resolve(model_from_path(str(path)), tmp_path).model
     assert found.context == 320
     declared = replace(model_from_path(str(path)), context=64)

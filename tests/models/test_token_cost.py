@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Callable
 from pathlib import Path
@@ -16,6 +17,7 @@ from harness.backends.onnxruntime import OnnxRuntimeBackend
 from harness.models import reference
 from harness.models.export_gguf import export_gguf
 from harness.models.export_onnx import export_onnx
+from harness.models.export_safetensors import export_safetensors
 from harness.models.network import EMBEDDING, NetworkConfig, tensor_shapes
 from harness.models.resolve import resolve
 from harness.models.token_cost import weights_of
@@ -28,7 +30,7 @@ gguf = pytest.importorskip("gguf")
 onnx = pytest.importorskip("onnx")
 helper = onnx.helper
 
-BITS = {"q8_0": 8.5, "q4_0": 4.5, "f16": 16, "fp32": 32, "int8": 9, "int4": 5}
+BITS = {"q8_0": 8.5, "q4_0": 4.5, "f16": 16, "f32": 32, "fp32": 32, "int8": 9, "int4": 5}
 """Bits of a weight, scales included: blocks of 32 with a float16, in ONNX a float32, scale."""
 
 
@@ -42,7 +44,15 @@ def parameters(config: NetworkConfig) -> tuple[int, int]:
 @pytest.mark.parametrize("name", reference.NETWORKS)
 @pytest.mark.parametrize(
     "variant",
-    ["f16.gguf", "q8_0.gguf", "q4_0.gguf", "fp32.onnx", "int8.onnx", "int4.onnx"],
+    [
+        "f16.gguf",
+        "q8_0.gguf",
+        "q4_0.gguf",
+        "fp32.onnx",
+        "int8.onnx",
+        "int4.onnx",
+        "f32.safetensors",
+    ],
 )
 def test_the_reference_models(name: str, variant: str) -> None:
     quant, kind = variant.split(".")
@@ -90,14 +100,78 @@ def test_an_embedding_costs_nothing_unless_it_is_the_head(
     for quant in ("fp32", "int4"):
         graph = export_onnx(toy, tmp_path / quant, quant, logits_rows=False)
         found.append(weights_of(graph, "onnx"))
+    folder = export_safetensors(toy, tmp_path / "toy.safetensors", "f32")
+    found.append(weights_of(folder, "safetensors"))
     assert [cost.pop("read_bytes") for cost in found] == [
-        (body + head) * bits // 8 for bits in (16, 32, 5)
+        (body + head) * bits // 8 for bits in (16, 32, 5, 32)
     ]
     cached = [cost.pop("kv_bytes") for cost in found]
     config = toy.config
     kept = 2 * config.num_hidden_layers * config.num_key_value_heads * config.head_dim
-    assert cached == [2 * kept, 4 * kept, 4 * kept]
-    assert found == [{"body_parameters": body, "head_parameters": head}] * 3
+    assert cached == [2 * kept, 4 * kept, 4 * kept, 4 * kept]
+    assert found == [{"body_parameters": body, "head_parameters": head}] * 4
+
+
+def safetensors_folder(
+    folder: Path, config: dict[str, object], shapes: dict[str, list[int]]
+) -> Path:
+    """A folder whose one file lists tensors and holds zeros."""
+    header, end = {}, 0
+    for name, shape in shapes.items():
+        start, end = end, end + 2 * math.prod(shape)
+        header[name] = {"dtype": "BF16", "shape": shape, "data_offsets": [start, end]}
+    text = json.dumps(header).encode()
+    folder.mkdir(exist_ok=True)
+    (folder / "config.json").write_text(json.dumps(config), "utf-8")
+    (folder / "model.safetensors").write_bytes(len(text).to_bytes(8, "little") + text + bytes(end))
+    return folder
+
+
+SHAPE = {
+    "hidden_size": 8,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "num_hidden_layers": 3,
+}
+TENSORS = {"model.embed_tokens.weight": [10, 8], "model.layers.0.o.weight": [8, 8]}
+
+
+def test_widened_weights_are_read_at_the_size_that_they_have_in_memory(tmp_path: Path) -> None:
+    folder = safetensors_folder(tmp_path / "m", SHAPE, {**TENSORS, "model.norm.weight": [8]})
+    assert weights_of(folder, "safetensors") == {
+        "read_bytes": 4 * (64 + 80),
+        "body_parameters": 64,
+        "head_parameters": 80,
+        "kv_bytes": 3 * 2 * 2 * (8 // 4) * 4,
+    }
+
+
+def test_a_token_is_sent_to_some_of_the_experts(tmp_path: Path) -> None:
+    experts = {f"model.layers.0.mlp.experts.{i}.up.weight": [4, 8] for i in range(8)}
+    config = {**SHAPE, "num_experts": 8, "num_experts_per_tok": 2}
+    folder = safetensors_folder(tmp_path / "m", config, {**TENSORS, **experts})
+    assert weights_of(folder, "safetensors")["body_parameters"] == 64 + 2 * 4 * 8
+    fused = {**TENSORS, "model.layers.0.mlp.experts.gate_up_proj": [8, 4, 8]}
+    folder = safetensors_folder(tmp_path / "m", config, fused)
+    assert weights_of(folder, "safetensors")["body_parameters"] == 64 + 2 * 4 * 8
+    folder = safetensors_folder(tmp_path / "m", SHAPE, fused)
+    assert weights_of(folder, "safetensors") == {}, "how many are used is not said"
+
+
+@pytest.mark.parametrize(
+    ("change", "lost"),
+    [
+        ({"layer_types": ["linear_attention", "full_attention"]}, "kv_bytes"),
+        ({"kv_lora_rank": 4}, "kv_bytes"),
+        ({"vision_config": {}}, "read_bytes"),
+        ({"num_attention_heads": "four"}, "read_bytes"),
+    ],
+)
+def test_what_safetensors_do_not_say_is_left_out(
+    change: dict[str, object], lost: str, tmp_path: Path
+) -> None:
+    folder = safetensors_folder(tmp_path / "m", {**SHAPE, **change}, TENSORS)
+    assert lost not in weights_of(folder, "safetensors")
 
 
 def test_weights_outside_the_graph_count_and_are_not_needed(

@@ -1,0 +1,1 @@
+"""Other harnesses: their tasks on our engines, our results in their files."""

@@ -1,0 +1,138 @@
+"""Start, prefix and end tokens are those that the model's own tokeniser is made with."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from harness.backends.base import Backend
+from harness.errors import BackendError
+from harness.interop.special_ids import special_ids
+from harness.models.resolve import model_from_path, resolve
+from harness.spec import Artefact, BackendOptions
+from tests.backends.conftest import make_backend
+from tests.interop.conftest import model
+
+END, PAD = 0, 1
+
+
+@pytest.fixture(scope="module")
+def backend(cache: Path) -> Iterator[Backend]:
+    made = make_backend("onnxruntime")
+    made.load(model("fp32.onnx", cache), BackendOptions(threads=1, context=64))
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def folder(cache: Path, tmp_path: Path) -> Path:
+    return shutil.copytree(model("fp32.onnx", cache).parent, tmp_path / "toy.fp32.onnx")
+
+
+def found_in(path: Path) -> Artefact:
+    return resolve(model_from_path(str(path)), Path())
+
+
+def started(folder: Path) -> None:
+    """Give the tokeniser a post-processor that puts `<|pad|>` before and the end behind a text."""
+    path = folder / "tokenizer.json"
+    tokenizer = json.loads(path.read_text("utf-8"))
+    before, text, behind = (
+        {"SpecialToken": {"id": "<|pad|>", "type_id": 0}},
+        {"Sequence": {"id": "A", "type_id": 0}},
+        {"SpecialToken": {"id": "<|endoftext|>", "type_id": 0}},
+    )
+    tokenizer["post_processor"] = {
+        "type": "TemplateProcessing",
+        "single": [before, text, behind],
+        "pair": [before, text, {"Sequence": {"id": "B", "type_id": 1}}],
+        "special_tokens": {
+            name: {"id": name, "ids": [number], "tokens": [name]}
+            for name, number in (("<|pad|>", PAD), ("<|endoftext|>", END))
+        },
+    }
+    path.write_text(json.dumps(tokenizer), "utf-8")
+
+
+NAMES = {"bos_token": "<|pad|>", "eos_token": {"content": "<|endoftext|>"}}
+
+
+@pytest.mark.parametrize(
+    ("config", "post", "expected"),
+    [
+        ({}, False, ((), END, END)),
+        (NAMES, False, ((), PAD, END)),
+        ({"eos_token": "<|pad|>"}, False, ((), PAD, PAD)),
+        ({"bos_token": None, "eos_token": "no such token"}, False, ((), END, END)),
+        ({}, True, ((PAD,), PAD, END)),
+        (NAMES, True, ((PAD,), PAD, END)),
+        (NAMES | {"add_bos_token": False}, True, ((), PAD, END)),
+        (NAMES | {"add_bos_token": True}, False, ((PAD,), PAD, END)),
+        ({"add_bos_token": True}, False, ((), END, END)),
+    ],
+)
+def test_folders(
+    config: dict[str, Any], post: bool, expected: tuple[Any, ...], folder: Path, backend: Backend
+) -> None:
+    if post:
+        started(folder)
+    (folder / "tokenizer_config.json").write_text(json.dumps(config), "utf-8")
+    assert special_ids(found_in(folder), backend) == expected
+
+
+def test_the_embedded_models_start_with_nothing(cache: Path, backend: Backend) -> None:
+    for variant in ("fp32.onnx", "f16.gguf", "f32.safetensors"):
+        assert special_ids(found_in(model(variant, cache)), backend) == ((), END, END)
+
+
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        ({"add_bos_token": True, "bos_token_id": 5, "eos_token_id": 7}, ((5,), 5, 7)),
+        ({"add_bos_token": False, "bos_token_id": 5, "eos_token_id": 7}, ((), 7, 7)),
+        ({"model": "llama", "bos_token_id": 5, "eos_token_id": 7}, ((5,), 5, 7)),
+        ({"pre": "llama-bpe", "bos_token_id": 5, "eos_token_id": 7}, ((5,), 5, 7)),
+        ({"model": "gpt2", "pre": "qwen2", "bos_token_id": 5, "eos_token_id": 7}, ((), 7, 7)),
+        ({"add_bos_token": True, "eos_token_id": 7}, ((), 7, 7)),
+        ({}, ((), END, END)),
+    ],
+)
+def test_gguf_files(
+    fields: dict[str, Any], expected: tuple[Any, ...], tmp_path: Path, backend: Backend
+) -> None:
+    gguf = pytest.importorskip("gguf")
+    path = tmp_path / "toy.gguf"
+    writer = gguf.GGUFWriter(path, "llama")
+    for name, value in fields.items():
+        key = f"tokenizer.ggml.{name}"
+        if isinstance(value, bool):
+            writer.add_bool(key, value)
+        elif isinstance(value, int):
+            writer.add_uint32(key, value)
+        else:
+            writer.add_string(key, value)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    assert special_ids(found_in(path), backend) == expected
+
+
+def test_a_model_without_an_end_is_refused(
+    folder: Path, backend: Backend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(type(backend), "end_ids", property(lambda _: frozenset()))
+    with pytest.raises(BackendError, match="no end-of-sequence") as caught:
+        special_ids(found_in(folder), backend)
+    assert caught.value.reason == "no_end_token"
+
+
+def test_a_damaged_configuration_is_named(folder: Path, backend: Backend) -> None:
+    (folder / "tokenizer_config.json").write_text("{", "utf-8")
+    with pytest.raises(BackendError, match=r"tokenizer_config\.json: cannot be read"):
+        special_ids(found_in(folder), backend)
