@@ -102,13 +102,13 @@ def run(
     lang: Lang | None,
     as_json: bool,
 ) -> None:
-    r"""Measure models and write a ranked scorecard.
+    """Measure models and write a ranked scorecard.
 
     \b
     harness run                          the default set, in a few minutes
     harness run --model my-model.gguf    your model beside the reference
     harness run --dry-run                what would be done, and how long it takes
-    """
+    """  # noqa: D301 - Click wants the control character itself
     from harness import runs, seeds, session, specfile, terminal
     from harness.prepare import own_items, prepare
 

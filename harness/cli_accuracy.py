@@ -23,7 +23,7 @@ _challenge = click.option(
 
 @click.group()
 def accuracy() -> None:
-    r"""Secret items that anybody can check afterwards, and data of your own.
+    """Secret items that anybody can check afterwards, and data of your own.
 
     \b
     commit   before submissions close: draw a secret seed, publish its hash
@@ -31,7 +31,7 @@ def accuracy() -> None:
     verify   anybody: does the seed match, and which items were they
     gap      are models better on the public items than on the secret ones
     check    is a file of your own items right
-    """
+    """  # noqa: D301 - Click wants the control character itself
 
 
 @accuracy.command()

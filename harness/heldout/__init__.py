@@ -87,6 +87,12 @@ def load(entry: HeldOut, base: Path) -> HeldOutTask:
     """
     path = base / entry.path
     report = Report(path, printable=may_print(entry.licence))
+    if path.suffix.lower() not in {".jsonl", ".yaml", ".yml"}:
+        report.fail(
+            "this is data of no known kind",
+            reason="bad_data_kind",
+            allowed="a .jsonl file, or a .yaml task of lm-evaluation-harness",
+        )
     raw = read_bytes(path, report)
     hashes = {str(path): check_sha256(raw, entry.sha256, report, named_in="the profile")}
     if path.suffix.lower() == ".jsonl":
