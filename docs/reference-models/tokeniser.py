@@ -14,16 +14,16 @@ import json
 import sys
 from pathlib import Path
 
-from corpus import TRAINING_SEED
+from corpus import TRAINING_SEED, drawn_item, kinds
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
-from harness.suites.tasks import TASKS, item_at, words
+from harness.suites.tasks import words
 from harness.suites.tasks.josa import coined_syllables
 
 VOCABULARY = 2048
 SPECIAL = ("<|endoftext|>", "<|pad|>")
 SYLLABLES = 1280
-ITEMS_READ = 6000
+ITEMS_READ = 3000
 
 
 def byte_characters() -> list[str]:
@@ -35,12 +35,13 @@ def byte_characters() -> list[str]:
 
 
 def texts(language: str) -> list[str]:
-    """Everything that the tasks write in a language, on a sample of items."""
+    """Everything that the tasks write in a language in both forms, on a sample of items."""
     out = []
-    for name in TASKS:
-        for index in range(ITEMS_READ):
-            item = item_at(name, language, index, TRAINING_SEED)
-            out.append("\n".join((item.context, item.solution, *item.choices)))
+    for kind in kinds():
+        if kind[1] == language:
+            for index in range(ITEMS_READ):
+                item = drawn_item(kind, index, TRAINING_SEED)
+                out.append("\n".join((item.context, item.solution, *item.choices)))
     return out
 
 

@@ -30,12 +30,11 @@ import torch
 import torch.distributed as dist
 import torch.multiprocessing
 import torch.nn.functional as F  # noqa: N812 - the customary name
-from corpus import SHARES, documents, held_out_items, score
+from corpus import SHARES, documents, held_out_items, kinds, score
 from llama import END, LAYERS, PAD, Config, Llama, load, save
 from tokenizers import Tokenizer
 from torch import Tensor, nn
 
-from harness.suites.tasks import LANGUAGES, TASKS
 from harness.suites.tasks.base import Item
 
 HERE = Path(__file__).resolve().parent
@@ -281,25 +280,27 @@ def draw(name: str) -> None:
 
 @torch.inference_mode()
 def continuations(model: Llama, tokenizer: Tokenizer, items: list[Item]) -> list[str]:
-    """Greedy answers up to the first newline, contexts of one length together."""
-    newline = tokenizer.encode("\n").ids[0]
+    """Greedy answers up to each item's stop, contexts of one length together."""
     groups: dict[int, list[int]] = defaultdict(list)
     contexts = [tokenizer.encode(item.context).ids for item in items]
     for number, ids in enumerate(contexts):
         groups[len(ids)].append(number)
     out = [""] * len(items)
-    for numbers in groups.values():
+    for start, numbers in groups.items():
         ids = torch.tensor([contexts[number] for number in numbers])
-        start = ids.shape[1]
-        done = torch.zeros(len(numbers), dtype=torch.bool)
-        while not done.all() and ids.shape[1] - start < max(items[n].max_tokens for n in numbers):
+        left = max(items[number].max_tokens for number in numbers)
+        done = False
+        while not done and ids.shape[1] - start < left:
             positions = torch.arange(ids.shape[1]).expand_as(ids)
             last = model(ids, positions, torch.zeros_like(ids))[:, -1]
-            chosen = model.logits(last).argmax(-1)
-            done |= (chosen == newline) | (chosen == END)
-            ids = torch.cat((ids, chosen[:, None]), 1)
-        for number, row in zip(numbers, ids[:, start:].tolist(), strict=True):
-            out[number] = tokenizer.decode(row).split("\n")[0]
+            ids = torch.cat((ids, model.logits(last).argmax(-1)[:, None]), 1)
+            done = True
+            for number, row in zip(numbers, ids[:, start:].tolist(), strict=True):
+                ended = END in row
+                text = tokenizer.decode(row[: row.index(END)] if ended else row)
+                text, stop, _ = text.partition(items[number].stop)
+                out[number] = text
+                done = done and (ended or bool(stop))
     return out
 
 
@@ -323,23 +324,31 @@ def evaluate(name: str, per_level: int, out: Path) -> None:
     model = load(name, out / f"{name}.safetensors")
     print("| case | level 1 | level 2 | level 3 | all |\n|---|---|---|---|---|")
     means = []
-    for task in TASKS:
-        for language in LANGUAGES:
-            items = held_out_items(task, language, per_level)
-            if items[0].choices:
-                right = [choose(model, tokenizer, item) == item.answer for item in items]
-            else:
-                texts = continuations(model, tokenizer, items)
-                pairs = zip(texts, items, strict=True)
-                right = [score(task, text, item) for text, item in pairs]
-            by_level = [
-                sum(ok for ok, item in zip(right, items, strict=True) if item.level == level)
-                for level in (1, 2, 3)
-            ]
-            means.append(sum(right) / len(right))
-            cells = " | ".join(f"{count / per_level:.3f}" for count in by_level)
-            print(f"| {language}-{task} | {cells} | {means[-1]:.3f} |", flush=True)
+    for task, language, form in kinds():
+        items = held_out_items((task, language, form), per_level)
+        if form == "choice":
+            right = [choose(model, tokenizer, item) == item.answer for item in items]
+        else:
+            texts = continuations(model, tokenizer, items)
+            right = [score(task, text, item) for text, item in zip(texts, items, strict=True)]
+        by_level = [
+            sum(ok for ok, item in zip(right, items, strict=True) if item.level == level)
+            for level in (1, 2, 3)
+        ]
+        means.append(sum(right) / len(right))
+        cells = " | ".join(f"{count / per_level:.3f}" for count in by_level)
+        print(f"| {language}-{task}, {form} | {cells} | {means[-1]:.3f} |", flush=True)
     print(f"| mean of cases | | | | {sum(means) / len(means):.3f} |")
+
+
+def share(text: str) -> tuple[str, int]:
+    """A task and its share out of `name=value`."""
+    name, _, value = text.partition("=")
+    if name not in SHARES or not value.isdecimal():
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is no `name=value` with one of {', '.join(SHARES)} and a whole number"
+        )
+    return name, int(value)
 
 
 def main() -> None:
@@ -354,7 +363,9 @@ def main() -> None:
     parser.add_argument("--decay-from", type=float, default=0.4, help="part at a level rate")
     parser.add_argument("--pace", type=float, default=1.0, help="factor of the learning rates")
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--shares", type=int, nargs=4, default=list(SHARES.values()))
+    parser.add_argument(
+        "--shares", type=share, nargs="+", default=[], help="name=value; others keep their share"
+    )
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--out", type=Path, default=Path("harness/models/weights"))
     parser.add_argument("--initial", type=Path, help="weights to begin with")
@@ -367,7 +378,7 @@ def main() -> None:
     if given.evaluate:
         evaluate(given.name, given.per_level, given.out)
     else:
-        given.shares = dict(zip(SHARES, given.shares, strict=True))
+        given.shares = SHARES | dict(given.shares)
         plan = Plan(**{each.name: getattr(given, each.name) for each in fields(Plan)})
         if given.processes == 1:
             train(0, given.name, given.out, plan)

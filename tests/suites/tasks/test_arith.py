@@ -7,6 +7,7 @@ import pytest
 
 from harness.suites.tasks import arith, item_at
 from harness.suites.tasks.base import Item, Setting
+from harness.suites.tasks.calculations import columns, worked
 from harness.suites.tasks.hangul import particle
 from harness.suites.tasks.numerals import plain_digits, read_english, read_native, read_sino
 
@@ -108,12 +109,12 @@ def test_steps_are_columns_and_lead_to_the_answer(language):
             a, operator, b, written = re.search(r"(\d+)([-+*/])(\d+)=([\d,]+)$", step).groups()
             right = {"+": int.__add__, "-": int.__sub__, "*": int.__mul__, "/": int.__floordiv__}
             assert right[operator](int(a), int(b)) == int(result)
-            columns = [int(value) for value in written.split(",")]
+            values = [int(value) for value in written.split(",")]
             if operator == "/":
-                assert "".join(str(value // int(b)) for value in columns) == result
+                assert "".join(str(value // int(b)) for value in values) == result
             else:
-                value = sum(column % 10 * 10**place for place, column in enumerate(columns))
-                value += columns[-1] // 10 * 10 ** len(columns)
+                value = sum(column % 10 * 10**place for place, column in enumerate(values))
+                value += values[-1] // 10 * 10 ** len(values)
                 assert value == int(result)
 
 
@@ -136,7 +137,7 @@ def test_steps_are_columns_and_lead_to_the_answer(language):
     ],
 )
 def test_columns_worked_by_hand(a, operator, b, expected):
-    assert arith.columns(a, operator, b) == expected
+    assert columns(a, operator, b) == expected
 
 
 @pytest.mark.parametrize(
@@ -149,7 +150,7 @@ def test_columns_worked_by_hand(a, operator, b, expected):
     ],
 )
 def test_calculations_written_by_hand(steps, expected):
-    assert arith.worked(steps) == expected
+    assert worked(steps) == expected
 
 
 @pytest.mark.parametrize("form", ["choice", "free"])
