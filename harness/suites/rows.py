@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from harness.backends.base import Logits
+from harness.backends.base import Logits, require_finite
 
 Doubles = npt.NDArray[np.float64]
 
@@ -24,6 +24,9 @@ def norms(rows: Logits) -> Norms:
 
     Exponentials in float32, their sum in float64: within 1e-6 nat of float64 throughout,
     at a third of its time.
+
+    Raises:
+        BackendError: `not_finite`: they overflowed, and nothing can be said.
     """
     top, log_sum = np.empty(len(rows)), np.empty(len(rows))
     scratch = np.empty(rows.shape[1], np.float32)
@@ -33,4 +36,5 @@ def norms(rows: Logits) -> Norms:
         np.exp(scratch, out=scratch)
         top[i] = highest
         log_sum[i] = float(highest) + np.log(scratch.sum(dtype=np.float64))
+        require_finite(log_sum[i])
     return Norms(top, log_sum)

@@ -120,6 +120,27 @@ class Scorer:
         self._leave(node)
         return [each.option for each in sums]
 
+    def behind(
+        self, node: Node, row: Logits, paths: Sequence[Sequence[int]], scored_from: int
+    ) -> list[Option]:
+        """Score paths whose first `scored_from` tokens are what a node holds.
+
+        Args:
+            node: it may be extended. row: logits of the token behind it, `[vocabulary]`.
+        """
+        self._check(paths, scored_from)
+        sums = [_Sum(path, scored_from) for path in paths]
+        found = norms(row[None])
+        for each in sums:
+            each.add(row[None], found, scored_from)
+        shared = min(_common_prefix(paths), min(len(path) for path in paths) - 1)
+        for start, rows in self._rows(node, paths[0][:shared], scored_from):
+            found = norms(rows)
+            for each in sums:
+                each.add(rows, found, start + 1)
+        self._branch(node, sums, max(shared, scored_from))
+        return [each.option for each in sums]
+
     def naive(self, paths: Sequence[Sequence[int]], scored_from: int) -> list[float]:
         """The same by one full forward pass a path, nothing shared: what others do."""
         self._check(paths, scored_from)

@@ -215,3 +215,10 @@ def test_rows_are_normalised_as_in_double_precision() -> None:
     exact = top + np.log(np.exp(wide - top[:, None]).sum(axis=1))
     assert found.top == pytest.approx(top)
     assert found.log_sum == pytest.approx(exact, abs=1e-6)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_logits_that_overflowed_are_refused(bad: float) -> None:
+    with pytest.raises(BackendError) as caught, np.errstate(invalid="ignore"):
+        norms(np.array([[0.0, bad]], np.float32))
+    assert caught.value.reason == "not_finite"
