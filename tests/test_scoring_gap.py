@@ -211,3 +211,13 @@ def test_runs_that_do_not_say_their_seed_are_taken_at_their_word() -> None:
 
 def test_more_items_on_one_side_are_no_difference() -> None:
     assert between(PUBLIC, runs([HONEST], {"public": False}, items=30))["entries"]
+
+
+def test_own_data_is_the_same_in_both_runs_and_left_out() -> None:
+    """Items under another name than a generated task's say nothing of a gap."""
+    own = [
+        row | {"case": "exam"} if row.get("kind") == "item" and row["case"] == "ko-josa" else row
+        for row in runs([HONEST], {"public": True})
+    ]
+    out = between(own, runs([replace(HONEST, seed=11)], {"public": False}))
+    assert out["entries"][0]["cases"] == ["en-arith", "en-josa", "ko-arith"]

@@ -41,6 +41,7 @@ class HeldOutTask:
         items: to be asked, in the file's order. ids: theirs.
         shots: solved items, which are not asked. prefix: their text, to stand before every
             context; a task file's description begins it.
+        delimiter: begins every choice, and is not part of its length.
         notes: how many items something remarkable is true of: `prefix_choice` (a choice
             begins another one), `repeated_question`.
         sha256: hash of every file that was read, by path.
@@ -52,6 +53,7 @@ class HeldOutTask:
     ids: tuple[str, ...]
     shots: tuple[Item, ...]
     prefix: str
+    delimiter: str
     notes: Mapping[str, int]
     sha256: Mapping[str, str]
     licence: str
@@ -72,6 +74,7 @@ class _Loaded(NamedTuple):
     built: Built
     shots: list[Item]
     prefix: str
+    delimiter: str
     sha256: dict[str, str]
 
 
@@ -109,6 +112,7 @@ def load(entry: HeldOut, base: Path) -> HeldOutTask:
         ids=tuple(loaded.built.ids),
         shots=tuple(loaded.shots),
         prefix=loaded.prefix,
+        delimiter=loaded.delimiter,
         notes=dict(+loaded.built.notes),
         sha256=hashes | loaded.sha256,
         licence=entry.licence,
@@ -170,4 +174,6 @@ def _jsonl(raw: bytes, entry: HeldOut, report: Report) -> _Loaded:
         )
     shots, asked = built.items[: entry.shots], built.items[entry.shots :]
     prefix = "".join(item.context + item.solution + SHOT_DELIMITER for item in shots)
-    return _Loaded(built._replace(items=asked, ids=built.ids[entry.shots :]), shots, prefix, {})
+    return _Loaded(
+        built._replace(items=asked, ids=built.ids[entry.shots :]), shots, prefix, " ", {}
+    )

@@ -35,12 +35,14 @@ class TaskItems(NamedTuple):
     Attributes:
         built: the items that are asked.
         shots: solved items before each. prefix: the text that is made of them.
+        delimiter: begins every choice.
         sha256: of the data files, by path.
     """
 
     built: Built
     shots: list[Item]
     prefix: str
+    delimiter: str
     sha256: dict[str, str]
 
 
@@ -72,7 +74,8 @@ def load_task(raw: bytes, path: Path, entry: HeldOut) -> TaskItems:
                 items=built.items[task.num_fewshot :], ids=built.ids[task.num_fewshot :]
             )
     solved = (item.context + item.solution + task.fewshot_delimiter for item in shots)
-    return TaskItems(built, shots, task.description + "".join(solved), hashes)
+    prefix = task.description + "".join(solved)
+    return TaskItems(built, shots, prefix, task.target_delimiter, hashes)
 
 
 def _built(

@@ -101,6 +101,15 @@ class _Side(NamedTuple):
     seed: Mapping[str, Any]
     models: dict[str, Observed]
 
+    def generated(self, model: str) -> Items:
+        """Items of the generated cases: an evaluator's own are the same in both runs."""
+        names = {
+            f"{language}-{task}"
+            for language in self.suite["languages"]
+            for task in self.suite["tasks"]
+        }
+        return {case: rows for case, rows in self.models[model].items.items() if case in names}
+
 
 def between(public: Records, secret: Records) -> dict[str, Any]:
     """The gap of every model that both runs measured, from the same files.
@@ -122,7 +131,7 @@ def between(public: Records, secret: Records) -> dict[str, Any]:
     for model in sorted(left.models.keys() | right.models.keys()):
         if why := _why_not(left.models.get(model), right.models.get(model)):
             left_out[model] = why
-        elif found := gap(left.models[model].items, right.models[model].items):
+        elif found := gap(left.generated(model), right.generated(model)):
             gaps[model] = found
         else:
             left_out[model] = "no case was answered in both runs"
@@ -160,7 +169,7 @@ def _side(records: Records) -> _Side:
     if run is None:
         raise IncomparableError("the records hold no run", hint="harness run")
     rules = read_rules(run["profile"])
-    suite = run["profile"]["suites"].get("accuracy") or {}
+    suite = run["profile"]["suites"].get("accuracy") or {"languages": [], "tasks": []}
     observed = observe(records, run["models"], rules)
     return _Side(suite, run.get("seed") or {}, {seen.id: seen for seen in observed})
 

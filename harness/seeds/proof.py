@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, NamedTuple, NoReturn
 
+from harness import __version__
 from harness.errors import Exit, HarnessError, SpecError
 from harness.records import write_whole
 from harness.seeds import (
@@ -119,6 +120,8 @@ def examine(
         "differs": list(verdict.differs),
         "generator": generator_sha256(),
         "profile": profile_sha256(profile),
+        "harness": __version__,
+        "made_by": str(stated.get("harness", "")),
         "items": write_items(items, suite, value) if items else {},
         "run": run and {**run._asdict(), "matches": run.matches},
     }
@@ -138,6 +141,10 @@ def text(found: Mapping[str, Any]) -> str:
     same = "matches" if found["matches"] else "does not match"
     lines = [f"the seed {same}: {found['commitment']}, published {found['published']}"]
     lines += [f"  {_DIFFERS[name]}" for name in found["differs"]]
+    if not found["matches"] and found["made_by"] not in {"", found["harness"]}:
+        lines.append(
+            f"  the statement is of harness {found['made_by']}, this is {found['harness']}"
+        )
     if not found["matches"] and not found["differs"]:
         lines.append("  --commitment STATEMENT.json says whether it is the seed or something else")
     lines += [f"wrote {count} items: {name}" for name, count in found["items"].items()]

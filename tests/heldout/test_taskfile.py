@@ -138,7 +138,9 @@ def test_leading_space_belongs_to_whom_the_file_gives_it(tmp_path: Path) -> None
         "doc_to_choice: options", "doc_to_choice: \"{{[' ' + options[0], '  x']}}\""
     )
     text = text.replace("doc_to_target: gold", 'doc_to_target: 0\ntarget_delimiter: ""')
-    assert taken(tmp_path, text).items[0].choices == (" 로마", "  x")
+    task = taken(tmp_path, text)
+    assert task.items[0].choices == (" 로마", "  x")
+    assert (task.delimiter, taken(tmp_path, CHOICE).delimiter) == ("", " ")
 
 
 def test_a_final_line_break_of_a_block_is_kept(tmp_path: Path) -> None:
