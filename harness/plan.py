@@ -14,6 +14,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from harness.families import against, references, text_cases
+from harness.order import estimate_s, interleaved
 from harness.spec import (
     Artefact,
     BackendOptions,
@@ -22,7 +24,6 @@ from harness.spec import (
     Model,
     Profile,
     digest,
-    sha256,
 )
 
 SUITE_VERSIONS: Mapping[str, int] = {
@@ -33,11 +34,15 @@ SUITE_VERSIONS: Mapping[str, int] = {
     "memory": 2,
     "energy": 1,
     "accuracy": 1,
+    "language": 1,
+    "fidelity": 1,
 }
 """Raised whenever the same case would measure something else."""
 
 _SCORING_CONTEXT_TOKENS = 512
 _CONTEXT_SLACK_TOKENS = 8
+_KNOWING = ("accuracy", "language", "fidelity")
+"""Suites that ask what a network knows: random weights know nothing."""
 SHOWN_PROCESSES = 3
 """Processes that run cases which are only shown, at most: no score rests on them."""
 
@@ -52,7 +57,11 @@ class Case:
         depth_tokens: in the cache before the prompt, not timed.
         context, mmap: options that this case sets itself (memory); 0 = the suite's.
         duration_s: requests go on for at least this long (sustained).
-        task, language, items: generated items (accuracy).
+        task, language, items: generated items (accuracy). Of text, `items` counts the tokens
+            that were asked for and `prompt_tokens` is a window (language, fidelity).
+        text, text_sha256: file of a text, relative to the profile's; empty = a generated one.
+        reference, reference_sha256: model that the family is held against, and the hash of
+            its files' hashes (fidelity).
         texts: prompts, rendered by the model's chat template (task).
         scored: counts for the model's metrics; the others are shown only, and a model
             that lacks one still has a score.
@@ -68,6 +77,10 @@ class Case:
     task: str = ""
     language: str = ""
     items: int = 0
+    text: str = ""
+    text_sha256: str = ""
+    reference: str = ""
+    reference_sha256: str = ""
     texts: tuple[str, ...] = ()
     scored: bool = True
 
@@ -88,6 +101,8 @@ class Job:
         optional: run only while the model's figures are not precise enough.
         seed: 64 hex digits from which prompts or items are drawn.
         estimate_s: rough duration, for progress only; not part of the id.
+        folder: where relative paths of the cases start from; not part of the id.
+        shared: folder for what one job of a run leaves to others, named by whoever runs it.
     """
 
     id: str
@@ -105,6 +120,8 @@ class Job:
     timeout_s: float
     estimate_s: float
     optional: bool = False
+    folder: str = ""
+    shared: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -171,6 +188,7 @@ def build(
     prompts: Mapping[str, Mapping[str, tuple[str, ...]]] | None = None,
     skipped: Sequence[Skip] = (),
     suites: Sequence[str] = (),
+    folder: str = "",
 ) -> Plan:
     """Expand a profile over artefacts.
 
@@ -179,6 +197,7 @@ def build(
         prompts: rendered chat prompts by model and language; the task suite's cases of a
             model that has none are left out.
         suites: names to keep; empty = all of the profile.
+        folder: where the profile's own files lie.
     """
     kept: list[Artefact] = []
     left_out: list[Skip] = []
@@ -194,18 +213,28 @@ def build(
             continue
         kept.append(artefact)
         left_out += [_too_short(model, case, case.id) for case in too_long]
+    best = references(kept)
+    for artefact in kept:
+        model = artefact.model
+        too_long = _too_long(cases, model.context)
         for suite, group in cases.items():
             possible = [case for case in group if case not in too_long]
             if suite == "task":
                 possible = list(_with_texts(possible, (prompts or {}).get(model.id, {})))
-            jobs.extend(_jobs(profile, artefact, suite, possible, threads))
+            if suite in _KNOWING and model.synthetic:
+                left_out += [_knows_nothing(model, suite)] if possible else []
+                possible = []
+            if suite == "fidelity":
+                left_out += _alone(model, possible) if model.family not in best else []
+                possible = list(against(possible, artefact, best))
+            jobs.extend(_jobs(profile, artefact, suite, possible, threads, folder))
     identity = digest([job.id for job in jobs])
     return Plan(
         profile=profile,
         device=device,
         artefacts=tuple(kept),
         skipped=(*skipped, *left_out),
-        jobs=tuple(_interleaved(jobs, identity)),
+        jobs=tuple(interleaved(jobs, identity)),
         hash=identity,
     )
 
@@ -224,6 +253,18 @@ def _too_short(model: Model, case: Case, left_out: str) -> Skip:
         f"{model.context}",
         case=left_out,
     )
+
+
+def _knows_nothing(model: Model, suite: str) -> Skip:
+    detail = "its weights are random: only its speed and memory mean something"
+    return Skip(model=model.id, reason="synthetic_weights", detail=detail, case=suite)
+
+
+def _alone(model: Model, cases: Sequence[Case]) -> list[Skip]:
+    detail = f"no other artefact of the family '{model.family}' is measured"
+    return [
+        Skip(model=model.id, reason="no_reference", detail=detail, case=case.id) for case in cases
+    ]
 
 
 def _with_texts(cases: Sequence[Case], rendered: Mapping[str, tuple[str, ...]]) -> Iterator[Case]:
@@ -300,6 +341,10 @@ def cases_of(profile: Profile) -> dict[str, tuple[Case, ...]]:
             for language in accuracy.languages
             for task in accuracy.tasks
         )
+    if language := suites.language:
+        out["language"] = tuple(text_cases(Case(id="text"), language))
+    if fidelity := suites.fidelity:
+        out["fidelity"] = tuple(text_cases(Case(id="fidelity", scored=False), fidelity))
     return out
 
 
@@ -344,11 +389,15 @@ def _memory_cases(suite: MemorySuite) -> Iterator[Case]:
 
 
 def _jobs(
-    profile: Profile, artefact: Artefact, suite: str, cases: Sequence[Case], threads: int
+    profile: Profile,
+    artefact: Artefact,
+    suite: str,
+    cases: Sequence[Case],
+    threads: int,
+    folder: str,
 ) -> Iterator[Job]:
     protocol = profile.protocol
-    accuracy = profile.suites.accuracy
-    seed = accuracy.seed if suite == "accuracy" and accuracy else digest(profile.id)
+    seed = "0" * 64 if suite == "accuracy" else digest(profile.id)
     apart = protocol.grouping == "case" or suite == "memory"  # a context belongs to one load
     groups = [(case,) for case in cases] if apart else [tuple(cases)] if cases else []
     least = protocol.processes.get(suite, 1)
@@ -374,13 +423,16 @@ def _jobs(
                 timeout_s=protocol.job_timeout_s,
                 optional=process >= least,
                 salt=digest(profile),
+                folder=folder if any(case.text for case in kept) else "",
             )
 
 
-def _job(artefact: Artefact, *, salt: str, timeout_s: float, **fields: Any) -> Job:
+def _job(
+    artefact: Artefact, *, salt: str, timeout_s: float, folder: str = "", **fields: Any
+) -> Job:
     suite = fields["suite"]
     identity = digest([salt, SUITE_VERSIONS[suite], artefact.sha256, artefact.model.id, fields])
-    estimate_s = _estimate_s(artefact.size_bytes, **fields)
+    rough_s = estimate_s(artefact.size_bytes, **fields)
     return Job(
         id=identity[:16],
         model=artefact.model.id,
@@ -388,8 +440,9 @@ def _job(artefact: Artefact, *, salt: str, timeout_s: float, **fields: Any) -> J
         backend=artefact.model.backend_name,
         suite_version=SUITE_VERSIONS[suite],
         # A large model legitimately needs longer than the profile's floor.
-        timeout_s=max(timeout_s, 60.0) + 20 * estimate_s,
-        estimate_s=estimate_s,
+        timeout_s=max(timeout_s, 60.0) + 20 * rough_s,
+        estimate_s=rough_s,
+        folder=folder,
         **fields,
     )
 
@@ -417,51 +470,3 @@ def _need_bytes(artefact: Artefact, options: BackendOptions) -> int:
     wide = artefact.model.format == "gguf" and options.kv_type == "f32"
     cache = artefact.weights.get("kv_bytes", 0) * (2 if wide else 1)
     return artefact.size_bytes + cache * options.context
-
-
-def _interleaved(jobs: Sequence[Job], key: str) -> list[Job]:
-    """In rounds, each shuffled; before all, every model's longest job.
-
-    What does not fit into memory then shows before the hour is spent.
-    """
-    longest: dict[str, Job] = {}
-    for job in jobs:
-        if _length(job) > _length(longest.setdefault(job.model, job)):
-            longest[job.model] = job
-
-    def place(job: Job) -> tuple[int, bool, str]:
-        first = job is longest[job.model]
-        return job.process, not first, sha256(f"{key}/{job.id}".encode())
-
-    return sorted(jobs, key=place)
-
-
-def _length(job: Job) -> tuple[int, int]:
-    """Tokens of its cache, and of its longest request."""
-    return job.options.context, max((case.tokens for case in job.cases), default=0)
-
-
-def _estimate_s(
-    size_bytes: int,
-    *,
-    cases: Sequence[Case],
-    requests: int,
-    warmup_max: int,
-    suite: str,
-    **_: Any,
-) -> float:
-    """Rough duration of a job on a laptop: weights stream at 10 GB/s for each output
-    token, and a prompt token costs a twentieth of an output token.
-    """
-    token_s = 0.3e-3 + size_bytes / 10e9
-    repeats = {"memory": 1, "accuracy": 1, "sustained": 1, "task": 2}.get(
-        suite, requests + min(warmup_max, 2)
-    )
-    if suite == "task":
-        tokens = sum(float(case.items * case.output_tokens) for case in cases)
-    else:
-        tokens = sum(
-            case.output_tokens + (case.prompt_tokens + case.depth_tokens) / 20 + case.items * 8
-            for case in cases
-        )
-    return 1.0 + size_bytes / 1e9 + repeats * tokens * token_s + sum(c.duration_s for c in cases)

@@ -101,8 +101,17 @@ def resolve_profile(name_or_path: str) -> Profile:
     Raises:
         SpecError: there is none of this name, or its file is wrong.
     """
+    return load_profile(profile_path(name_or_path))
+
+
+def profile_path(name_or_path: str) -> Path:
+    """The file of a profile.
+
+    Raises:
+        SpecError: there is none of this name.
+    """
     hint = "harness run --profile quick --dry-run"
-    return load_profile(_resolve(name_or_path, "profile", profile_files(), hint))
+    return _resolve(name_or_path, "profile", profile_files(), hint)
 
 
 def _resolve(given: str, what: str, known: Mapping[str, Path], hint: str) -> Path:

@@ -152,6 +152,11 @@ class Backend(ABC):
     def end_ids(self) -> frozenset[int]:
         """Ids that end a generation."""
 
+    @property
+    def start_ids(self) -> tuple[int, ...]:
+        """Ids that the model's tokeniser puts before every text (BOS); `encode` does not."""
+        return ()
+
     @abstractmethod
     def encode(self, text: str, *, special: bool = False) -> list[int]:
         """Token ids of a text; nothing is added.

@@ -219,6 +219,13 @@ class LlamaCppBackend(Backend):
         is_end = self._engine.llama_vocab_is_eog
         return frozenset(i for i in range(self._vocabulary) if is_end(self._vocab, i))
 
+    @property
+    def start_ids(self) -> tuple[int, ...]:
+        """BOS where the file says that it is added."""
+        self._require_model()
+        adds = self._engine.llama_vocab_get_add_bos(self._vocab)
+        return (int(self._engine.llama_vocab_bos(self._vocab)),) if adds else ()
+
     def encode(self, text: str, *, special: bool = False) -> list[int]:
         """Ids of a text; `special` parses special tokens, otherwise they stay text."""
         self._require_model()

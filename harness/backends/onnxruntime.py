@@ -187,6 +187,14 @@ class OnnxRuntimeBackend(Backend):
         self._require_model()
         return self._folder.end_ids if self._folder else frozenset()
 
+    @property
+    def start_ids(self) -> tuple[int, ...]:
+        """What the tokeniser's own template puts before a text."""
+        self._require_model()
+        plain = self.encode("a")
+        ids: list[int] = self._tokenizer.encode("a", add_special_tokens=True).ids
+        return tuple(ids[: ids.index(plain[0])]) if plain and plain[0] in ids else ()
+
     def encode(self, text: str, *, special: bool = False) -> list[int]:
         """Ids of a text; `special` parses special tokens, otherwise they stay text."""
         self._require_model()

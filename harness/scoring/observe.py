@@ -27,6 +27,8 @@ from harness.metrics import (
     whole,
 )
 from harness.scoring.energy import request_joules
+from harness.scoring.fidelity import Divergence, read_divergence
+from harness.scoring.language import text_metrics
 from harness.scoring.proofs import require_available, require_repeated
 from harness.scoring.rules import LOAD_CASES, UNKNOWN_LOAD_CASE, Rules
 from harness.scoring.sustained import Curve, Pass, curve, read_pass
@@ -98,6 +100,7 @@ class Observed:
         curves: decode rate over time of each sustained process.
         answer_chars: characters of each chat answer, by case and prompt; 0 where empty.
         energy_methods: how energy was measured.
+        divergences: from the family's reference, by case. stores_reference: it is that one.
     """
 
     model: Mapping[str, Any]
@@ -111,6 +114,8 @@ class Observed:
     curves: tuple[Curve, ...]
     answer_chars: Mapping[tuple[str, int], int]
     energy_methods: tuple[str, ...]
+    divergences: Mapping[str, Divergence]
+    stores_reference: bool
 
     @property
     def id(self) -> str:
@@ -168,6 +173,8 @@ def _observe_model(
         curves=tuple(reader.curves),
         answer_chars=reader.answer_chars,
         energy_methods=tuple(sorted({str(t.get("method")) for t in reader.traces.values()})),
+        divergences=reader.divergences,
+        stores_reference=reader.stores_reference,
     )
 
 
@@ -206,6 +213,8 @@ class _Reader:
         self.curves: list[Curve] = []
         self.answer_chars: dict[tuple[str, int], int] = {}
         self.traces: dict[str, Sample] = {}
+        self.divergences: dict[str, Divergence] = {}
+        self.stores_reference = False
         self._rules = rules
         self._values: dict[tuple[str, str, str, int], list[float | Floats]] = defaultdict(list)
         self._items: dict[tuple[str, int], list[Item]] = defaultdict(list)
@@ -260,6 +269,13 @@ class _Reader:
                 self._passes[key.case, key.process].append(read_pass(sample))
             case "accuracy", "item":
                 self._items[key.case, key.process].append(_item(key, sample))
+            case "language", "text":
+                for metric, value in text_metrics(sample).items():
+                    self._add(key, metric, value)
+            case "fidelity", "divergence":
+                self.divergences[key.case] = read_divergence(sample)
+            case "fidelity", "stored":
+                self.stores_reference = True
             case "memory", "memory":
                 self._phase(key, sample)
             case "memory", "memory_split":
