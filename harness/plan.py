@@ -227,7 +227,7 @@ def build(
             if suite == "fidelity":
                 left_out += _alone(model, possible) if model.family not in best else []
                 possible = list(against(possible, artefact, best))
-            jobs.extend(_jobs(profile, artefact, suite, possible, threads, folder))
+            jobs.extend(_jobs(profile, artefact, suite, possible, threads=threads, folder=folder))
     identity = digest([job.id for job in jobs])
     return Plan(
         profile=profile,
@@ -393,6 +393,7 @@ def _jobs(
     artefact: Artefact,
     suite: str,
     cases: Sequence[Case],
+    *,
     threads: int,
     folder: str,
 ) -> Iterator[Job]:

@@ -106,12 +106,13 @@ def _check_suites(document: Document, profile: Profile) -> None:
         _check_list(document, ("suites", "accuracy", "tasks"), suites.accuracy.tasks)
     if suites.memory:
         _check_memory(document, suites.memory)
-    for name in ("language", "fidelity"):
-        if suite := getattr(suites, name):
-            _check_texts(document, ("suites", name), suite)
+    _check_texts(document, ("suites", "language"), suites.language)
+    _check_texts(document, ("suites", "fidelity"), suites.fidelity)
 
 
-def _check_texts(document: Document, where: Keys, suite: LanguageSuite) -> None:
+def _check_texts(document: Document, where: Keys, suite: LanguageSuite | None) -> None:
+    if suite is None:
+        return
     if suite.languages or not suite.files:
         _check_list(document, (*where, "languages"), suite.languages)
     if suite.context % 2:

@@ -27,6 +27,12 @@ def text_metrics(sample: Mapping[str, Any]) -> dict[str, float]:
     return out
 
 
+def guesses(sample: Mapping[str, Any]) -> bool:
+    """Whether the text was predicted no better than by giving all tokens the same chance."""
+    tokens, vocabulary = (whole(sample, name, least=1) for name in ("tokens", "vocabulary"))
+    return _total(sample, "nats") >= tokens * math.log(vocabulary)
+
+
 def _total(sample: Mapping[str, Any], name: str) -> float:
     found = sample.get(name)
     if not isinstance(found, list) or not found or not all(map(is_amount, found)):

@@ -28,7 +28,7 @@ from harness.metrics import (
 )
 from harness.scoring.energy import request_joules
 from harness.scoring.fidelity import Divergence, read_divergence
-from harness.scoring.language import text_metrics
+from harness.scoring.language import guesses, text_metrics
 from harness.scoring.proofs import require_available, require_repeated
 from harness.scoring.rules import LOAD_CASES, UNKNOWN_LOAD_CASE, Rules
 from harness.scoring.sustained import Curve, Pass, curve, read_pass
@@ -269,17 +269,22 @@ class _Reader:
                 self._passes[key.case, key.process].append(read_pass(sample))
             case "accuracy", "item":
                 self._items[key.case, key.process].append(_item(key, sample))
-            case "language", "text":
-                for metric, value in text_metrics(sample).items():
-                    self._add(key, metric, value)
-            case "fidelity", "divergence":
-                self.divergences[key.case] = read_divergence(sample)
-            case "fidelity", "stored":
-                self.stores_reference = True
-            case "memory", "memory":
+            case "language" | "fidelity", _:
+                self._text(key, sample)
+            case "memory", "memory" | "memory_split":
                 self._phase(key, sample)
-            case "memory", "memory_split":
-                self._splits[key] = sample
+
+    def _text(self, key: _Key, sample: Sample) -> None:
+        if key.suite == "language" and key.kind == "text":
+            for metric, value in text_metrics(sample).items():
+                self._add(key, metric, value)
+            if guesses(sample):
+                detail = "the text is predicted no better than by an equal chance for every token"
+                self.problems.add(Problem(key.case, "at_chance", detail))
+        elif key.suite == "fidelity" and key.kind == "divergence":
+            self.divergences[key.case] = read_divergence(sample)
+        elif key.suite == "fidelity" and key.kind == "stored":
+            self.stores_reference = True
 
     def _load(self, key: _Key, sample: Sample) -> None:
         where = LOAD_CASES.get(str(sample.get("cache")), UNKNOWN_LOAD_CASE)
@@ -332,6 +337,9 @@ class _Reader:
         self._add(key, f"kernel_{key.case[:2]}_tok_per_s", rate)
 
     def _phase(self, key: _Key, sample: Sample) -> None:
+        if key.kind == "memory_split":
+            self._splits[key] = sample
+            return
         swapped = sample.get("swapped_bytes", 0)
         if isinstance(swapped, int) and swapped > SWAPPED_BYTES:
             raise SampleRefusedError(

@@ -89,7 +89,7 @@ def read(path: Path) -> tuple[dict[str, Any], Predictions]:
         CapabilityError: `reference_missing`: it is not there, or not such a file.
     """
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             header = json.loads(archive["header"].tobytes())
             low, high, head_low, head_high, tail, target = (archive[name] for name in _PLANES)
         if header["format"] == FORMAT:

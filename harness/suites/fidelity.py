@@ -28,7 +28,7 @@ from harness.suites.language import text_ids, walk
 from harness.suites.rows import divergence
 from harness.suites.texts import case_text, probe
 
-_ENGINE = ("engine", "engine_version", "commit")
+_ENGINE = ("engine", "engine_version", "library_sha256")
 
 
 def measure(case: Case, backend: Backend, job: Job) -> Iterator[Record]:

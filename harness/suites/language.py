@@ -54,6 +54,7 @@ def measure(case: Case, backend: Backend, job: Job) -> Iterator[Record]:
         "text_sha256": sha256(text.encode()),
         "bytes": len(text.encode()),
         "tokens": len(ids),
+        "vocabulary": backend.vocabulary,
         "nats": block_sums(nats, size // 2),
         "chunk_nats": chunks,
         "chunk_tokens": size // 2 - 1,

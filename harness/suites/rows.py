@@ -52,7 +52,10 @@ def log_probability(rows: Rows, targets: Sequence[int] | Ids) -> Floats:
 
 
 def top(rows: Rows, k: int) -> Ids:
-    """The `k` most likely tokens of each row, best first, equal ones by id: `[n, min(k, V)]`."""
+    """The `k` most likely tokens of each row, best first, equal ones by id: `[n, min(k, V)]`.
+
+    Of equal ones that do not all fit, which are left out is open.
+    """
     k = min(k, rows.shape[1])
     out = np.empty((len(rows), k), np.int64)
     # Row by row: the indices of a whole partition are 8 bytes a token of the vocabulary.
@@ -88,15 +91,18 @@ def divergence(p: Coarse, q: Coarse) -> Floats:
     """Kullback-Leibler divergence KLD(p‖q) of coarse distributions, in nats, `[n]`.
 
     Never above that of the whole distributions (log sum inequality; Cover and Thomas,
-    Elements of Information Theory, 2.7). `p` is made to sum to 1 first, so that rounding
-    its stored logarithms costs only the second order.
+    Elements of Information Theory, 2.7). Both are made to sum to 1 first, so that rounded
+    logarithms cost only the second order, and it is never negative.
     """
-    log_p = np.column_stack((p.head, p.tail))
-    log_q = np.column_stack((q.head, q.tail))
-    mass = np.exp(log_p)
-    total = mass.sum(axis=1, keepdims=True)
-    out: Floats = (mass / total * (log_p - np.log(total) - log_q)).sum(axis=1)
-    return np.maximum(out, 0.0)  # it is never negative, but sums of rounded terms are
+    log_p, log_q = _normalised(p), _normalised(q)
+    out: Floats = (np.exp(log_p) * (log_p - log_q)).sum(axis=1)
+    return np.maximum(out, 0.0)
+
+
+def _normalised(found: Coarse) -> Floats:
+    logs = np.column_stack((found.head, found.tail))
+    out: Floats = logs - np.log(np.exp(logs).sum(axis=1, keepdims=True))
+    return out
 
 
 def _powers(rows: Rows) -> Iterator[tuple[slice, Floats, Rows]]:
