@@ -197,7 +197,12 @@ def flips(view: View) -> Numbers:
         return (Figure(row.fidelity.reference), *(Figure(str(count)) for count in counts), p)
 
     heads = [Cell(column, "column") for column in ("against", "items", "to_wrong", "to_right", "p")]
-    return _by_model(view, "flips", "fidelity", heads, figures)
+    table = _by_model(view, "flips", "fidelity", heads, figures)
+    groups = [
+        group._replace(lines=tuple(line for line in group.lines if line.missing is None))
+        for group in table.groups
+    ]
+    return table._replace(groups=tuple(group for group in groups if group.lines))
 
 
 def kernel(view: View) -> Numbers:
