@@ -42,7 +42,7 @@ SUITE_VERSIONS: Mapping[str, int] = {
 _SCORING_CONTEXT_TOKENS = 512
 _CONTEXT_SLACK_TOKENS = 8
 _KNOWING = ("accuracy", "language", "fidelity")
-"""Suites that ask what a network knows: random weights know nothing."""
+"""Suites that ask what a network knows."""
 SHOWN_PROCESSES = 3
 """Processes that run cases which are only shown, at most: no score rests on them."""
 
@@ -207,7 +207,8 @@ def build(
     }
     for artefact in artefacts:
         model = artefact.model
-        too_long = _too_long(cases, model.context)
+        left_out += [_knows_nothing(model, suite) for suite in cases if _is_vain(suite, model)]
+        too_long = _too_long(cases, model)
         if scored := [case for case in too_long if case.scored]:
             left_out.append(_too_short(model, max(scored, key=lambda case: case.tokens), ""))
             continue
@@ -216,14 +217,13 @@ def build(
     best = references(kept)
     for artefact in kept:
         model = artefact.model
-        too_long = _too_long(cases, model.context)
+        too_long = _too_long(cases, model)
         for suite, group in cases.items():
+            if _is_vain(suite, model):
+                continue
             possible = [case for case in group if case not in too_long]
             if suite == "task":
                 possible = list(_with_texts(possible, (prompts or {}).get(model.id, {})))
-            if suite in _KNOWING and model.synthetic:
-                left_out += [_knows_nothing(model, suite)] if possible else []
-                possible = []
             if suite == "fidelity":
                 left_out += _alone(model, possible) if model.family not in best else []
                 possible = list(against(possible, artefact, best))
@@ -239,10 +239,15 @@ def build(
     )
 
 
-def _too_long(cases: Mapping[str, Sequence[Case]], context: int) -> list[Case]:
-    """Cases that a network of this context cannot hold; 0 = it declares none."""
-    every = [case for group in cases.values() for case in group]
-    return [case for case in every if 0 < context < case.tokens]
+def _is_vain(suite: str, model: Model) -> bool:
+    """Random weights know nothing."""
+    return model.synthetic and suite in _KNOWING
+
+
+def _too_long(cases: Mapping[str, Sequence[Case]], model: Model) -> list[Case]:
+    """Cases that a network cannot hold; one that declares no context holds all."""
+    every = [case for suite in cases if not _is_vain(suite, model) for case in cases[suite]]
+    return [case for case in every if 0 < model.context < case.tokens]
 
 
 def _too_short(model: Model, case: Case, left_out: str) -> Skip:
@@ -342,7 +347,8 @@ def cases_of(profile: Profile) -> dict[str, tuple[Case, ...]]:
             for task in accuracy.tasks
         )
     if language := suites.language:
-        out["language"] = tuple(text_cases(Case(id="text"), language))
+        weighed = not {"bits_per_byte", "perplexity"}.isdisjoint(profile.weights)
+        out["language"] = tuple(text_cases(Case(id="text", scored=weighed), language))
     if fidelity := suites.fidelity:
         out["fidelity"] = tuple(text_cases(Case(id="fidelity", scored=False), fidelity))
     return out

@@ -123,6 +123,8 @@ def _check_texts(document: Document, where: Keys, suite: LanguageSuite | None) -
         place: Keys = (*where, "files", index)
         document.require_id((*place, "id"), file.id)
         document.require_hex64((*place, "sha256"), "sha256", file.sha256)
+        if not file.path:
+            document.fail((*place, "path"), "path is empty", allowed="the path of a UTF-8 file")
         if file.id in (*suite.languages, *(other.id for other in suite.files[:index])):
             document.fail(
                 (*place, "id"), f"text '{file.id}' is there twice", allowed="ids that differ"

@@ -96,6 +96,7 @@ def summaries(observed: Observed, rules: Rules, roof: Roof) -> Summaries:
     tasks = {task: summarise_task(task, items) for task, items in sorted(observed.items.items())}
     accuracy = summarise(tasks) if tasks else None
     scored = {LOAD_CASE}.union(*(rules.scored(suite) for suite in rules.cases))
+    scored |= rules.cases["language"].keys()  # shown as one figure even where nobody weighs it
     metrics = _over_cases({case: found for case, found in cases.items() if case in scored})
     if growth := _kv_growth(cases, rules):
         metrics["kv_growth_bytes_per_tok"] = growth
