@@ -131,7 +131,11 @@ def execute(
     interrupted = False
     for job in jobs:
         conditions = arrange(job) if arrange else Conditions("unknown", 0.0, {})
-        orders = {"target": targets[job.backend], "cache": conditions.cache}
+        orders = {
+            "target": targets[job.backend],
+            "cache": conditions.cache,
+            "shared": str(parts.parent / "fidelity"),
+        }
         job_file = _job_file(parts, job, orders)
         part = parts / f"{job.id}.part"
         feed = feeds[job.suite](job) if feeds and job.suite in feeds else None

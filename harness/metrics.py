@@ -101,9 +101,14 @@ _UNITS: Mapping[str, tuple[str, Direction, Callable[[float], str]]] = {
     "share": ("1", "higher", show_share),
     "ratio": ("1", "higher", _followed_by("x")),
     "s kept": ("s", "higher", show_seconds),
+    "bit/B": ("bit/B", "lower", _followed_by(" bit/B")),
+    "nat": ("nat", "lower", _followed_by(" nat")),
+    "perplexity": ("1", "lower", _three),
+    "difference": ("1", "lower", show_share),
 }
 """Kind of figure → unit in scorecards, which values are better, text for people."""
 
+_KLD = "divergence from the family's reference"
 _TEXT = "of the answer over the time from its first token to its text"
 _BY_SUITE: Mapping[str, tuple[tuple[str, str, str], ...]] = {
     "latency": (
@@ -199,6 +204,22 @@ _BY_SUITE: Mapping[str, tuple[tuple[str, str, str], ...]] = {
         ("accuracy_ko", "share", "accuracy of the Korean tasks alone"),
         ("accuracy_en", "share", "accuracy of the English tasks alone"),
         ("accuracy_ratio", "ratio", "accuracy over the reference's"),
+    ),
+    "language": (
+        ("bits_per_byte", "bit/B", "-log2 p of a text over its UTF-8 bytes"),
+        (
+            "perplexity",
+            "perplexity",
+            "exp of -ln p a token, as llama-perplexity scores; of one tokeniser only",
+        ),
+    ),
+    "fidelity": (
+        ("kld_nat", "nat", f"{_KLD}: mean over tokens, a lower bound"),
+        ("kld_nat_p50", "nat", f"{_KLD}: median over tokens"),
+        ("kld_nat_p99", "nat", f"{_KLD}: percentile 99"),
+        ("top1_agreement", "share", "share of tokens with the family reference's most likely one"),
+        ("delta_p_rms", "difference", "root mean square change of the true token's probability"),
+        ("bits_per_byte_change", "bit/B", "bits per byte less the family reference's"),
     ),
 }
 """Id, kind of figure and definition of every metric, by the suite that measures it."""

@@ -14,6 +14,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from harness.families import against, references, text_cases
+from harness.order import estimate_s, interleaved
 from harness.spec import (
     AccuracySuite,
     Artefact,
@@ -24,7 +26,6 @@ from harness.spec import (
     Model,
     Profile,
     digest,
-    sha256,
 )
 
 SUITE_VERSIONS: Mapping[str, int] = {
@@ -35,6 +36,8 @@ SUITE_VERSIONS: Mapping[str, int] = {
     "memory": 2,
     "energy": 1,
     "accuracy": 1,
+    "language": 1,
+    "fidelity": 1,
 }
 """Raised whenever the same case would measure something else."""
 
@@ -42,6 +45,8 @@ _LEAST_CONTEXT_TOKENS = 512
 _SCORING_SEQUENCES = 8
 """The prefix and seven options in one call: more gain nothing on a processor's few cores."""
 _CONTEXT_SLACK_TOKENS = 8
+_KNOWING = ("accuracy", "language", "fidelity")
+"""Suites that ask what a network knows."""
 SHOWN_PROCESSES = 3
 """Processes that run cases which are only shown, at most: no score rests on them."""
 
@@ -57,9 +62,13 @@ class Case:
         context, mmap: options that this case sets itself (memory); 0 = the suite's.
         duration_s: requests go on for at least this long (sustained).
         task, language, items: generated items, or an evaluator's own (accuracy);
-            `data_sha256` is then the hash of its file.
+            `data_sha256` is then the hash of its file. Of text, `items` counts the tokens
+            that were asked for and `prompt_tokens` is a window (language, fidelity).
         forms, shots, verify: how items are asked, solved ones before each, and which share
             is scored again without anything shared (accuracy).
+        text, text_sha256: file of a text, relative to the profile's; empty = a generated one.
+        reference, reference_sha256: model that the family is held against, and the hash of
+            its files' hashes (fidelity).
         texts: prompts, rendered by the model's chat template (task).
         scored: counts for the model's metrics; the others are shown only, and a model
             that lacks one still has a score.
@@ -79,6 +88,10 @@ class Case:
     forms: tuple[Form, ...] = ()
     shots: int = 0
     verify: float = 0.0
+    text: str = ""
+    text_sha256: str = ""
+    reference: str = ""
+    reference_sha256: str = ""
     texts: tuple[str, ...] = ()
     scored: bool = True
 
@@ -100,6 +113,8 @@ class Job:
         seed: 64 hex digits: prompts are drawn from them; of accuracy items, only the hash
             of what they are drawn from.
         estimate_s: rough duration, for progress only; not part of the id.
+        folder: where relative paths of the cases start from; not part of the id.
+        shared: folder for what one job of a run leaves to others, named by whoever runs it.
     """
 
     id: str
@@ -117,6 +132,8 @@ class Job:
     timeout_s: float
     estimate_s: float
     optional: bool = False
+    folder: str = ""
+    shared: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -184,6 +201,7 @@ def build(
     skipped: Sequence[Skip] = (),
     suites: Sequence[str] = (),
     seed_sha256: str = "",
+    folder: str = "",
 ) -> Plan:
     """Expand a profile over artefacts.
 
@@ -194,6 +212,7 @@ def build(
         prompts: rendered chat prompts by model and language; the task suite's cases of a
             model that has none are left out.
         suites: names to keep; empty = all of the profile.
+        folder: where the profile's own files lie.
     """
     kept: list[Artefact] = []
     left_out: list[Skip] = []
@@ -203,33 +222,57 @@ def build(
     }
     for artefact in artefacts:
         model = artefact.model
-        too_long = _too_long(cases, model.context)
+        left_out += [_knows_nothing(model, suite) for suite in cases if _is_vain(suite, model)]
+        too_long = _too_long(cases, model)
         if scored := [case for case in too_long if case.scored]:
             left_out.append(_too_short(model, max(scored, key=lambda case: case.tokens), ""))
             continue
         kept.append(artefact)
         left_out += [_too_short(model, case, case.id) for case in too_long]
+    best = references(kept)
+    for artefact in kept:
+        model = artefact.model
+        too_long = _too_long(cases, model)
         for suite, group in cases.items():
+            if _is_vain(suite, model):
+                continue
             possible = [case for case in group if case not in too_long]
             if suite == "task":
                 possible = list(_with_texts(possible, (prompts or {}).get(model.id, {})))
-            seed = seed_sha256 if suite == "accuracy" else digest(profile.id)
-            jobs.extend(_jobs(profile, artefact, suite, possible, threads=threads, seed=seed))
+            if suite == "fidelity":
+                left_out += _alone(model, possible) if model.family not in best else []
+                possible = list(against(possible, artefact, best))
+            jobs.extend(
+                _jobs(
+                    profile,
+                    artefact,
+                    suite,
+                    possible,
+                    threads=threads,
+                    seed=seed_sha256 if suite == "accuracy" else digest(profile.id),
+                    folder=folder,
+                )
+            )
     identity = digest([job.id for job in jobs])
     return Plan(
         profile=profile,
         device=device,
         artefacts=tuple(kept),
         skipped=(*skipped, *left_out),
-        jobs=tuple(_interleaved(jobs, identity)),
+        jobs=tuple(interleaved(jobs, identity)),
         hash=identity,
     )
 
 
-def _too_long(cases: Mapping[str, Sequence[Case]], context: int) -> list[Case]:
-    """Cases that a network of this context cannot hold; 0 = it declares none."""
-    every = [case for group in cases.values() for case in group]
-    return [case for case in every if 0 < context < case.tokens]
+def _is_vain(suite: str, model: Model) -> bool:
+    """Random weights know nothing."""
+    return model.synthetic and suite in _KNOWING
+
+
+def _too_long(cases: Mapping[str, Sequence[Case]], model: Model) -> list[Case]:
+    """Cases that a network cannot hold; one that declares no context holds all."""
+    every = [case for suite in cases if not _is_vain(suite, model) for case in cases[suite]]
+    return [case for case in every if 0 < model.context < case.tokens]
 
 
 def _too_short(model: Model, case: Case, left_out: str) -> Skip:
@@ -240,6 +283,18 @@ def _too_short(model: Model, case: Case, left_out: str) -> Skip:
         f"{model.context}",
         case=left_out,
     )
+
+
+def _knows_nothing(model: Model, suite: str) -> Skip:
+    detail = "its weights are random: only its speed and memory mean something"
+    return Skip(model=model.id, reason="synthetic_weights", detail=detail, case=suite)
+
+
+def _alone(model: Model, cases: Sequence[Case]) -> list[Skip]:
+    detail = f"no other artefact of the family '{model.family}' is measured"
+    return [
+        Skip(model=model.id, reason="no_reference", detail=detail, case=case.id) for case in cases
+    ]
 
 
 def _with_texts(cases: Sequence[Case], rendered: Mapping[str, tuple[str, ...]]) -> Iterator[Case]:
@@ -313,6 +368,11 @@ def cases_of(profile: Profile) -> dict[str, tuple[Case, ...]]:
         out["energy"] = (Case(id=f"energy-p{p}-n{n}", prompt_tokens=p, output_tokens=n),)
     if accuracy := suites.accuracy:
         out["accuracy"] = tuple(_accuracy_cases(accuracy))
+    if language := suites.language:
+        weighed = not {"bits_per_byte", "perplexity"}.isdisjoint(profile.weights)
+        out["language"] = tuple(text_cases(Case(id="text", scored=weighed), language))
+    if fidelity := suites.fidelity:
+        out["fidelity"] = tuple(text_cases(Case(id="fidelity", scored=False), fidelity))
     return out
 
 
@@ -390,6 +450,7 @@ def _jobs(
     *,
     threads: int,
     seed: str,
+    folder: str,
 ) -> Iterator[Job]:
     protocol = profile.protocol
     apart = protocol.grouping == "case" or suite == "memory"  # a context belongs to one load
@@ -417,13 +478,16 @@ def _jobs(
                 timeout_s=protocol.job_timeout_s,
                 optional=process >= least,
                 salt=digest(profile),
+                folder=folder if any(case.text for case in kept) else "",
             )
 
 
-def _job(artefact: Artefact, *, salt: str, timeout_s: float, **fields: Any) -> Job:
+def _job(
+    artefact: Artefact, *, salt: str, timeout_s: float, folder: str = "", **fields: Any
+) -> Job:
     suite = fields["suite"]
     identity = digest([salt, SUITE_VERSIONS[suite], artefact.sha256, artefact.model.id, fields])
-    estimate_s = _estimate_s(artefact.size_bytes, **fields)
+    rough_s = estimate_s(artefact.size_bytes, **fields)
     return Job(
         id=identity[:16],
         model=artefact.model.id,
@@ -431,8 +495,9 @@ def _job(artefact: Artefact, *, salt: str, timeout_s: float, **fields: Any) -> J
         backend=artefact.model.backend_name,
         suite_version=SUITE_VERSIONS[suite],
         # A large model legitimately needs longer than the profile's floor.
-        timeout_s=max(timeout_s, 60.0) + 20 * estimate_s,
-        estimate_s=estimate_s,
+        timeout_s=max(timeout_s, 60.0) + 20 * rough_s,
+        estimate_s=rough_s,
+        folder=folder,
         **fields,
     )
 
@@ -465,51 +530,3 @@ def _need_bytes(artefact: Artefact, options: BackendOptions) -> int:
     # Half-precision weights that are widened when they are loaded take more than their file.
     weights = max(artefact.size_bytes, artefact.weights.get("read_bytes", 0))
     return weights + cache * options.context
-
-
-def _interleaved(jobs: Sequence[Job], key: str) -> list[Job]:
-    """In rounds, each shuffled; before all, every model's longest job.
-
-    What does not fit into memory then shows before the hour is spent.
-    """
-    longest: dict[str, Job] = {}
-    for job in jobs:
-        if _length(job) > _length(longest.setdefault(job.model, job)):
-            longest[job.model] = job
-
-    def place(job: Job) -> tuple[int, bool, str]:
-        first = job is longest[job.model]
-        return job.process, not first, sha256(f"{key}/{job.id}".encode())
-
-    return sorted(jobs, key=place)
-
-
-def _length(job: Job) -> tuple[int, int]:
-    """Tokens of its cache, and of its longest request."""
-    return job.options.context, max((case.tokens for case in job.cases), default=0)
-
-
-def _estimate_s(
-    size_bytes: int,
-    *,
-    cases: Sequence[Case],
-    requests: int,
-    warmup_max: int,
-    suite: str,
-    **_: Any,
-) -> float:
-    """Rough duration of a job on a laptop: weights stream at 10 GB/s for each output
-    token, and a prompt token costs a twentieth of an output token.
-    """
-    token_s = 0.3e-3 + size_bytes / 10e9
-    repeats = {"memory": 1, "accuracy": 1, "sustained": 1, "task": 2}.get(
-        suite, requests + min(warmup_max, 2)
-    )
-    if suite == "task":
-        tokens = sum(float(case.items * case.output_tokens) for case in cases)
-    else:
-        tokens = sum(
-            case.output_tokens + (case.prompt_tokens + case.depth_tokens) / 20 + case.items * 24
-            for case in cases
-        )
-    return 1.0 + size_bytes / 1e9 + repeats * tokens * token_s + sum(c.duration_s for c in cases)

@@ -22,7 +22,16 @@ from harness.heldout import HeldOutTask
 from harness.models import chat
 from harness.models import resolve as artefacts
 from harness.plan import Plan, Skip
-from harness.spec import Artefact, Catalogue, Model, Profile, Suites, TaskSuite, sha256
+from harness.spec import (
+    Artefact,
+    Catalogue,
+    Model,
+    Profile,
+    Suites,
+    TaskSuite,
+    file_sha256,
+    sha256,
+)
 from harness.suites.tasks import PUBLIC_SEED
 
 BUDGET_ITEMS = 300
@@ -66,6 +75,8 @@ def prepare(
     chosen_profile = _with_accuracy(chosen_profile, own or {}, budget_s, verify)
     chosen_device = specfile.resolve_device(device)
     _check_suites(suites, chosen_profile.suites)
+    folder = specfile.profile_path(profile).parent.resolve()
+    _check_texts(chosen_profile, folder)
     base = Path(catalogue.path).parent
     wanted = (
         [_named_model(text, catalogue) for text in models]
@@ -110,6 +121,7 @@ def prepare(
         skipped=skipped,
         suites=suites,
         seed_sha256=sha256(seed),
+        folder=str(folder),
     )
     for skip in plan.skipped:
         whole = skip.reason == "context_too_short" and not skip.case
@@ -173,6 +185,27 @@ def _check_suites(names: Sequence[str], suites: Suites) -> None:
                 allowed=", ".join(known),
                 hint="harness run --help",
                 reason="unknown_suite",
+            )
+
+
+def _check_texts(profile: Profile, folder: Path) -> None:
+    """Refuse a profile whose own texts are not here, before an hour is spent."""
+    found = (profile.suites.language, profile.suites.fidelity)
+    for file in (file for suite in found if suite for file in suite.files):
+        path = folder / file.path
+        if not path.is_file():
+            raise PrerequisiteError(
+                f"the text '{file.id}' of profile '{profile.id}' is missing",
+                where=str(path),
+                hint="put the file there, or correct its path in the profile",
+                reason="text_missing",
+            )
+        if (actual := file_sha256(path)) != file.sha256:
+            raise SpecError(
+                f"sha256 is {actual}, profile '{profile.id}' says {file.sha256}",
+                where=str(path),
+                hint="get the file again, or correct the profile",
+                reason="hash_mismatch",
             )
 
 

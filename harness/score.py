@@ -18,6 +18,7 @@ from harness.scoring.accuracy import Level, Task
 from harness.scoring.compat import compat
 from harness.scoring.details import Share
 from harness.scoring.efficiency import calibrations, roof_of
+from harness.scoring.fidelity import entry as fidelity_entry
 from harness.scoring.judge import Judged, Ratio, judge
 from harness.scoring.observe import Observed, observe
 from harness.scoring.paired import compare_accuracy
@@ -78,6 +79,15 @@ def scorecard(records: Sequence[Mapping[str, Any]], *, torn: bool = False) -> Js
     groups = [[entry for entry in judged if entry.list_name == name] for name in LISTS]
     scored = [[entry for entry in group if entry.score is not None] for group in groups]
     rankings = [rank(group, rules.weights) for group in scored]
+    near = {
+        seen.id: fidelity_entry(
+            seen,
+            {other.id: other for other in observed},
+            run.get("skipped", ()),
+            rules.profile.suites.fidelity,
+        )
+        for seen in observed
+    }
     fronts = [pareto(group, list(rules.weights)) for group in scored]
     card = {
         "schema": SCHEMA,
@@ -98,7 +108,7 @@ def scorecard(records: Sequence[Mapping[str, Any]], *, torn: bool = False) -> Js
         "attempt": run.get("attempt", {"number": 1, "of": 1}),
         "weights": dict(rules.weights),
         "entries": _sorted_entries(
-            _entry(entry, ranking, rules, validity)
+            _entry(entry, ranking, rules, validity) | {"fidelity": near[entry.id]}
             for group, ranking in zip(groups, rankings, strict=True)
             for entry in group
         ),

@@ -14,6 +14,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from harness.spectext import FidelitySuite, LanguageSuite, TextFile
+
 Format = Literal["gguf", "onnx", "safetensors", "fake"]
 SourceKind = Literal["embedded", "file", "folder", "hub"]
 Grouping = Literal["suite", "case"]
@@ -105,6 +107,8 @@ class Model:
             `plain` gives it the text, a line break and `A:` (networks trained without one).
         tuned: its thread counts were chosen by measuring. Such an entry, or one whose
             options name a count, is never ranked beside one with default settings.
+        synthetic: random weights in the shape of a real network, which know nothing: speed
+            and memory are measured, and no suite that asks what it knows.
     """
 
     id: str
@@ -118,6 +122,7 @@ class Model:
     context: int = 0
     chat_template: Literal["own", "plain"] = "own"
     tuned: bool = False
+    synthetic: bool = False
     options: BackendOptions = field(default_factory=BackendOptions)
     note: str = ""
 
@@ -315,6 +320,8 @@ _SUITES: Mapping[str, type[Any]] = {
     "memory": MemorySuite,
     "energy": EnergySuite,
     "accuracy": AccuracySuite,
+    "language": LanguageSuite,
+    "fidelity": FidelitySuite,
 }
 
 
@@ -329,6 +336,8 @@ class Suites:
     memory: MemorySuite | None = None
     energy: EnergySuite | None = None
     accuracy: AccuracySuite | None = None
+    language: LanguageSuite | None = None
+    fidelity: FidelitySuite | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -435,12 +444,18 @@ def profile_from_json(data: Mapping[str, Any]) -> Profile:
         accuracy["data"] = [HeldOut(**entry) for entry in accuracy.get("data", ())]
     fields["suites"] = Suites(
         **{
-            name: _SUITES[name](**{key: _frozen(item) for key, item in found.items()})
+            name: _SUITES[name](**{key: _part(key, item) for key, item in found.items()})
             for name, found in suites.items()
         }
     )
     fields["gates"] = tuple(Gate(**gate) for gate in fields["gates"])
     return Profile(**{name: _frozen(value) for name, value in fields.items()})
+
+
+def _part(key: str, value: Any) -> Any:
+    if key == "files":
+        return tuple(TextFile(**found) for found in value)
+    return _frozen(value)
 
 
 def _frozen(value: Any) -> Any:

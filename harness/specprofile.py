@@ -17,6 +17,7 @@ from harness.errors import did_you_mean
 from harness.metrics import METRICS, suite_of
 from harness.plan import cases_of
 from harness.spec import AccuracySuite, Gate, HeldOut, Language, MemorySuite, Profile, TaskName
+from harness.spectext import LanguageSuite
 from harness.specyaml import MOST, MOST_TOKENS, Document, Keys, listed
 
 
@@ -105,6 +106,29 @@ def _check_suites(document: Document, profile: Profile) -> None:
         _check_accuracy(document, suites.accuracy)
     if suites.memory:
         _check_memory(document, suites.memory)
+    _check_texts(document, ("suites", "language"), suites.language)
+    _check_texts(document, ("suites", "fidelity"), suites.fidelity)
+
+
+def _check_texts(document: Document, where: Keys, suite: LanguageSuite | None) -> None:
+    if suite is None:
+        return
+    if suite.languages or not suite.files:
+        _check_list(document, (*where, "languages"), suite.languages)
+    if suite.context % 2:
+        document.fail(
+            (*where, "context"), f"context is {suite.context}", allowed="an even number of tokens"
+        )
+    for index, file in enumerate(suite.files):
+        place: Keys = (*where, "files", index)
+        document.require_id((*place, "id"), file.id)
+        document.require_hex64((*place, "sha256"), "sha256", file.sha256)
+        if not file.path:
+            document.fail((*place, "path"), "path is empty", allowed="the path of a UTF-8 file")
+        if file.id in (*suite.languages, *(other.id for other in suite.files[:index])):
+            document.fail(
+                (*place, "id"), f"text '{file.id}' is there twice", allowed="ids that differ"
+            )
 
 
 def _check_accuracy(document: Document, suite: AccuracySuite) -> None:
@@ -196,6 +220,13 @@ _NUMBERS: tuple[tuple[str, str, int, int], ...] = (
     ("accuracy", "items", 1, 100_000),
     ("accuracy", "shots", 0, _MOST_SHOTS),
     ("accuracy", "context", 128, 131_072),
+    ("language", "tokens", 64, 1 << 16),
+    ("language", "context", 64, MOST_TOKENS),
+    # The divergence of every token is on record.
+    ("fidelity", "tokens", 64, 4096),
+    ("fidelity", "context", 64, MOST_TOKENS),
+    ("fidelity", "kld_max", 0, 100),
+    ("fidelity", "agreement_min", 0, 1),
 )
 """Suite, field, and the range of its value or of every value in its list."""
 
@@ -229,6 +260,7 @@ def _check_weights(document: Document, profile: Profile) -> None:
                 allowed="a number above 0; leave a metric out to ignore it",
             )
         suite = suite_of(metric)
+        _refuse_fidelity(document, where, metric)
         if getattr(profile.suites, suite, None) is None:
             document.fail(
                 where,
@@ -238,6 +270,15 @@ def _check_weights(document: Document, profile: Profile) -> None:
     total = math.fsum(profile.weights.values())
     if abs(total - 1) > 1e-9:
         document.fail(("weights",), f"the weights sum to {total:.10g}", allowed="a sum of 1")
+
+
+def _refuse_fidelity(document: Document, where: Keys, metric: str) -> None:
+    if suite_of(metric) == "fidelity":
+        document.fail(
+            where,
+            f"'{metric}' is not for ranking: the suite 'fidelity' has gates of its own",
+            allowed="kld_max and agreement_min of the suite",
+        )
 
 
 def _check_metric(document: Document, where: Keys, metric: str) -> None:
@@ -252,6 +293,7 @@ def _check_metric(document: Document, where: Keys, metric: str) -> None:
 def _check_gate(document: Document, where: Keys, gate: Gate, profile: Profile) -> None:
     document.require_id((*where, "id"), gate.id)
     _check_metric(document, (*where, "metric"), gate.metric)
+    _refuse_fidelity(document, (*where, "metric"), gate.metric)
     if gate.limit is None and gate.metric != "peak_resident_bytes":
         document.fail(
             (*where, "limit"),

@@ -31,7 +31,10 @@ WEIGHTS = {
     "decode_tok_per_s": 0.20,
     "peak_resident_bytes": 0.20,
 }
-SUITES = ("latency", "task", "kernel", "sustained", "memory", "energy", "accuracy")
+SUITES = (
+    *("latency", "task", "kernel", "sustained", "memory", "energy", "accuracy"),
+    *("language", "fidelity"),
+)
 FACTS = {
     "power_source": "ac",
     "power_mode": "balanced",
@@ -62,6 +65,9 @@ class Candidate:
         tuned: an entry whose threads were chosen by measuring.
         kv_bytes_per_tok: what a token of context takes.
         chatty: length of its chat answers against others'.
+        reference: id of its family's reference, empty where it has none.
+        kld: mean divergence from it, in nats.
+        synthetic: random weights.
     """
 
     id: str
@@ -76,6 +82,9 @@ class Candidate:
     tuned: bool = False
     kv_bytes_per_tok: int = 4096
     chatty: float = 1.0
+    reference: str = ""
+    kld: float = 0.001
+    synthetic: bool = False
 
 
 def profile(**changes: Any) -> Profile:
@@ -166,6 +175,8 @@ def job(candidate, used, suite, process, *, outcome="ok", time_unit=1.0):
             "memory": _memory,
             "energy": _energy,
             "accuracy": _accuracy,
+            "language": _language,
+            "fidelity": _fidelity,
         }[suite]
         out += [
             {"type": "sample"} | sample | place
@@ -244,6 +255,7 @@ def _model(candidate):
             source=Source(kind=candidate.kind),
             licence="apache-2.0",
             tuned=candidate.tuned,
+            synthetic=candidate.synthetic,
         )
     ) | {
         "sha256": {"model.gguf": "0a" * 32},
@@ -454,6 +466,41 @@ def _accuracy(candidate, used, process, time_unit):
                     "correct": right,
                     "answered": right or guess > 0.1,
                 }
+
+
+def _language(candidate, used, process, time_unit):
+    """A text of 6,000 bytes in 2,000 tokens; who knows more predicts it better."""
+    for case in cases_of(used)["language"]:
+        nats = 2000 * (4.5 - 3 * candidate.skill)
+        yield {
+            "case": case.id,
+            "kind": "text",
+            "index": 0,
+            "bytes": 6000,
+            "tokens": 2000,
+            "vocabulary": 32_000,
+            "nats": [nats / 8] * 8,
+            "chunk_nats": [nats / 2000 * 255] * 3,
+            "chunk_tokens": 255,
+        }
+
+
+def _fidelity(candidate, used, process, time_unit):
+    for case in cases_of(used)["fidelity"]:
+        place = {"case": case.id, "index": 0, "reference": candidate.reference, "tokens": 400}
+        if candidate.reference == candidate.id:
+            yield place | {"kind": "stored", "stored_bytes": 600_000}
+        elif candidate.reference:
+            draw = random.Random(f"{candidate.seed}/{case.id}")
+            yield place | {
+                "kind": "divergence",
+                "bytes": 1200,
+                "kld_nat": [round(draw.expovariate(1 / candidate.kld), 7) for _ in range(400)],
+                "same_top": round(400 * (1 - candidate.kld**0.5 / 4)),
+                "delta_p_squares": candidate.kld / 2,
+                "nats": 1000.0 + 100 * candidate.kld,
+                "reference_nats": 1000.0,
+            }
 
 
 candidates = st.builds(

@@ -68,7 +68,12 @@ def test_golden_has_what_reports_must_show():
     assert {e["reason"] for e in card["entries"]} == {"", "at_chance", "out_of_memory"}
     assert any(e["tied_with"] for e in card["entries"])
     assert any(r["capped"] for e in card["entries"] for r in e["ratios"].values())
-    assert [s["model"] for s in card["skipped"]] == ["startup-d.q4_k_m.gguf"]
+    whole = [s["model"] for s in card["skipped"] if not s.get("case")]
+    assert whole == ["startup-d.q4_k_m.gguf"]
+    reasons = {e["fidelity"]["reason"] for e in card["entries"] if e["fidelity"]}
+    assert reasons == {"", "is_reference", "no_reference", "tokeniser_differs"}
+    assert any(g["passed"] is False for e in card["entries"] if e["fidelity"]
+               for g in e["fidelity"]["gates"])  # fmt: skip
     ranks = [e["rank"] for e in card["entries"]]
     assert ranks == sorted(ranks, key=lambda rank: (rank is None, rank or 0))
 

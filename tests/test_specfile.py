@@ -477,4 +477,6 @@ def test_a_profile_runs_something(tmp_path: Path) -> None:
         tmp_path, "profile", text.replace("{latency: 3, memory: 2, accuracy: 1}", "{}")
     )
     assert error.message == "the profile runs no suite"
-    assert error.allowed == "accuracy, energy, kernel, latency, memory, sustained, task"
+    assert error.allowed == (
+        "accuracy, energy, fidelity, kernel, language, latency, memory, sustained, task"
+    )

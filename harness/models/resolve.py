@@ -23,6 +23,9 @@ from harness.spec import Artefact, Format, Model, Source, file_sha256
 
 _GGUF_MAGIC = b"GGUF"
 _GGUF_HEADER_BYTES = 24
+_ONNX_STAMP = b"\x72\x11\x0a\x09synthetic\x12\x04true"
+"""`ModelProto.metadata_props {synthetic: true}` in a file; it stands behind the graph."""
+_ONNX_TAIL_BYTES = 4096
 _TEXT_SUFFIXES = frozenset({".json", ".model", ".txt"})
 _QUANTISATION = re.compile(
     r"(?:^|[._-])(q\d(?:_[0-9a-z]+)*|iq\d(?:_[a-z]+)?|f16|f32|bf16|fp16|fp32|int[48]|uint8)$",
@@ -67,7 +70,11 @@ def resolve(model: Model, base: Path) -> Artefact:
                 reason="hash_mismatch",
             )
     return Artefact(
-        model=replace(model, context=model.context or _declared_context(files, model.format)),
+        model=replace(
+            model,
+            context=model.context or _declared_context(files, model.format),
+            synthetic=model.synthetic or _is_stamped(path, model.format),
+        ),
         path=str(path.resolve()),
         sha256=hashes,
         size_bytes=size_bytes,
@@ -92,6 +99,20 @@ def _declared_context(files: Mapping[str, Path], kind: Format) -> int:
         # Whoever opens the model says what is wrong with it.
         return 0
     return found if isinstance(found, int) and found > 0 else 0
+
+
+def _is_stamped(path: Path, kind: Format) -> bool:
+    """Whether a file of random weights says so: this project's exporters write it down."""
+    try:
+        if kind == "gguf":
+            return read_header(path).metadata.get("harness.synthetic") is True
+        if kind == "onnx":
+            with path.open("rb") as file:
+                file.seek(max(0, path.stat().st_size - _ONNX_TAIL_BYTES))
+                return _ONNX_STAMP in file.read()
+    except (OSError, SpecError):
+        pass  # whoever opens the model says what is wrong with it
+    return False
 
 
 def model_from_path(text: str) -> Model:

@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from harness.report import reading, words
-from harness.report.view import Ranking, Row, View
+from harness.report.view import Check, Ranking, Row, View
 from harness.report.words import Lang, say
 
 STYLES = {
@@ -123,6 +123,11 @@ def _cells(row: Row, view: View, lang: Lang) -> list[Text]:
     return [Text(row.place), name, score, *values]
 
 
+def _is_far(gate: Check) -> bool:
+    """A gate of fidelity that was missed: no rank tells of it."""
+    return gate.id.startswith("fidelity-") and gate.passed is False
+
+
 def _unranked(ranking: Ranking, lang: Lang) -> list[RenderableType]:
     if not ranking.unranked:
         return []
@@ -149,6 +154,13 @@ def _remarks(view: View, lang: Lang) -> list[RenderableType]:
     if found := [len(row.findings) for row in view.rows if row.findings]:
         said = say(lang, "findings.models", count=sum(found), models=len(found))
         out.append(Text(f"  {said}", style="yellow"))
+    if far := [(row, gate) for row in view.rows for gate in row.gates if _is_far(gate)]:
+        out += [Text(), Text(say(lang, "fidelity.far"), style="bold yellow")]
+    for row, gate in far:
+        value, limit = (words.value(gate.metric, found) for found in (gate.value, gate.limit))
+        why = words.word(lang, "reason", gate.reason)
+        shown = f"{value} ({say(lang, 'limit')} {limit})" if gate.metric else ""
+        out.append(Text(f"  {row.model}  {gate.id}: {why}  {shown}".rstrip()))
     if view.problems:
         out += [Text(), Text(say(lang, "jobs"), style="bold")]
     for job in view.problems:

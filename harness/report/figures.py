@@ -44,6 +44,8 @@ CHAT = (
 SUSTAINED = ("sustained_ratio", "sustained_above_90_s")
 ENERGY = ("energy_j", "energy_j_per_tok")
 ROOFLINE = ("mbu", "mfu")
+LANGUAGE = ("bits_per_byte", "perplexity")
+FIDELITY = tuple(metric.id for metric in METRICS.values() if metric.suite == "fidelity")
 VARYING = ("ttft_s", "decode_tok_per_s")
 PEAKS = ("peak_resident_bytes", "runtime_resident_bytes")
 SPLIT = ("peak_anon_bytes", "peak_file_bytes", "peak_shmem_bytes", "available_fall_bytes")
@@ -56,6 +58,8 @@ _CASES = {
     "sustained": "sustained-",
     "memory": "c[0-9]",
     "energy": "energy-",
+    "language": "text-",
+    "fidelity": "fidelity-",
 }
 """How the names of a suite's cases start."""
 
@@ -179,6 +183,26 @@ def variation(view: View) -> Numbers:
     heads = [Cell(f"{metric}_{side}", "column") for metric in VARYING for side in sides]
     heads.append(Cell("outliers", "column"))
     return grouped(view, "variation", first="case", suite="latency", heads=heads, lines=lines)
+
+
+def flips(view: View) -> Numbers:
+    """Choice items whose answer turned, against the reference of the model's family."""
+
+    def figures(row: Row) -> tuple[Figure, ...]:
+        turned = row.fidelity.flips if row.fidelity else None
+        if row.fidelity is None or turned is None:
+            return (NONE,) * len(heads)
+        counts = (turned.n, turned.to_wrong, turned.to_right)
+        p = Figure(words.probability(turned.p).removeprefix("= "))
+        return (Figure(row.fidelity.reference), *(Figure(str(count)) for count in counts), p)
+
+    heads = [Cell(column, "column") for column in ("against", "items", "to_wrong", "to_right", "p")]
+    table = _by_model(view, "flips", "fidelity", heads, figures)
+    groups = [
+        group._replace(lines=tuple(line for line in group.lines if line.missing is None))
+        for group in table.groups
+    ]
+    return table._replace(groups=tuple(group for group in groups if group.lines))
 
 
 def kernel(view: View) -> Numbers:
@@ -318,6 +342,8 @@ def _is_empty(figures: Sequence[Figure]) -> bool:
 
 def _why_missing(view: View, row: Row, suite: str) -> tuple[str, str]:
     """Why a model has no figures of a suite; two empty texts where nobody said."""
+    if suite == "fidelity" and row.fidelity and row.fidelity.reason:
+        return row.fidelity.reason, row.fidelity.detail
     for job in row.jobs:
         if job.suite == suite and job.outcome != "ok":
             return job.cause or job.outcome, job.detail
@@ -354,6 +380,8 @@ load = partial(_by_case, title="load", suite="latency", metrics=LOAD)
 chat = partial(_by_metric, title="chat", suite="task", metrics=CHAT)
 chat_cases = partial(_by_case, title="chat_cases", suite="task", metrics=CHAT)
 sustained = partial(_by_metric, title="sustained", suite="sustained", metrics=SUSTAINED)
+language = partial(_by_case, title="language", suite="language", metrics=LANGUAGE)
+fidelity = partial(_by_case, title="fidelity", suite="fidelity", metrics=FIDELITY)
 roofline = partial(_by_metric, title="roofline", suite="latency", metrics=ROOFLINE)
 
 
@@ -361,6 +389,6 @@ def all_of(view: View) -> list[Numbers]:
     """Every table that has a figure, in the order of a report."""
     makers = (
         *(latency, variation, load, chat, chat_cases, sustained, energy, roofline, peaks, phases),
-        *(kernel, mlperf_client, aiperf),
+        *(language, fidelity, flips, kernel, mlperf_client, aiperf),
     )
     return [table for table in (make(view) for make in makers) if table.groups]

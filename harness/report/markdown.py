@@ -222,7 +222,7 @@ def _figures(numbers: figures.Numbers, lang: Lang) -> list[str]:
     for group in numbers.groups:
         for line in group.lines:
             start = [] if by_model else [escape(group.title.text)]
-            values = [figure.text for figure in line.figures]
+            values = [escape(figure.text) for figure in line.figures]
             if line.missing is not None:
                 values = [escape(words.absent(*line.missing, lang))]
                 values += [""] * (len(numbers.heads) - 1)

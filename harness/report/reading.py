@@ -29,7 +29,9 @@ from harness.report.view import (
     Estimate,
     Fact,
     Factor,
+    Fidelity,
     Finding,
+    Flips,
     JobOutcome,
     Memory,
     Pair,
@@ -164,7 +166,11 @@ def _row(entry: Json, card: Json, *, joint: bool) -> Row:
         joint=joint,
         score=Estimate(value=entry["score"], lo=lo, hi=hi),
         tied_with=tuple(entry["tied_with"]),
-        gates=tuple(_as(Check, gate) for gate in entry["gates"]),
+        gates=tuple(
+            _as(Check, gate)
+            for gate in (*entry["gates"], *(entry.get("fidelity") or {}).get("gates", ()))
+        ),
+        fidelity=_fidelity(entry.get("fidelity")),
         factors=_factors(entry["ratios"], card["weights"]),
         metrics=_estimates(entry["metrics"]),
         cases={case: _estimates(values) for case, values in entry["cases"].items()},
@@ -223,6 +229,13 @@ def _memory(found: Json) -> Memory:
         kv_fitted=growth.get("fitted"),
         kv_computed=growth.get("computed"),
     )
+
+
+def _fidelity(found: Json | None) -> Fidelity | None:
+    if not found:
+        return None
+    turned = found.get("flips")
+    return _as(Fidelity, {**found, "flips": _as(Flips, turned) if turned else None})
 
 
 def _calibration(found: Json | None) -> Calibration | None:

@@ -119,6 +119,29 @@ class Task:
     geometry: Mapping[str, float]
 
 
+class Flips(NamedTuple):
+    """Choice items of both artefacts, those whose answer turned, and McNemar's exact p."""
+
+    to_wrong: int
+    to_right: int
+    n: int
+    p: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fidelity:
+    """How a model stands to the most precise artefact of its family.
+
+    Attributes:
+        reason: why it was not compared; `is_reference` for that artefact itself.
+    """
+
+    reference: str
+    reason: str
+    detail: str
+    flips: Flips | None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobOutcome:
     """One job of one model."""
@@ -206,6 +229,8 @@ class Row:
         minutes: median decode rate in each minute of the sustained run, tok/s; None
             where no request fell into one.
         energy_methods: how energy was measured.
+        gates: the profile's, and those of fidelity.
+        fidelity: None where the profile does not ask for it.
     """
 
     model: str
@@ -234,6 +259,7 @@ class Row:
     memory: Memory
     minutes: tuple[float | None, ...]
     energy_methods: tuple[str, ...]
+    fidelity: Fidelity | None
     on_front: bool
     dominated_by: tuple[str, ...]
 

@@ -30,8 +30,13 @@ _EVIDENCE = {
     "sustained": ("sustained_ratio", ""),
     "memory": ("peak_resident_bytes", ""),
     "energy": ("energy_j", "requests"),
+    "language": ("bits_per_byte", ""),
 }
 """The metric whose values tell that a case was measured, and how many a process gives."""
+
+
+_KNOWING = frozenset({"accuracy", "language"})
+"""Suites that ask what a network knows."""
 
 
 class Reason(NamedTuple):
@@ -95,8 +100,8 @@ class Judged:
     def list_name(self) -> str:
         """Real, embedded and synthetic models never share a ranked list."""
         model = self.observed.model
-        # What the fake engine makes up must never stand beside a real model.
-        if model["format"] == "fake":
+        # What the fake engine or random weights make up must never stand beside a real model.
+        if model["format"] == "fake" or model.get("synthetic"):
             return "synthetic"
         name = "embedded" if model["source"]["kind"] == "embedded" else "real"
         # Chosen threads are an advantage that default settings do not have.
@@ -253,6 +258,8 @@ def _own_reason(
     if invalid := jobs_invalid.get(seen.id):
         return Reason("invalid_job", invalid)
     suites = sorted({suite_of(metric) for metric in rules.weights})
+    if seen.model.get("synthetic") and not _KNOWING.isdisjoint(suites):
+        return Reason("synthetic_weights", "random weights know nothing: no score of knowledge")
     if broken := next(_broken(seen, rules, suites), None):
         return broken
     for metric in rules.weights:

@@ -27,6 +27,7 @@ from harness.metrics import (
     whole,
 )
 from harness.scoring.energy import request_joules
+from harness.scoring.fidelity import Divergence, read_divergence
 from harness.scoring.items import (
     Item,
     assemble,
@@ -34,6 +35,7 @@ from harness.scoring.items import (
     read_item,
     read_skipped,
 )
+from harness.scoring.language import guesses, text_metrics
 from harness.scoring.proofs import require_available, require_repeated
 from harness.scoring.rules import LOAD_CASES, UNKNOWN_LOAD_CASE, Rules
 from harness.scoring.sustained import Curve, Pass, curve, read_pass
@@ -96,6 +98,7 @@ class Observed:
         curves: decode rate over time of each sustained process.
         answer_chars: characters of each chat answer, by case and prompt; 0 where empty.
         energy_methods: how energy was measured.
+        divergences: from the family's reference, by case. stores_reference: it is that one.
     """
 
     model: Mapping[str, Any]
@@ -110,6 +113,8 @@ class Observed:
     curves: tuple[Curve, ...]
     answer_chars: Mapping[tuple[str, int], int]
     energy_methods: tuple[str, ...]
+    divergences: Mapping[str, Divergence]
+    stores_reference: bool
 
     @property
     def id(self) -> str:
@@ -168,6 +173,8 @@ def _observe_model(
         curves=tuple(reader.curves),
         answer_chars=reader.answer_chars,
         energy_methods=tuple(sorted({str(t.get("method")) for t in reader.traces.values()})),
+        divergences=reader.divergences,
+        stores_reference=reader.stores_reference,
     )
 
 
@@ -208,6 +215,8 @@ class _Reader:
         self.traces: dict[str, Sample] = {}
         self.items: dict[str, tuple[Item, ...]] = {}
         self.geometry: dict[str, dict[int, float]] = defaultdict(dict)
+        self.divergences: dict[str, Divergence] = {}
+        self.stores_reference = False
         self._rules = rules
         self._values: dict[tuple[str, str, str, int], list[float | Floats]] = defaultdict(list)
         self._items: dict[tuple[str, int], list[Item]] = defaultdict(list)
@@ -263,10 +272,22 @@ class _Reader:
                 self._passes[key.case, key.process].append(read_pass(sample))
             case "accuracy", _:
                 self._answer(key, sample)
-            case "memory", "memory":
+            case "language" | "fidelity", _:
+                self._text(key, sample)
+            case "memory", "memory" | "memory_split":
                 self._phase(key, sample)
-            case "memory", "memory_split":
-                self._splits[key] = sample
+
+    def _text(self, key: _Key, sample: Sample) -> None:
+        if key.suite == "language" and key.kind == "text":
+            for metric, value in text_metrics(sample).items():
+                self._add(key, metric, value)
+            if guesses(sample):
+                detail = "the text is predicted no better than by an equal chance for every token"
+                self.problems.add(Problem(key.case, "at_chance", detail))
+        elif key.suite == "fidelity" and key.kind == "divergence":
+            self.divergences[key.case] = read_divergence(sample)
+        elif key.suite == "fidelity" and key.kind == "stored":
+            self.stores_reference = True
 
     def _answer(self, key: _Key, sample: Sample) -> None:
         match key.kind:
@@ -330,6 +351,9 @@ class _Reader:
         self._add(key, f"kernel_{key.case[:2]}_tok_per_s", rate)
 
     def _phase(self, key: _Key, sample: Sample) -> None:
+        if key.kind == "memory_split":
+            self._splits[key] = sample
+            return
         swapped = sample.get("swapped_bytes", 0)
         if isinstance(swapped, int) and swapped > SWAPPED_BYTES:
             raise SampleRefusedError(

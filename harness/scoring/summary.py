@@ -18,6 +18,7 @@ import numpy as np
 from harness.metrics import ITL_PERCENTILES, METRICS, TAIL_SAMPLES, Floats, percentile, suite_of
 from harness.scoring.accuracy import LANGUAGES, Accuracy, Task, summarise, summarise_task
 from harness.scoring.efficiency import Roof, utilisation
+from harness.scoring.fidelity import Divergence, figures
 from harness.scoring.observe import Observed, Series
 from harness.scoring.rules import LOAD_CASE, Rules
 from harness.stats import (
@@ -90,6 +91,8 @@ def summaries(observed: Observed, rules: Rules, roof: Roof) -> Summaries:
         cases.setdefault(case, {})[metric] = resampler.summarise(case, metric, series)
         if metric == "itl_s":
             cases[case] |= resampler.percentiles(case, series)
+    for case, found in observed.divergences.items():
+        cases.setdefault(case, {}).update(_figures([found], case))
     known = rules.cases["accuracy"]
     tasks = {
         task: summarise_task(
@@ -101,9 +104,11 @@ def summaries(observed: Observed, rules: Rules, roof: Roof) -> Summaries:
     counted = {task: tasks[task] for task in rules.scored("accuracy") if task in tasks}
     accuracy = summarise(counted) if counted else None
     scored = {LOAD_CASE}.union(*(rules.scored(suite) for suite in rules.cases))
+    scored |= rules.cases["language"].keys()  # shown as one figure even where nobody weighs it
     metrics = _over_cases({case: found for case, found in cases.items() if case in scored})
     if growth := _kv_growth(cases, rules):
         metrics["kv_growth_bytes_per_tok"] = growth
+    metrics |= _figures(list(observed.divergences.values()), "all")
     if accuracy:
         metrics["accuracy"] = Summary(
             value=accuracy.value, interval=accuracy.interval, n=accuracy.n, draws=accuracy.draws
@@ -118,6 +123,15 @@ def summaries(observed: Observed, rules: Rules, roof: Roof) -> Summaries:
                 value=mean.value, interval=mean.interval, n=mean.n, draws=mean.draws
             )
     return Summaries(metrics=metrics, cases=cases, tasks=tasks, accuracy=accuracy)
+
+
+def _figures(found: Sequence[Divergence], name: str) -> dict[str, Summary]:
+    """How far an artefact is from its family's reference."""
+    shown = figures(found, name) if found else {}
+    return {
+        metric: Summary(value=one.value, interval=one.interval, n=one.n)
+        for metric, one in shown.items()
+    }
 
 
 def length_ratio(seen: Observed, reference: Observed) -> Summary | None:

@@ -13,6 +13,8 @@ SUITES = {
     "memory": "harness.suites.memory",
     "energy": "harness.suites.energy",
     "accuracy": "harness.suites.accuracy",
+    "language": "harness.suites.language",
+    "fidelity": "harness.suites.fidelity",
 }
 """Name → module with `measure(case, backend, job)`, which runs one case and yields samples
 without the fields of the job; a `CapabilityError` becomes a skipped case."""

@@ -56,3 +56,16 @@ def test_a_prompt_has_a_token_a_character(tmp_path: Path) -> None:
     tokenizer = Tokenizer.from_file(str(path))
     assert len(tokenizer.encode("a prompt of 27 characters..").ids) == 27
     assert tokenizer.get_vocab_size() == 600
+
+
+@pytest.mark.parametrize(("kind", "quant"), [("gguf", "q4_0"), ("onnx", "int4")])
+def test_the_stamp_is_read_back(tmp_path: Path, kind: str, quant: str) -> None:
+    from harness.models import reference
+    from harness.models.resolve import model_from_path, resolve
+
+    out = tmp_path / "noise.q4_0.gguf" if kind == "gguf" else tmp_path / "noise"
+    arguments = [str(out), "--format", kind, "--quant", quant, "--layers", "1"]
+    assert CliRunner().invoke(make_05b.main, arguments).exit_code == 0
+    assert resolve(model_from_path(str(out)), tmp_path).model.synthetic
+    trained = reference.materialise("ref-2m.f16.gguf" if kind == "gguf" else "ref-2m.int4.onnx")
+    assert not resolve(model_from_path(str(trained)), tmp_path).model.synthetic

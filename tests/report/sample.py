@@ -105,7 +105,28 @@ def cases(speed: float, memory: float) -> dict[str, Any]:
         "tg128": {"kernel_tg_tok_per_s": estimate(22.4 * speed, 0.01, "tok/s", 15)},
         "tg128@d1024": {"kernel_tg_tok_per_s": estimate(20.1 * speed, 0.01, "tok/s", 15)},
     }
-    return fixed | languages | load | split | kernel
+    return fixed | languages | load | split | kernel | texts(speed)
+
+
+def texts(speed: float) -> dict[str, Any]:
+    """What the suites of running text leave; the divergence grows with the speed."""
+    kld = 0.004 * speed**4
+    one = {"lo": None, "hi": None, "n": 1}
+    out: dict[str, Any] = {}
+    for language in ("ko", "en"):
+        out[f"text-{language}"] = {
+            "bits_per_byte": {"value": 1.1 + 0.1 * speed, "unit": "bit/B", **one},
+            "perplexity": {"value": 21.4 * speed, "unit": "1", **one},
+        }
+        out[f"fidelity-{language}"] = {
+            "kld_nat": estimate(kld, 0.1, "nat", 2048),
+            "kld_nat_p50": estimate(kld / 3, 0.0, "nat", 2048),
+            "kld_nat_p99": estimate(kld * 14, 0.0, "nat", 2048),
+            "top1_agreement": estimate(0.99 - kld, 0.004, "1", 2048),
+            "delta_p_rms": estimate(0.01 * speed, 0.0, "1", 2048),
+            "bits_per_byte_change": estimate(0.003 * speed, 0.0, "bit/B", 2048),
+        }
+    return out
 
 
 def details(speed: float, memory: float) -> dict[str, Any]:
@@ -146,6 +167,22 @@ def details(speed: float, memory: float) -> dict[str, Any]:
         },
         "sustained": {"minutes": [21 * speed * (1 - 0.02 * min(m, 5)) for m in range(9)] + [None]},
         "energy": {"methods": ["rapl"]},
+        "fidelity": {
+            "reference": "ref-1.5b.f16.gguf",
+            "reason": "",
+            "detail": "",
+            "gates": [
+                {
+                    "id": "fidelity-kld",
+                    "metric": "kld_nat",
+                    "passed": speed < 1.5,
+                    "value": 0.004 * speed**4,
+                    "limit": 0.02,
+                    "reason": "" if speed < 1.5 else "beyond_limit",
+                }
+            ],
+            "flips": {"to_wrong": 9, "to_right": 2, "n": 400, "p": 0.065},
+        },
     }
 
 
@@ -459,6 +496,8 @@ def hostile() -> dict[str, Any]:
         made["findings"] = [{"code": payload, "severity": payload, "detail": payload}]
         made["memory"]["phases"][payload] = {payload: 1, "decode": 1}
         made["compat"]["llama_bench"][0]["test"] = payload
+        made["fidelity"] |= {"reference": payload, "detail": payload}
+        made["fidelity"]["gates"][0] |= {"id": payload, "reason": payload}
         entries.append(made)
     everything = " ".join(PAYLOADS)
     return card(

@@ -21,6 +21,9 @@ MAKERS = (
     figures.roofline,
     figures.peaks,
     figures.phases,
+    figures.language,
+    figures.fidelity,
+    figures.flips,
     figures.kernel,
     figures.mlperf_client,
     figures.aiperf,
@@ -32,7 +35,7 @@ def bare() -> dict[str, Any]:
     """A scorecard of the first schema's first version, with a model that measured nothing."""
     made = sample.entry("a", rank=None, speed=1, skill=1)
     made |= {name: {} for name in BARE} | {"jobs": []}
-    for name in ("compat", "memory", "sustained", "energy", "findings"):
+    for name in ("compat", "memory", "sustained", "energy", "findings", "fidelity"):
         del made[name]
     card = sample.card([made])
     del card["calibration"]

@@ -1,0 +1,244 @@
+"""Fidelity to the most precise artefact of a family: figures, flips and gates. Pure.
+
+Never a ranking: a gate says whether a file still is the network that it is called after.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from harness.metrics import METRICS, Floats, SampleRefusedError, percentile, whole
+from harness.scoring.language import is_amount
+from harness.spectext import FidelitySuite
+from harness.stats import (
+    Interval,
+    percentile_interval,
+    resampled_counts,
+    round_significant,
+    stream,
+    wilson,
+)
+
+if TYPE_CHECKING:
+    from harness.scoring.observe import Observed
+
+BLOCK_TOKENS = 64
+"""Neighbouring tokens are not independent: resampling draws blocks of them."""
+_NOTHING_TO_CHECK = frozenset({"is_reference", "no_reference", "synthetic_weights"})
+Json = dict[str, Any]
+Place = tuple[str, int]
+
+
+class Divergence(NamedTuple):
+    """One text of one artefact against its family's reference.
+
+    Attributes:
+        kld: a token, in nats. same_top: tokens with the same most likely one.
+        squares: sum of squared changes of the true token's probability.
+        nats, reference_nats: -ln p of the compared tokens. bytes: of the text, in UTF-8.
+    """
+
+    reference: str
+    kld: Floats
+    same_top: int
+    squares: float
+    nats: float
+    reference_nats: float
+    bytes: int
+
+
+class Figure(NamedTuple):
+    """A value, its 95 % interval where one is known, and the tokens behind it."""
+
+    value: float
+    interval: Interval | None
+    n: int
+
+
+class Flips(NamedTuple):
+    """Choice items that both artefacts answered, and those whose answer turned.
+
+    Attributes:
+        p: exact McNemar: how surprising so uneven a split is if no direction is favoured.
+    """
+
+    to_wrong: int
+    to_right: int
+    n: int
+    p: float
+
+
+class Check(NamedTuple):
+    """Outcome of a gate, as `judge.GateResult`; None where it cannot be decided."""
+
+    id: str
+    metric: str
+    passed: bool | None
+    value: float | None
+    limit: float | None
+    reason: str
+
+
+def read_divergence(sample: Mapping[str, Any]) -> Divergence:
+    """Check a `divergence` sample.
+
+    Raises:
+        SampleRefusedError: `bad_sample` or `bad_times`.
+    """
+    kld = sample.get("kld_nat")
+    sums: list[Any] = [sample.get(name) for name in ("delta_p_squares", "nats", "reference_nats")]
+    numbers = [*kld, *sums] if isinstance(kld, list) and kld else [None]
+    if not all(map(is_amount, numbers)):
+        raise SampleRefusedError("its sums are not usable", reason="bad_sample")
+    same = whole(sample, "same_top", least=0)
+    values = np.asarray(kld, dtype=np.float64)
+    if same > values.size:
+        raise SampleRefusedError(f"{same} of {values.size} agree", reason="bad_sample")
+    squares, nats, reference_nats = (float(number) for number in sums)
+    reference, size = str(sample.get("reference", "")), whole(sample, "bytes", least=1)
+    return Divergence(reference, values, same, squares, nats, reference_nats, size)
+
+
+def figures(found: Sequence[Divergence], name: str) -> dict[str, Figure]:
+    """All metrics over one or more texts, tokens pooled."""
+    kld = np.hstack([one.kld for one in found])
+    n = kld.size
+    same = sum(one.same_top for one in found)
+    size = sum(one.bytes for one in found)
+    change = math.fsum(one.nats - one.reference_nats for one in found) / math.log(2) / size
+    rms = math.sqrt(math.fsum(one.squares for one in found) / n)
+    return {
+        "kld_nat": Figure(float(kld.mean()), _block_interval(found, name), n),
+        "kld_nat_p50": Figure(percentile(kld, 50), None, n),
+        "kld_nat_p99": Figure(percentile(kld, 99), None, n),
+        "top1_agreement": Figure(same / n, wilson(same, n), n),
+        "delta_p_rms": Figure(rms, None, n),
+        "bits_per_byte_change": Figure(change, None, n),
+    }
+
+
+def _block_interval(found: Sequence[Divergence], name: str) -> Interval | None:
+    """Of the mean divergence, by a bootstrap over blocks of tokens."""
+    blocks = [
+        one.kld[at : at + BLOCK_TOKENS]
+        for one in found
+        for at in range(0, one.kld.size, BLOCK_TOKENS)
+    ]
+    if len(blocks) < 2:
+        return None
+    counts = resampled_counts(stream("block", name), len(blocks))
+    sums, sizes = (np.array([f(block) for block in blocks]) for f in (np.sum, np.size))
+    value = float(sums.sum() / sizes.sum())
+    return percentile_interval((counts @ sums) / (counts @ sizes), value)
+
+
+def flips(reference: Mapping[Place, bool], candidate: Mapping[Place, bool]) -> Flips | None:
+    """Turned answers to the items that both were asked; None where there are none."""
+    shared = reference.keys() & candidate.keys()
+    if not shared:
+        return None
+    to_wrong = sum(reference[place] and not candidate[place] for place in shared)
+    to_right = sum(candidate[place] and not reference[place] for place in shared)
+    return Flips(to_wrong, to_right, len(shared), exact_p(to_wrong, to_right))
+
+
+def exact_p(first: int, second: int) -> float:
+    """Two-sided exact McNemar test: a fair coin for each item that turned."""
+    n, less = first + second, min(first, second)
+    tail = sum(math.comb(n, k) for k in range(less + 1))
+    return min(1.0, float(2 * tail / (1 << n)))
+
+
+def entry(
+    seen: Observed,
+    others: Mapping[str, Observed],
+    skipped: Iterable[Mapping[str, Any]],
+    suite: FidelitySuite | None,
+) -> Json | None:
+    """What a scorecard says of one artefact; its figures stand among the metrics.
+
+    Args:
+        others: all artefacts by id.
+        skipped: cases that were not planned, as the run record lists them.
+    """
+    if suite is None:
+        return None
+    reason, detail = _why_not(seen, skipped)
+    reference = next((one.reference for one in seen.divergences.values()), "")
+    turned = None
+    if reference in others:
+        turned = flips(_choices(others[reference]), _choices(seen))
+    elif seen.stores_reference:
+        reference, reason, detail = seen.id, "is_reference", ""
+    elif not reason:
+        return None
+    gates = () if reason in _NOTHING_TO_CHECK else checks(seen.divergences, reason, suite)
+    return {
+        "reference": reference,
+        "reason": reason,
+        "detail": detail,
+        "gates": [gate._asdict() for gate in gates],
+        "flips": turned._asdict() if turned else None,
+    }
+
+
+def _why_not(seen: Observed, skipped: Iterable[Mapping[str, Any]]) -> tuple[str, str]:
+    """Reason and detail of the first text that was not compared."""
+    for problem in seen.problems:
+        if problem.case.startswith("fidelity-"):
+            return problem.reason, f"{problem.case}: {problem.detail}"
+    for job in seen.jobs:
+        if job.suite == "fidelity" and job.outcome != "ok":
+            return job.reason or job.outcome, job.detail
+    for found in skipped:
+        if found.get("model") == seen.id and str(found.get("case", "")).startswith("fidelity"):
+            return str(found.get("reason", "")), str(found.get("detail", ""))
+    return "", ""
+
+
+def _choices(seen: Observed) -> dict[Place, bool]:
+    """Whether each multiple-choice item was right."""
+    return {
+        (task, item.number): item.correct
+        for task, items in seen.items.items()
+        for item in items
+        if getattr(item, "form", "choice") == "choice"
+    }
+
+
+def checks(found: Mapping[str, Divergence], reason: str, suite: FidelitySuite) -> tuple[Check, ...]:
+    """The gates: the family's tokeniser, and near enough to its reference on every text.
+
+    Args:
+        reason: why a text was not compared; empty where all were.
+    """
+    alike = None if reason or not found else True
+    if reason == "tokeniser_differs":
+        alike = False
+    worst: dict[str, float] = {}
+    if alike:
+        each = [figures([one], case) for case, one in found.items()]
+        worst["kld_nat"] = max(case["kld_nat"].value for case in each)
+        worst["top1_agreement"] = min(case["top1_agreement"].value for case in each)
+    limits = {"kld_nat": suite.kld_max, "top1_agreement": suite.agreement_min}
+    return (
+        Check("fidelity-tokeniser", "", alike, None, None, reason),
+        *(
+            _limited(
+                f"fidelity-{metric.partition('_')[0]}", metric, worst.get(metric), limit, reason
+            )
+            for metric, limit in limits.items()
+        ),
+    )
+
+
+def _limited(name: str, metric: str, value: float | None, limit: float, reason: str) -> Check:
+    if value is None:
+        return Check(name, metric, None, None, limit, reason)
+    shown, most = round_significant(value), round_significant(limit)
+    passed = shown >= most if METRICS[metric].direction == "higher" else shown <= most
+    return Check(name, metric, passed, value, limit, "" if passed else "beyond_limit")
