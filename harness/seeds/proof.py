@@ -325,4 +325,4 @@ def _printable(value: object) -> str:
 
 def _shown(place: _Place) -> str:
     case, form, number = place
-    return f"{case} {form} #{number}"
+    return _printable(f"{case} {form} #{number}")
