@@ -68,6 +68,15 @@ def render(
         "docs": [row.data for row in rows],
         "cpu_s": math.ceil(limit_s) + 1,  # the parent ends it first, unless it was killed
     }
+    answer = _answer_of_child(request, limit_s, report, where["text"])
+    if "error" in answer:
+        _fail(answer, rows, report, where)
+    return [Rendered(*row) for row in answer["rows"]]
+
+
+def _answer_of_child(
+    request: Mapping[str, Any], limit_s: float, report: Report, line: int
+) -> dict[str, Any]:
     try:
         done = subprocess.run(
             [sys.executable, "-P", "-m", "harness.heldout.render"],
@@ -80,7 +89,7 @@ def render(
         report.fail(
             f"rendering takes more than {limit_s:.0f} s",
             reason="template_timeout",
-            line=where["text"],
+            line=line,
             allowed="templates without long loops",
         )
     try:
@@ -90,12 +99,10 @@ def render(
         report.fail(
             f"rendering ended with {done.returncode} {words if report.printable else ''}".strip(),
             reason="template_failed",
-            line=where["text"],
+            line=line,
             allowed="templates that take less than 512 MiB",
         )
-    if "error" in answer:
-        _fail(answer, rows, report, where)
-    return [Rendered(*row) for row in answer["rows"]]
+    return answer
 
 
 def _fail(

@@ -121,7 +121,7 @@ def examine(
         "generator": generator_sha256(),
         "profile": profile_sha256(profile),
         "harness": __version__,
-        "made_by": str(stated.get("harness", "")),
+        "made_by": _printable(stated.get("harness", "")),
         "items": write_items(items, suite, value) if items else {},
         "run": run and {**run._asdict(), "matches": run.matches},
     }
@@ -308,7 +308,9 @@ def check_run(records: Sequence[Mapping[str, Any]], suite: AccuracySuite, seed: 
         if found == rebuilt:
             checked += 1
         else:
-            different.append(f"{record.get('model')} {_shown(place)}: {found}, not {rebuilt}")
+            different.append(
+                f"{_printable(record.get('model'))} {_shown(place)}: {found}, not {rebuilt}"
+            )
     asked = {(model, case) for model, (case, _, _) in seen}
     missing = sum(
         (model, place) not in seen for model, case in asked for place in places if place[0] == case
@@ -316,6 +318,11 @@ def check_run(records: Sequence[Mapping[str, Any]], suite: AccuracySuite, seed: 
     return RunCheck(checked, len(different), missing, tuple(different[:_SHOWN_MISMATCHES]))
 
 
+def _printable(value: object) -> str:
+    """Of a file that somebody else wrote: no terminal must obey it."""
+    return "".join(char if char.isprintable() else "?" for char in str(value)[:100])
+
+
 def _shown(place: _Place) -> str:
     case, form, number = place
-    return f"{case} {form} #{number}"
+    return _printable(f"{case} {form} #{number}")
