@@ -17,10 +17,11 @@ from typing import IO, Any, NamedTuple, Protocol
 
 from harness import heldout
 from harness.budget import FLOOR, Stratum, allocate, item_variance, reached
+from harness.cases import Case
 from harness.errors import HarnessError
 from harness.heldout import HeldOutTask
 from harness.models import chat
-from harness.plan import Case, Job
+from harness.plan import Job
 from harness.records import Record
 from harness.spec import Artefact, Form, Language
 from harness.suites import exchange

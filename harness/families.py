@@ -1,17 +1,13 @@
-"""Texts to be read, and which artefact of a network the others are held against. Pure."""
+"""Which artefact of a network the others are held against. Pure."""
 
 from __future__ import annotations
 
 import dataclasses
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from typing import TYPE_CHECKING
 
+from harness.cases import Case
 from harness.spec import Artefact, digest
-from harness.spectext import LanguageSuite
-
-if TYPE_CHECKING:
-    from harness.plan import Case
 
 _QUANTISED = re.compile(r"(?:iq|q|u?int)([1-8])(?![0-9])")
 _FLOAT = re.compile(r"f(?:p|loat)?(16|32|64)")
@@ -56,14 +52,3 @@ def against(
         name, files = reference.model.id, digest(reference.sha256)
         for case in cases:
             yield dataclasses.replace(case, reference=name, reference_sha256=files)
-
-
-def text_cases(plain: Case, suite: LanguageSuite) -> Iterator[Case]:
-    """A case a text, called by the plain one's id and the text's."""
-    plain = dataclasses.replace(plain, prompt_tokens=suite.context, items=suite.tokens)
-    for language in suite.languages:
-        yield dataclasses.replace(plain, id=f"{plain.id}-{language}", language=language)
-    for file in suite.files:
-        yield dataclasses.replace(
-            plain, id=f"{plain.id}-{file.id}", text=file.path, text_sha256=file.sha256
-        )

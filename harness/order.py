@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 from harness.spec import sha256
 
 if TYPE_CHECKING:
-    from harness.plan import Case, Job
+    from harness.cases import Case
+    from harness.plan import Job
 
 
 def interleaved(jobs: Sequence[Job], key: str) -> list[Job]:

@@ -14,15 +14,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from harness.families import against, references, text_cases
+from harness.cases import Case, cases_of, kernel_cases
+from harness.families import against, references
 from harness.order import estimate_s, interleaved
 from harness.spec import (
-    AccuracySuite,
     Artefact,
     BackendOptions,
     Device,
-    Form,
-    MemorySuite,
     Model,
     Profile,
     digest,
@@ -49,58 +47,6 @@ _KNOWING = ("accuracy", "language", "fidelity")
 """Suites that ask what a network knows."""
 SHOWN_PROCESSES = 3
 """Processes that run cases which are only shown, at most: no score rests on them."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Case:
-    """One workload of a suite.
-
-    Attributes:
-        prompt_tokens, output_tokens: exact counts; in the task suite `output_tokens` is
-            the most that an answer may have.
-        depth_tokens: in the cache before the prompt, not timed.
-        context, mmap: options that this case sets itself (memory); 0 = the suite's.
-        duration_s: requests go on for at least this long (sustained).
-        task, language, items: generated items, or an evaluator's own (accuracy);
-            `data_sha256` is then the hash of its file. Of text, `items` counts the tokens
-            that were asked for and `prompt_tokens` is a window (language, fidelity).
-        forms, shots, verify: how items are asked, solved ones before each, and which share
-            is scored again without anything shared (accuracy).
-        text, text_sha256: file of a text, relative to the profile's; empty = a generated one.
-        reference, reference_sha256: model that the family is held against, and the hash of
-            its files' hashes (fidelity).
-        texts: prompts, rendered by the model's chat template (task).
-        scored: counts for the model's metrics; the others are shown only, and a model
-            that lacks one still has a score.
-    """
-
-    id: str
-    prompt_tokens: int = 0
-    output_tokens: int = 0
-    depth_tokens: int = 0
-    context: int = 0
-    mmap: bool = False
-    duration_s: float = 0.0
-    task: str = ""
-    language: str = ""
-    items: int = 0
-    data_sha256: str = ""
-    forms: tuple[Form, ...] = ()
-    shots: int = 0
-    verify: float = 0.0
-    text: str = ""
-    text_sha256: str = ""
-    reference: str = ""
-    reference_sha256: str = ""
-    texts: tuple[str, ...] = ()
-    scored: bool = True
-
-    @property
-    def tokens(self) -> int:
-        """Cache positions that one request fills, as far as they are known beforehand."""
-        # A byte is at most a token: an upper bound that no tokeniser exceeds.
-        longest_text = max((len(text.encode()) for text in self.texts), default=0)
-        return self.depth_tokens + self.prompt_tokens + self.output_tokens + longest_text
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -332,114 +278,6 @@ def job_from_json(data: Mapping[str, Any]) -> Job:
         for case in fields["cases"]
     )
     return Job(**fields)
-
-
-def cases_of(profile: Profile) -> dict[str, tuple[Case, ...]]:
-    """Cases of each suite, in the profile's order."""
-    suites = profile.suites
-    out: dict[str, tuple[Case, ...]] = {}
-    if latency := suites.latency:
-        out["latency"] = tuple(
-            _deep(Case(id=f"fixed-p{p}-n{n}", prompt_tokens=p, output_tokens=n), depth)
-            for depth in latency.depths
-            for p in latency.prompt_tokens
-            for n in latency.output_tokens
-        )
-    if task := suites.task:
-        out["task"] = tuple(
-            Case(
-                id=f"chat-{language}",
-                language=language,
-                items=task.prompts,
-                output_tokens=task.output_tokens,
-            )
-            for language in task.languages
-        )
-    if kernel := suites.kernel:
-        out["kernel"] = kernel_cases(kernel.prompt_tokens, kernel.output_tokens, kernel.depths)
-    if sustained := suites.sustained:
-        p, n = sustained.prompt_tokens, sustained.output_tokens
-        case = Case(id=f"sustained-p{p}-n{n}", prompt_tokens=p, output_tokens=n)
-        out["sustained"] = (dataclasses.replace(case, duration_s=sustained.duration_s),)
-    if suites.memory:
-        out["memory"] = tuple(_memory_cases(suites.memory))
-    if energy := suites.energy:
-        p, n = energy.prompt_tokens, energy.output_tokens
-        out["energy"] = (Case(id=f"energy-p{p}-n{n}", prompt_tokens=p, output_tokens=n),)
-    if accuracy := suites.accuracy:
-        out["accuracy"] = tuple(_accuracy_cases(accuracy))
-    if language := suites.language:
-        weighed = not {"bits_per_byte", "perplexity"}.isdisjoint(profile.weights)
-        out["language"] = tuple(text_cases(Case(id="text", scored=weighed), language))
-    if fidelity := suites.fidelity:
-        out["fidelity"] = tuple(text_cases(Case(id="fidelity", scored=False), fidelity))
-    return out
-
-
-def _accuracy_cases(suite: AccuracySuite) -> Iterator[Case]:
-    common = Case(id="", context=suite.context, verify=suite.verify)
-    for language in suite.languages:
-        for task in suite.tasks:
-            yield dataclasses.replace(
-                common,
-                id=f"{language}-{task}",
-                task=task,
-                language=language,
-                items=suite.items,
-                forms=suite.forms,
-                shots=suite.shots,
-            )
-    for data in suite.data:
-        yield dataclasses.replace(
-            common,
-            id=f"data-{data.id}",
-            task=data.id,
-            language=data.language,
-            items=data.items,
-            data_sha256=data.sha256,
-            forms=(data.form,),
-            shots=data.shots,
-        )
-
-
-def kernel_cases(prompt: int, output: int, depths: Sequence[int] = (0,)) -> tuple[Case, ...]:
-    """`ppN` and `tgN` at every depth; a count of 0 leaves that one out."""
-    return tuple(
-        _deep(case, depth)
-        for depth in depths
-        for case in (
-            Case(id=f"pp{prompt}", prompt_tokens=prompt),
-            Case(id=f"tg{output}", output_tokens=output),
-        )
-        if case.tokens
-    )
-
-
-def _deep(case: Case, depth: int) -> Case:
-    """The case behind `depth` tokens, named as llama-bench names it."""
-    if not depth:
-        return case
-    return dataclasses.replace(case, id=f"{case.id}@d{depth}", depth_tokens=depth, scored=False)
-
-
-def _memory_cases(suite: MemorySuite) -> Iterator[Case]:
-    for context in (suite.context, *suite.further_contexts):
-        yield Case(
-            id=f"c{context}",
-            prompt_tokens=context - suite.output_tokens,
-            output_tokens=suite.output_tokens,
-            context=context,
-            scored=context == suite.context,
-        )
-        if suite.mapped and context == suite.context:
-            yield Case(
-                id=f"c{context}-mmap",
-                prompt_tokens=context - suite.output_tokens,
-                output_tokens=suite.output_tokens,
-                context=context,
-                mmap=True,
-                scored=False,
-            )
 
 
 def _jobs(

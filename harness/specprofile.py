@@ -13,9 +13,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from harness.cases import cases_of
 from harness.errors import did_you_mean
 from harness.metrics import METRICS, suite_of
-from harness.plan import cases_of
 from harness.spec import AccuracySuite, Gate, HeldOut, Language, MemorySuite, Profile, TaskName
 from harness.spectext import LanguageSuite
 from harness.specyaml import MOST, MOST_TOKENS, Document, Keys, listed

@@ -10,7 +10,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from harness.plan import cases_of
+from harness.cases import cases_of
 from harness.spec import (
     AccuracySuite,
     Gate,

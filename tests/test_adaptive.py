@@ -8,7 +8,8 @@ import pytest
 
 from harness import adaptive
 from harness.adaptive import decide, half_width
-from harness.plan import Case, build, cases_of
+from harness.cases import Case, cases_of
+from harness.plan import build
 from harness.spec import Artefact, Device, KernelSuite, LatencySuite, Model, Source, Suites
 from tests.strategies import Candidate, job, profile
 

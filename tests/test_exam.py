@@ -10,9 +10,10 @@ from typing import Any
 import pytest
 
 from harness.backends.fake import FakeBackend
+from harness.cases import Case
 from harness.exam import Budget, Exam, Generated
 from harness.execute import Outcome, execute
-from harness.plan import Case, Job
+from harness.plan import Job
 from harness.records import JournalWriter, read
 from harness.spec import Artefact, BackendOptions, Model, Source
 from harness.suites.tasks import PUBLIC_SEED, item_at

@@ -14,8 +14,8 @@ import pytest
 
 from harness import execute as execution
 from harness.backends import BACKENDS
+from harness.cases import Case
 from harness.execute import Outcome, execute
-from harness.plan import Case
 from harness.records import JournalWriter, Record, read
 from harness.spec import canonical, to_json
 from tests.conftest import FakeModel, interruptible

@@ -7,8 +7,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from harness.backends import BACKENDS
+from harness.cases import Case
 from harness.execute import WATCHES, Conditions, Outcome, Watch, execute
-from harness.plan import Case, Job
+from harness.plan import Job
 from harness.records import JournalWriter, Record, read
 from tests.conftest import FakeModel
 from tests.suites.helpers import job

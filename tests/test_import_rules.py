@@ -12,7 +12,7 @@ import harness
 ROOT = Path(harness.__file__).parent
 
 CORE = {"errors", "kernelfs", "metrics", "stats", "stats_items"}
-SPEC = {"spec", "plan", "records", "specfile", "specprofile", "specyaml", "extensions"}
+SPEC = {"spec", "cases", "plan", "records", "specfile", "specprofile", "specyaml", "extensions"}
 SPEC |= {"spectext", "families", "order"}
 SCORING = {"score", "compare", "gate"}
 # package or module → harness modules that it may import (by first part of the name)
@@ -25,15 +25,15 @@ ALLOWED = {
     "metrics": CORE,
     "spec": CORE | {"spectext"},
     "spectext": set(),
-    "plan": CORE | {"spec", "families", "order"},
-    # The last two see jobs and cases as types only.
-    "families": CORE | {"spec", "spectext", "plan"},
-    "order": CORE | {"spec", "plan"},
+    "cases": CORE | {"spec", "spectext"},
+    "families": CORE | {"spec", "cases"},
+    "order": CORE | {"spec", "cases", "plan"},  # of a plan only its types
+    "plan": CORE | {"spec", "cases", "families", "order"},
     "records": CORE | {"spec"},
-    "adaptive": CORE | {"spec", "plan"},
+    "adaptive": CORE | {"spec", "cases", "plan"},
     "extensions": CORE,
     "specyaml": CORE | {"spec"},
-    "specprofile": CORE | {"spec", "spectext", "specyaml", "plan"},
+    "specprofile": CORE | {"spec", "spectext", "specyaml", "cases"},
     "specfile": CORE | {"spec", "specyaml", "specprofile", "extensions"},
     "heldout": CORE | SPEC | {"heldout", "suites.tasks.base"},
     "seeds": CORE | SPEC | {"seeds", "suites.tasks"},

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness import plan as planning
-from harness.plan import Case
+from harness.cases import Case
 from harness.spec import (
     AccuracySuite,
     Artefact,

@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 
 from harness.backends import BACKENDS
+from harness.cases import Case
 from harness.models.reference import materialise
-from harness.plan import Case, Job
+from harness.plan import Job
 from harness.records import Record, read_part
 from harness.spec import BackendOptions, canonical, to_json
 from tests.conftest import FakeModel

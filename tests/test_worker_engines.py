@@ -15,7 +15,8 @@ from pathlib import Path
 import pytest
 
 from harness.backends import BACKENDS
-from harness.plan import Case, Job
+from harness.cases import Case
+from harness.plan import Job
 from harness.records import Record, read_part
 from harness.spec import to_json
 from harness.worker import FAILED_EXIT

@@ -16,8 +16,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from harness.cases import Case
 from harness.metrics import Floats
-from harness.plan import Case
 from harness.scoring.details import Details, details
 from harness.scoring.items import Geometry, Item
 from harness.stats import (

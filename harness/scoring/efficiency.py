@@ -11,8 +11,8 @@ from collections.abc import Iterable, Mapping
 from functools import partial
 from typing import Any, NamedTuple
 
+from harness.cases import Case
 from harness.metrics import Floats
-from harness.plan import Case
 from harness.scoring.observe import Observed, Series
 
 

@@ -7,9 +7,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from harness.cases import Case, cases_of
 from harness.errors import RecordError
 from harness.metrics import METRICS, suite_of
-from harness.plan import SUITE_VERSIONS, Case, cases_of
+from harness.plan import SUITE_VERSIONS
 from harness.spec import Profile, digest, profile_from_json
 
 LOAD_CASE = "load"

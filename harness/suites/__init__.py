@@ -1,7 +1,7 @@
 """What is measured, a module a suite.
 
 A new one is a module here and a line in `SUITES`; its settings stand in `spec.Suites`, its
-cases come from `plan.cases_of`, its figures are registered in `metrics` and read from
+cases come from `cases_of`, its figures are registered in `metrics` and read from
 samples in `scoring.observe`.
 """
 

@@ -10,8 +10,9 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 from harness.backends.base import Backend
+from harness.cases import Case
 from harness.errors import BackendError, CapabilityError
-from harness.plan import Case, Job
+from harness.plan import Job
 from harness.records import Record
 from harness.suites import exchange
 from harness.suites.base import telemetry

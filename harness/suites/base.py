@@ -12,7 +12,8 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 from harness.backends.base import Backend
-from harness.plan import Case, Job
+from harness.cases import Case
+from harness.plan import Job
 from harness.probes import counters
 from harness.records import Record
 from harness.spec import sha256

@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from harness.backends.base import Backend
-from harness.plan import Case, Job
+from harness.cases import Case
+from harness.plan import Job
 from harness.records import Record
 from harness.suites.base import fixed_prompt, no_collector, salted_prompts, telemetry, warm_up
 from harness.suites.proofs import repeats

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TypeVar
 
 from harness.backends.base import Backend, Logits
-from harness.plan import Case
+from harness.cases import Case
 from harness.records import Record
 from harness.suites.base import request
 

@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from harness.backends.base import Backend
-from harness.plan import Case, Job
+from harness.cases import Case
+from harness.plan import Job
 from harness.records import Record
 from harness.suites.base import no_collector, request, salted_prompts, telemetry
 

@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from harness.backends.base import Backend
+from harness.cases import Case
 from harness.errors import CapabilityError
-from harness.plan import Case, Job
+from harness.plan import Job
 from harness.records import Record
 from harness.suites.base import (
     fixed_prompt,

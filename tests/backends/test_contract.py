@@ -10,9 +10,9 @@ import pytest
 
 from harness.backends import BACKENDS
 from harness.backends.base import Backend, Logits
+from harness.cases import Case
 from harness.errors import BackendError
 from harness.metrics import request_times
-from harness.plan import Case
 from harness.spec import BackendOptions
 from harness.suites import latency
 from tests.backends.conftest import (

@@ -20,8 +20,8 @@ from typing import Any
 import click
 
 from harness.backends import BACKENDS
+from harness.cases import Case
 from harness.execute import execute
-from harness.plan import Case
 from harness.records import JournalWriter
 from tests.suites.helpers import job
 

@@ -22,8 +22,9 @@ from pathlib import Path
 import click
 
 from harness.backends import BACKENDS
+from harness.cases import Case
 from harness.execute import Watch, execute
-from harness.plan import Case, Job
+from harness.plan import Job
 from harness.probes.memory import TreeSampler
 from harness.records import JournalWriter
 from harness.spec import BackendOptions

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from harness.backends.fake import FakeBackend
-from harness.plan import Case, Job
+from harness.cases import Case
+from harness.plan import Job
 from harness.spec import BackendOptions
 
 

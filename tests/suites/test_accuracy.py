@@ -12,8 +12,8 @@ import pytest
 
 from harness.backends.base import Capabilities
 from harness.backends.fake import FakeBackend
+from harness.cases import Case
 from harness.errors import BackendError, CapabilityError
-from harness.plan import Case
 from harness.spec import BackendOptions
 from harness.suites import accuracy, exchange
 from harness.suites.accuracy import Answers, generate

@@ -14,10 +14,10 @@ import pytest
 
 from harness.backends.base import Backend
 from harness.backends.fake import FakeBackend
+from harness.cases import Case
 from harness.errors import CapabilityError
 from harness.models import reference
 from harness.models.export_gguf import export_gguf
-from harness.plan import Case
 from harness.records import Record
 from harness.scoring.fidelity import Divergence, figures, read_divergence
 from harness.spec import BackendOptions

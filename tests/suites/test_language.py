@@ -13,9 +13,9 @@ import pytest
 
 from harness.backends.base import Backend, Capabilities
 from harness.backends.fake import FakeBackend
+from harness.cases import Case
 from harness.errors import CapabilityError
 from harness.metrics import SampleRefusedError
-from harness.plan import Case
 from harness.scoring.language import guesses, text_metrics
 from harness.spec import BackendOptions
 from harness.suites import language

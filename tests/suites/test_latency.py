@@ -12,7 +12,7 @@ import pytest
 from harness import metrics
 from harness.backends.base import Capabilities
 from harness.backends.fake import FakeBackend
-from harness.plan import Case
+from harness.cases import Case
 from harness.scoring.proofs import require_available
 from harness.suites import latency
 from harness.suites.base import request, salted_prompts

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from harness.cases import Case
 from harness.errors import CapabilityError
-from harness.plan import Case
 from harness.probes import counters
 from harness.probes import memory as probe
 from harness.suites import memory

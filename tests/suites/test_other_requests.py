@@ -12,7 +12,7 @@ import pytest
 from harness import metrics
 from harness.backends.base import Capabilities, Step
 from harness.backends.fake import FakeBackend
-from harness.plan import Case
+from harness.cases import Case
 from harness.scoring.proofs import require_repeated
 from harness.scoring.sustained import read_pass
 from harness.suites import energy, kernel, latency, sustained, task

@@ -12,8 +12,8 @@ import pytest
 from harness import metrics
 from harness.backends.base import Step
 from harness.backends.fake import EOS, FakeBackend
+from harness.cases import Case
 from harness.errors import CapabilityError
-from harness.plan import Case
 from harness.suites import task
 from tests.suites.helpers import fake, job
 

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from harness.cases import Case
 from harness.errors import CapabilityError
-from harness.plan import Case
 from harness.suites.texts import _data, _filled, case_text, generated, probe
 from tests.suites.helpers import job
 
