@@ -1,5 +1,6 @@
 """Short answers: what is accepted strictly, what loosely, and what is not an answer."""
 
+import itertools
 import random
 import time
 
@@ -269,7 +270,9 @@ def test_how_an_answer_is_to_be_written():
 def test_slots_bring_their_particle():
     filled = fill("{who:은/는} {n:이라고/라고} 썼다.", who="은별", n=3)
     assert filled == "은별은 3이라고 썼다."
-    assert fill("{who:은/는} {city:으로/로} 갔다.", who="지수", city="서울") == "지수는 서울로 갔다."
+    assert (
+        fill("{who:은/는} {city:으로/로} 갔다.", who="지수", city="서울") == "지수는 서울로 갔다."
+    )
     assert fill("the {x} is old.", x="hat") == "The hat is old."
     assert f"{Word('물'):을/를}" == "물을"
 
@@ -286,7 +289,7 @@ def test_near_numbers_surround_the_answer_in_every_place():
         answer = random.Random(index).randrange(3, 50)
         wrong = near_numbers(Draw(b"1", "x", index), answer, step=2, low=1)
         four = sorted([answer, *map(int, wrong)])
-        assert [b - a for a, b in zip(four, four[1:], strict=False)] == [2, 2, 2]
+        assert [b - a for a, b in itertools.pairwise(four)] == [2, 2, 2]
         assert four[0] >= 1
         places.add(four.index(answer))
     assert places == {0, 1, 2, 3}

@@ -1,9 +1,11 @@
 """Tables: read back and solved by other means, with one answer each."""
 
 import hashlib
+import itertools
 import re
 from collections import Counter
 from statistics import mean
+from types import SimpleNamespace
 
 import pytest
 
@@ -40,92 +42,99 @@ def parsed(lines):
 
 
 def only(found):
-    assert len(found) == 1, found
-    return str(found[0])
+    (answer,) = found
+    return answer
 
 
-def extreme(rows, column, best):
-    values = [row[column] for row in rows]
-    assert values.count(best(values)) == 1
-    return best(rows, key=lambda row: row[column])
+def ranked(t, better):
+    """Names of the rows that so many rows exceed."""
+    return [
+        row[t.key]
+        for row in t.rows
+        if sum(each[t.column] > row[t.column] for each in t.rows) == better
+    ]
+
+
+def commonest(values):
+    (first, most), (_, fewer) = Counter(values).most_common(2)
+    assert most > fewer
+    return first
+
+
+def exact(value):
+    assert value == int(value)
+    return int(value)
+
+
+SOLVERS = {
+    "get": lambda t: t.named["key"][t.column],
+    "group": lambda t: t.named["key"][t.group],
+    "find": lambda t: only(row[t.key] for row in t.rows if row[t.column] == t.value),
+    "most": lambda t: only(ranked(t, 0)),
+    "least": lambda t: only(ranked(t, len(t.rows) - 1)),
+    "nth": lambda t: only(ranked(t, ORDINAL[t.asked["nth"]] - 1)),
+    "over": lambda t: sum(row[t.column] > t.value for row in t.rows),
+    "under": lambda t: sum(row[t.column] < t.value for row in t.rows),
+    "both": lambda t: only(row[t.key] for row in t.own if row[t.column] == t.value),
+    "size": lambda t: len(t.own),
+    "mode": lambda t: commonest(row[t.group] for row in t.rows),
+    "gap": lambda t: abs(t.named["key"][t.column] - t.named["other"][t.column]),
+    "range": lambda t: max(row[t.column] for row in t.rows) - min(row[t.column] for row in t.rows),
+    "sum": lambda t: sum(row[t.column] for row in t.rows),
+    "part": lambda t: sum(row[t.column] for row in t.own),
+    "mean": lambda t: exact(mean(row[t.column] for row in t.rows)),
+    "product": lambda t: t.named["key"][t.columns["n"]] * t.named["key"][t.columns["m"]],
+    "part-most": lambda t: max(t.own, key=lambda row: row[t.column])[t.key],
+    "part-over": lambda t: sum(row[t.column] > t.value for row in t.own),
+}
 
 
 def solved(language, template, lines, question):
-    """The answer by the kind of question, in one line each."""
+    """The answer by the kind of question."""
     (entry,) = [each for each in DATA[language]["templates"] if each["id"] == template]
     columns = DATA[language]["domains"][entry["domain"]]["columns"]
     key, group, column = columns["key"], columns["group"], columns[entry["column"]]
     rows = parsed(lines)
-    assert len({row[key] for row in rows}) == len(rows)
+    names = [row[key] for row in rows]
+    assert len(set(names)) == len(rows)
     asked = read(entry["ask"], question)
     assert asked is not None, question
-    value = int(asked.get("value", 0))
-    own = [row for row in rows if row.get(group) == asked.get("group")]
-    by_name = {row[key]: row for row in rows}
-    match entry["kind"]:
-        case "get":
-            return str(by_name[asked["key"]][column])
-        case "group":
-            return by_name[asked["key"]][group]
-        case "find":
-            return only([row[key] for row in rows if row[column] == value])
-        case "most":
-            return extreme(rows, column, max)[key]
-        case "least":
-            return extreme(rows, column, min)[key]
-        case "nth":
-            better = ORDINAL[asked["nth"]] - 1
-            return only(
-                [
-                    row[key]
-                    for row in rows
-                    if sum(each[column] > row[column] for each in rows) == better
-                ]
-            )
-        case "over":
-            return str(sum(row[column] > value for row in rows))
-        case "under":
-            return str(sum(row[column] < value for row in rows))
-        case "both":
-            return only([row[key] for row in own if row[column] == value])
-        case "size":
-            return str(len(own))
-        case "mode":
-            (first, most), (_, fewer) = Counter(row[group] for row in rows).most_common(2)
-            assert most > fewer
-            return first
-        case "gap":
-            first, second = (by_name[asked[name]][column] for name in ("key", "other"))
-            return str(abs(first - second))
-        case "range":
-            values = sorted(row[column] for row in rows)
-            return str(values[-1] - values[0])
-        case "sum":
-            return str(sum(row[column] for row in rows))
-        case "part":
-            return str(sum(row[column] for row in own))
-        case "mean":
-            average = mean(row[column] for row in rows)
-            assert average == int(average)
-            return str(int(average))
-        case "product":
-            row = by_name[asked["key"]]
-            return str(row[columns["n"]] * row[columns["m"]])
-        case "part-most":
-            return extreme(own, column, max)[key]
-        case "part-over":
-            return str(sum(row[column] > value for row in own))
-    raise AssertionError(entry["kind"])
+    found = SimpleNamespace(
+        rows=rows,
+        key=key,
+        group=group,
+        column=column,
+        columns=columns,
+        asked=asked,
+        value=int(asked.get("value", 0)),
+        own=[row for row in rows if row.get(group) == asked.get("group")],
+        named={
+            slot: rows[names.index(name)]
+            for slot, name in asked.items()
+            if slot in {"key", "other"}
+        },
+    )
+    return str(SOLVERS[entry["kind"]](found))
 
 
 SHOP = "품목, 수량, 가격/사과, 3, 500/배, 7, 900/귤, 5, 400"
-ORIGIN = "| 품목 | 산지 | 수량 |/|---|---|---|/| 사과 | 제주 | 3 |/| 배 | 나주 | 3 |/| 귤 | 제주 | 5 |"
+ORIGIN = (
+    "| 품목 | 산지 | 수량 |/|---|---|---|/| 사과 | 제주 | 3 |/| 배 | 나주 | 3 |/| 귤 | 제주 | 5 |"
+)
 ORIGIN_PRICE = "품목, 산지, 가격/사과, 대구, 500/배, 나주, 900/귤, 제주, 400"
-CLUB = "| 이름 | 점수 | 나이 |/|---|---|---|/| 민수 | 11 | 9 |/| 지수 | 25 | 12 |/| 은별 | 18 | 15 |"
+CLUB = (
+    "| 이름 | 점수 | 나이 |/|---|---|---|/| 민수 | 11 | 9 |/| 지수 | 25 | 12 |/| 은별 | 18 | 15 |"
+)
 TEAM = "이름, 팀, 점수/민수, 청팀, 11/지수, 홍팀, 25/은별, 청팀, 18/하준, 청팀, 7"
 TEAM_AGE = "이름, 팀, 나이/민수, 청팀, 11/지수, 홍팀, 15/은별, 청팀, 8"
 BOOK = "제목, 권수, 쪽수/바다, 2, 80/하늘, 9, 300/구름, 4, 120/편지, 6, 70"
-FIELD = "| 제목 | 분야 | 쪽수 |/|---|---|---|/| 바다 | 역사 | 80 |/| 하늘 | 과학 | 300 |/| 구름 | 역사 | 120 |"
+FIELD = (
+    "| 제목 | 분야 | 쪽수 |/"
+    "|---|---|---|/"
+    "| 바다 | 역사 | 80 |/"
+    "| 하늘 | 과학 | 300 |/"
+    "| 구름 | 역사 | 120 |"
+)
 FIELD_COPIES = "제목, 분야, 권수/바다, 역사, 8/하늘, 과학, 3/구름, 역사, 12"
 BY_HAND = [
     ("shop-price", SHOP, "귤의 가격은 얼마입니까?", "400"),
@@ -162,10 +171,25 @@ BY_HAND = [
     ("book-field-total", FIELD_COPIES, "분야가 역사인 책은 모두 몇 권입니까?", "20"),
     ("book-nth", BOOK, "쪽수가 두 번째로 많은 책의 제목은 무엇입니까?", "구름"),
     ("book-field-over", FIELD, "분야가 역사인 책 가운데 80쪽보다 두꺼운 책은 몇 가지입니까?", "1"),
-    ("club-gap", "name, score, age/Tom, 12, 9/Ann, 25, 8", "What is the difference between the scores of Tom and Ann?", "13"),
-    ("shop-both", "item, origin, stock/figs, Italy, 4/nuts, Chile, 4", "Which item from Chile has a stock of 4?", "nuts"),
-    ("book-nth", "title, copies, pages/Sea, 2, 80/Sky, 3, 90/Wind, 5, 60", "Which title has the third highest number of pages?", "Wind"),
-]  # fmt: skip
+    (
+        "club-gap",
+        "name, score, age/Tom, 12, 9/Ann, 25, 8",
+        "What is the difference between the scores of Tom and Ann?",
+        "13",
+    ),
+    (
+        "shop-both",
+        "item, origin, stock/figs, Italy, 4/nuts, Chile, 4",
+        "Which item from Chile has a stock of 4?",
+        "nuts",
+    ),
+    (
+        "book-nth",
+        "title, copies, pages/Sea, 2, 80/Sky, 3, 90/Wind, 5, 60",
+        "Which title has the third highest number of pages?",
+        "Wind",
+    ),
+]
 
 
 @pytest.mark.parametrize(("template", "rows", "question", "answer"), BY_HAND)
@@ -207,12 +231,12 @@ def test_tables_grow_with_the_level(language):
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_both_conditions_are_needed(language):
     for item in made(language, "free", 900):
-        lines, question = parts(language, "free", item)
+        lines, _question = parts(language, "free", item)
         rows = parsed(lines)
         if item.template == "shop-both":
-            own = [row for row in rows if item.answer in row.values()][0]
+            own = next(row for row in rows if item.answer in row.values())
             others = [row for row in rows if row is not own]
-            key, group, stock = own
+            _key, group, stock = own
             assert any(row[group] == own[group] for row in others)
             assert any(row[stock] == own[stock] for row in others)
         elif item.template == "club-team-best":
@@ -252,7 +276,7 @@ def test_wrong_choices_are_near_or_from_the_table(language):
             numbers = sorted(map(int, values))
             lookup = item.template in {"shop-price", "shop-number", "club-score", "book-pages"}
             inside = sum(value in item.context for value in values)
-            steps = {b - a for a, b in zip(numbers, numbers[1:], strict=False)}
+            steps = {b - a for a, b in itertools.pairwise(numbers)}
             assert inside >= 3 if lookup else len(steps) == 1, item
         else:
             assert all(value in item.context for value in values), item
@@ -307,8 +331,15 @@ def test_marking(text, strict, loose):
 
 @pytest.mark.parametrize(
     ("template", "unit"),
-    [("shop-price", "원"), ("shop-number", "개"), ("club-gap", "점"), ("club-mean", "살")]
-    + [("club-team-size", "명"), ("book-pages", "쪽"), ("book-field-total", "권")],
+    [
+        ("shop-price", "원"),
+        ("shop-number", "개"),
+        ("club-gap", "점"),
+        ("club-mean", "살"),
+        ("club-team-size", "명"),
+        ("book-pages", "쪽"),
+        ("book-field-total", "권"),
+    ],
 )
 def test_units_are_dropped(template, unit):
     items = [each for each in made("ko", "free", 600) if each.template == template]
