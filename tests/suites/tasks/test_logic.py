@@ -452,6 +452,17 @@ def test_english_sentences_begin_with_a_capital():
             assert each[0].isupper(), each
 
 
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_who_is_named_in_the_question_is_no_choice(language):
+    seen = 0
+    for item in made(language, "choice", 1500):
+        if item.template in {"seat-next", "queue-next"}:
+            asked = sentences(item.context)[-1]
+            assert not any(choice.strip() in asked for choice in item.choices), item
+            seen += 1
+    assert seen > 40
+
+
 @pytest.mark.parametrize("form", FORMS)
 def test_the_people_are_listed_in_no_telling_order(form):
     """In a row or at a share, the answer is as often any of those listed."""
