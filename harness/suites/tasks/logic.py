@@ -62,8 +62,12 @@ def _joined(language: Language, words: Sequence[str]) -> str:
 def _ask_word(
     draw: Draw, entry: Entry, level: int, told: Sequence[str], *, answer: str, words: Sequence[str]
 ) -> Ask:
-    """Clues and question, whose wrong choices are other words of the text."""
+    """Clues and question, whose wrong choices are other words of the text.
+
+    Who is named in the question ("next to Ann") is no choice; verdicts are named there too.
+    """
     others = [word for word in words if word != answer]
+    others = [word for word in others if word not in told[-1]] or others
     return Ask(
         template=entry["id"],
         level=level,
