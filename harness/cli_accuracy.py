@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
@@ -23,7 +24,7 @@ _challenge = click.option(
 
 @click.group()
 def accuracy() -> None:
-    """Secret items that anybody can check afterwards, and data of your own.
+    """Secret items, data of your own, and lm-evaluation-harness.
 
     \b
     commit   before submissions close: draw a secret seed, publish its hash
@@ -31,6 +32,8 @@ def accuracy() -> None:
     verify   anybody: does the seed match, and which items were they
     gap      are models better on the public items than on the secret ones
     check    is a file of your own items right
+    lm-eval  any task of lm-evaluation-harness on our engines
+    export   a run's items in lm-evaluation-harness's files
     """  # noqa: D301 - Click wants the control character itself
 
 
@@ -172,3 +175,89 @@ def check(
         cli_shared.emit(found)
     else:
         click.echo(heldout.text(found))
+
+
+_output = click.option(
+    "--output",
+    type=click.Path(path_type=Path),
+    required=True,
+    help="Folder for results and samples in lm-evaluation-harness's form.",
+)
+
+
+@accuracy.command("lm-eval")
+@click.option("--model", required=True, help="An id of models.yaml or a path.")
+@click.option("--tasks", required=True, help="Names of its tasks, groups or tags, with commas.")
+@click.option(
+    "--include-path",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="A folder with tasks of your own.",
+)
+@click.option("--num-fewshot", type=click.IntRange(0), help="Solved items before each.")
+@click.option("--limit", type=click.FloatRange(0), help="Documents a task, or a share below 1.")
+@click.option("--apply-chat-template", is_flag=True, help="Ask in the model's chat template.")
+@click.option("--backend", default="", help="Instead of the one that runs the format.")
+@_output
+@cli_shared.as_json
+def lm_eval(
+    *,
+    model: str,
+    tasks: str,
+    include_path: Path | None,
+    num_fewshot: int | None,
+    limit: float | None,
+    apply_chat_template: bool,
+    backend: str,
+    output: Path,
+    as_json: bool,
+) -> None:
+    """Run any task of lm-evaluation-harness on our engines and scorer.
+
+    Its data are fetched by you, under their licences; public items never enter a score.
+    """
+    from harness.interop import lm_eval as theirs
+    from harness.interop import lm_eval_files
+
+    found = theirs.evaluate(
+        model,
+        [name.strip() for name in tasks.split(",") if name.strip()],
+        backend=backend,
+        include_path=include_path,
+        num_fewshot=num_fewshot,
+        limit=limit,
+        apply_chat_template=apply_chat_template,
+    )
+    _show_files(lm_eval_files.save(found, output), found["results"], as_json=as_json)
+
+
+@accuracy.command()
+@click.argument("run", default="latest")
+@_output
+@cli_shared.results
+@cli_shared.as_json
+def export(*, run: str, output: Path, results: Path, as_json: bool) -> None:
+    """Write a run's items as lm-evaluation-harness would have written them."""
+    from harness import records, runs
+    from harness.errors import SpecError
+    from harness.interop import lm_eval_files
+
+    folder = runs.find_run(run, results)
+    found = lm_eval_files.export(records.read(folder / "records.jsonl").records)
+    if not found:
+        raise SpecError(
+            "the run asked no accuracy items",
+            where=str(folder),
+            hint="harness run --suite accuracy",
+            reason="no_accuracy_suite",
+        )
+    paths = [path for one in found.values() for path in lm_eval_files.save(one, output)]
+    shown = {model: one["results"] for model, one in found.items()}
+    _show_files(paths, shown, as_json=as_json)
+
+
+def _show_files(paths: list[Path], found: Mapping[str, object], *, as_json: bool) -> None:
+    if as_json:
+        cli_shared.emit({"files": [str(path) for path in paths], "results": found})
+        return
+    for path in paths:
+        click.echo(str(path))
