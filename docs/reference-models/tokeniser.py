@@ -20,7 +20,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from harness.suites.tasks import words
 from harness.suites.tasks.josa import coined_syllables
 
-VOCABULARY = 2048
+VOCABULARY = 3072
 SPECIAL = ("<|endoftext|>", "<|pad|>")
 SYLLABLES = 1280
 ITEMS_READ = 3000

@@ -38,7 +38,7 @@ from torch import Tensor, nn
 from harness.suites.tasks.base import Item
 
 HERE = Path(__file__).resolve().parent
-ROW = 192
+ROW = 256
 
 
 @dataclass
@@ -200,7 +200,9 @@ def train(rank: int, name: str, out: Path, plan: Plan) -> None:
     if plan.initial is None:
         model = Llama(Config(num_hidden_layers=LAYERS[name]))
     else:
-        model = load(name, plan.initial)
+        # Weights lie beside the tokeniser that they were trained with.
+        former = Tokenizer.from_file(str(plan.initial.with_name("tokenizer.json")))
+        model = load(name, plan.initial, former, tokenizer)
     groups = optimisers(model, plan.decay, rank, plan.processes)
     base = [group["lr"] * plan.pace for opt in groups for group in opt.param_groups]
     stream = itertools.islice(batches(tokenizer, plan.rows, plan.shares), plan.start, None)

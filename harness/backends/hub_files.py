@@ -64,6 +64,32 @@ def open_tokenizer(tokenizers: Any, path: Path) -> Any:
     return tokenizer
 
 
+def require_vocabulary(tokenizer: Any, vocabulary: int, path: Path) -> None:
+    """Refuse a tokeniser of another network: its ids would mean other words, or none.
+
+    A network may have more ids than its tokeniser, since matrices are padded.
+
+    Raises:
+        BackendError: `vocabulary_differs`.
+    """
+    highest = max(tokenizer.get_vocab(with_added_tokens=True).values(), default=0)
+    if highest >= vocabulary:
+        raise BackendError(
+            f"its tokens have ids up to {highest}, the network knows {vocabulary}",
+            where=str(path),
+            allowed=f"ids in 0..{vocabulary - 1}",
+            reason="vocabulary_differs",
+        )
+
+
+def begin_ids(tokenizer: Any) -> tuple[int, ...]:
+    """What the tokeniser's own template puts before a text; mostly nothing."""
+    plain = tokenizer.encode("a", add_special_tokens=False).ids
+    whole = tokenizer.encode("a", add_special_tokens=True).ids
+    start = next((i for i in range(len(whole)) if whole[i:][: len(plain)] == plain), 0)
+    return tuple(whole[:start])
+
+
 def encode(tokenizer: Any, text: str, *, special: bool) -> list[int]:
     """Ids of a text; `special` parses special tokens, otherwise they stay text."""
     clean = text.encode("utf-8", "replace").decode("utf-8")  # lone surrogates have no UTF-8

@@ -76,6 +76,7 @@ class OnnxRuntimeBackend(Backend):
         self._tokenizer = hub_files.open_tokenizer(self._tokenizers, folder.tokenizer)
         session = open_session(self._ort, folder.graph, options.threads)
         slots = self._probe(session, folder)
+        hub_files.require_vocabulary(self._tokenizer, self._vocabulary, folder.tokenizer)
         self._allocate(session, slots, shared=SHARING in folder.operators)
         self._folder, self._session = folder, session
         self._loaded = True
@@ -202,10 +203,7 @@ class OnnxRuntimeBackend(Backend):
     def begin_ids(self) -> tuple[int, ...]:
         """What the tokeniser's own template puts before a text."""
         self._require_model()
-        plain = self._tokenizer.encode("a", add_special_tokens=False).ids
-        whole = self._tokenizer.encode("a", add_special_tokens=True).ids
-        start = next((i for i in range(len(whole)) if whole[i:][: len(plain)] == plain), 0)
-        return tuple(whole[:start])
+        return hub_files.begin_ids(self._tokenizer)
 
     def encode(self, text: str, *, special: bool = False) -> list[int]:
         """Ids of a text; `special` parses special tokens, otherwise they stay text."""

@@ -72,6 +72,7 @@ class TransformersBackend(Backend):
         self._torch.set_num_threads(options.threads)
         network = open_network(self._libraries, folder, mapped=options.mmap)
         self._vocabulary = network.config.get_text_config().vocab_size
+        hub_files.require_vocabulary(self._tokenizer, self._vocabulary, folder.tokenizer)
         self._cache_argument = cache_argument(network)
         self._cache, self._croppable = new_cache(self._libraries, network)
         self._options, self._folder, self._network = options, folder, network
@@ -112,6 +113,12 @@ class TransformersBackend(Backend):
     def context(self) -> int:
         """What was asked for; the cache grows up to it."""
         return self._options.context
+
+    @property
+    def begin_ids(self) -> tuple[int, ...]:
+        """What the tokeniser's own template puts before a text."""
+        self._require_model()
+        return hub_files.begin_ids(self._tokenizer)
 
     @property
     def vocabulary(self) -> int:

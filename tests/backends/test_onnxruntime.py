@@ -15,6 +15,7 @@ import pytest
 from harness.backends import onnx_folder, onnx_library
 from harness.backends.onnx_cache import GrowingCache, SharedCache
 from harness.errors import BackendError, PrerequisiteError
+from harness.models.reference import WEIGHTS
 from harness.spec import BackendOptions
 from tests.backends.conftest import CONTEXT, Open
 
@@ -80,6 +81,17 @@ def test_folder_without_a_graph(models: dict[str, Path], tmp_path: Path, opened:
     shutil.rmtree(folder / "onnx")
     with pytest.raises(BackendError, match="no ONNX model"):
         opened(folder)
+
+
+def test_the_tokeniser_of_another_network_is_refused(
+    models: dict[str, Path], tmp_path: Path, opened: Open
+) -> None:
+    """Its ids would be outside the logits, or mean other words."""
+    folder = copied(models["onnx"], tmp_path / "mixed")
+    shutil.copyfile(WEIGHTS / "tokenizer.json", folder / "tokenizer.json")
+    with pytest.raises(BackendError, match="the network knows 320") as caught:
+        opened(folder)
+    assert caught.value.reason == "vocabulary_differs"
 
 
 def test_folder_without_a_tokeniser(models: dict[str, Path], tmp_path: Path, opened: Open) -> None:

@@ -18,8 +18,8 @@ from harness.models.reference import materialise
 from harness.records import decode_line, encode_line
 from harness.score import dump, scorecard
 from harness.spec import BackendOptions
-from harness.suites import accuracy
 from harness.suites.base import fixed_prompt, request
+from harness.suites.scorer import Scorer
 from tests.golden_run import golden_records
 
 OPTIONS = BackendOptions(threads=1, context=512)
@@ -58,8 +58,8 @@ def test_options_scored_over_a_shared_prefix(benchmark: BenchmarkFixture, model:
         LlamaCppBackend() if model.endswith("gguf") else OnnxRuntimeBackend(), materialise(model)
     )
     options = ("은 아주 좋습니다.", "는 아주 좋습니다.")
-    scores = benchmark(accuracy.log_likelihoods, backend, "이 책상", options)
-    assert scores[0] > scores[1]
+    scores = benchmark(Scorer(backend).options, "이 책상", options)
+    assert scores[0].log_likelihood > scores[1].log_likelihood
     backend.close()
 
 
