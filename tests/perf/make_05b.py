@@ -15,7 +15,7 @@ from pathlib import Path
 
 import click
 
-from harness.models import export_gguf, export_onnx
+from harness.models import export_gguf, export_onnx, export_safetensors
 from harness.models.network import Network, NetworkConfig, RandomTensors
 
 QWEN25_05B = NetworkConfig(
@@ -67,8 +67,8 @@ def byte_tokenizer(path: Path, vocab_size: int) -> Path:
 
 @click.command(help=__doc__)
 @click.argument("out", type=click.Path(path_type=Path))
-@click.option("--format", "kind", type=click.Choice(["gguf", "onnx"]), default="gguf")
-@click.option("--quant", default="q4_0", help="q4_0, q8_0, f16, f32 or int4, int8, fp32.")
+@click.option("--format", "kind", type=click.Choice(["gguf", "onnx", "safetensors"]), default="gguf")
+@click.option("--quant", default="q4_0", help="q4_0, q8_0, f16, f32; int4, int8, fp32; f16, f32.")
 @click.option("--layers", default=QWEN25_05B.num_hidden_layers, show_default=True)
 @click.option("--context", default=4096, show_default=True, help="Positions in the rotary tables.")
 @click.option(
@@ -77,7 +77,7 @@ def byte_tokenizer(path: Path, vocab_size: int) -> Path:
     help="ONNX graphs without the input that chooses rows of logits, as others export them.",
 )
 def main(out: Path, kind: str, quant: str, layers: int, context: int, *, every_row: bool) -> None:
-    """Write the model to the file (GGUF) or folder (ONNX) OUT."""
+    """Write the model to the file (GGUF) or folder (ONNX, safetensors) OUT."""
     config = dataclasses.replace(
         QWEN25_05B, num_hidden_layers=layers, max_position_embeddings=context
     )
@@ -91,6 +91,8 @@ def main(out: Path, kind: str, quant: str, layers: int, context: int, *, every_r
         )
         if kind == "gguf":
             export_gguf.export_gguf(network, out, quant)
+        elif kind == "safetensors":
+            export_safetensors.export_safetensors(network, out, quant)
         else:
             export_onnx.export_onnx(network, out, quant, logits_rows=not every_row)
 

@@ -8,10 +8,18 @@ import pytest
 from safetensors import safe_open
 from tokenizers import Tokenizer
 
-from harness.suites.tasks import TASKS, item_at
+from harness.suites.tasks import FORMS, LANGUAGES, TASKS, item_at
+from harness.suites.tasks.base import Item, Language, Setting
 
 WEIGHTS = Path(__file__).parents[3] / "harness" / "models" / "weights"
 NAMES = {"ref-4m": 4, "ref-2m": 2}
+VOCABULARY = 3072
+
+
+def items(name: str, language: Language, count: int) -> list[Item]:
+    """Items as short as those that the models were trained on, of both forms."""
+    settings = [Setting(language=language, form=form, longest_tokens=160) for form in FORMS]
+    return [item_at(name, setting, index) for setting in settings for index in range(count)]
 
 
 @pytest.fixture(scope="module")
@@ -21,7 +29,7 @@ def tokenizer():
 
 def test_ids_are_contiguous_and_special_tokens_come_first(tokenizer):
     vocabulary = tokenizer.get_vocab()
-    assert sorted(vocabulary.values()) == list(range(2048))
+    assert sorted(vocabulary.values()) == list(range(VOCABULARY))
     assert tokenizer.token_to_id("<|endoftext|>") == 0
     assert tokenizer.token_to_id("<|pad|>") == 1
     assert tokenizer.encode("").ids == []
@@ -44,36 +52,35 @@ def test_text_survives_a_round_trip(tokenizer, text):
 
 
 def test_no_token_holds_two_syllables_and_common_ones_are_single(tokenizer):
-    for token_id in range(2048):
+    for token_id in range(VOCABULARY):
         text = tokenizer.decode([token_id])
         hangul = [char for char in text if "가" <= char <= "힣"]
         assert len(hangul) <= 1
         assert not hangul or len(text) == 1
-    for index in range(300):
-        for name in TASKS:
-            item = item_at(name, "ko", index)
+    written = split = 0
+    for name in TASKS:
+        for item in items(name, "ko", 300):
             text = item.context + item.solution
-            hangul = sum("가" <= char <= "힣" for char in text)
-            single = sum("가" <= tokenizer.decode([i]) <= "힣" for i in tokenizer.encode(text).ids)
-            assert single == hangul, text
+            written += sum("가" <= char <= "힣" for char in text)
+            split += sum("\ufffd" in tokenizer.decode([i]) for i in tokenizer.encode(text).ids) / 3
+    assert split / written < 0.001, "rare syllables of invented words and odd verbs alone"
 
 
 def test_a_context_is_a_prefix_in_tokens_too(tokenizer):
     for name in TASKS:
-        for language in ("ko", "en"):
-            for index in range(200):
-                item = item_at(name, language, index)
+        for language in LANGUAGES:
+            for item in items(name, language, 100):
                 context = tokenizer.encode(item.context).ids
                 for end in item.choices or (item.solution,):
                     assert tokenizer.encode(item.context + end).ids[: len(context)] == context
 
 
 def test_a_solution_fits_its_cap(tokenizer):
-    for name in ("arith", "calendar"):
-        for language in ("ko", "en"):
-            for index in range(1000):
-                item = item_at(name, language, index)
-                assert len(tokenizer.encode(item.solution + "\n").ids) <= item.max_tokens
+    for name in TASKS:
+        for language in LANGUAGES:
+            for item in items(name, language, 300):
+                if not item.choices:
+                    assert len(tokenizer.encode(item.solution + "\n").ids) <= item.max_tokens
 
 
 @pytest.mark.parametrize(("name", "layers"), NAMES.items())
@@ -89,7 +96,7 @@ def test_weights_are_half_precision_llama(name, layers):
         "num_key_value_heads": 2,
         "head_dim": 64,
         "intermediate_size": 768,
-        "vocab_size": 2048,
+        "vocab_size": VOCABULARY,
         "rope_theta": 10000.0,
         "rms_norm_eps": 1e-5,
         "max_position_embeddings": 2048,
@@ -98,7 +105,7 @@ def test_weights_are_half_precision_llama(name, layers):
         "eos_token_id": 0,
     }
     assert len(tensors) == 2 + 9 * layers
-    assert tensors["model.embed_tokens.weight"].shape == (2048, 256)
+    assert tensors["model.embed_tokens.weight"].shape == (VOCABULARY, 256)
     assert tensors["model.layers.0.self_attn.k_proj.weight"].shape == (128, 256)
     assert tensors["model.layers.0.mlp.down_proj.weight"].shape == (256, 768)
     for key, value in tensors.items():
