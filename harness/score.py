@@ -66,7 +66,8 @@ def scorecard(records: Sequence[Mapping[str, Any]], *, torn: bool = False) -> Js
         records, observed, rules, device=run["device"], facts=facts, calibrated=calibration
     )
     lost = _lost(run, records, torn=torn)
-    verdict = _verdict(environment, [*lost, *_few_repetitions(rules)], validity, rules)
+    own = [*lost, *_few_repetitions(rules), *_known_items(run, rules)]
+    verdict = _verdict(environment, own, validity, rules)
     found = {seen.id: summaries(seen, rules, roof_of(calibration)) for seen in observed}
     judged = judge(
         observed,
@@ -106,6 +107,7 @@ def scorecard(records: Sequence[Mapping[str, Any]], *, torn: bool = False) -> Js
         "calibration": calibration,
         "verdict": verdict,
         "attempt": run.get("attempt", {"number": 1, "of": 1}),
+        "seed": dict(run.get("seed", {})),
         "weights": dict(rules.weights),
         "entries": _sorted_entries(
             _entry(entry, ranking, rules, validity) | {"fidelity": near[entry.id]}
@@ -223,6 +225,24 @@ def _few_repetitions(rules: Rules) -> list[Json]:
             }
         )
     return out
+
+
+def _known_items(run: Mapping[str, Any], rules: Rules) -> list[Json]:
+    """What an official run's items are worth: public ones can be trained on, and a seed that
+    nobody was bound to could have been chosen.
+    """
+    seed = run.get("seed")
+    if not seed:
+        return []
+    if seed.get("public"):
+        if rules.profile.tier != "verified":
+            return []
+        detail = "anybody can have trained on the items of the public seed"
+        return [{"code": "public_items", "severity": "warn", "detail": detail}]
+    if seed.get("committed"):
+        return []
+    detail = "the profile did not name the seed's hash before the run"
+    return [{"code": "seed_not_committed", "severity": "warn", "detail": detail}]
 
 
 def _why_invalid(verdict: Mapping[str, Any]) -> str:

@@ -188,6 +188,7 @@ def _accuracy(view: View, lang: Lang) -> list[str]:
     head += [escape(words.word(lang, "task", suite)) for suite in suites]
     lines = [f"## {say(lang, 'accuracy')}", ""]
     lines += [say(lang, "accuracy.caption"), say(lang, "method.guess"), ""]
+    lines += [say(lang, f"seed.{view.seed}"), ""] if view.seed else []
     lines += [*table(head, body, left=(0, 2)), ""]
     for numbers in accuracy.all_of(view):
         lines += _folded(_figures(numbers, lang), numbers.title, lang)

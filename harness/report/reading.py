@@ -118,6 +118,7 @@ def read(scorecard: Json) -> View:
         verdict=verdict["state"],
         findings=_findings(verdict["findings"]),
         attempt=(str(attempt["number"]), str(attempt["of"])),
+        seed=_seed(card.get("seed") or {}),
         weights=card["weights"],
         rankings=_rankings(card),
         pairs=tuple(_as(Pair, {**pair, "p": pair["p_adjusted"]}) for pair in card["pairs"]),
@@ -126,6 +127,12 @@ def read(scorecard: Json) -> View:
         skipped=tuple(s for s in skipped if not s.case),
         left_out=tuple(s for s in skipped if s.case),
     )
+
+
+def _seed(found: Json) -> str:
+    if not found:
+        return ""
+    return "public" if found["public"] else "committed" if found["committed"] else "uncommitted"
 
 
 def _as(kind: type[T], found: Json) -> T:

@@ -404,6 +404,7 @@ class View:
 
     Attributes:
         calibration: before and after the run; None where it was not measured.
+        seed: where the accuracy items come from: public, committed, uncommitted; empty = none.
         answers: models compared item by item. detectable: what the items can tell.
         skipped: models that were not run. left_out: cases of models that were.
     """
@@ -420,6 +421,7 @@ class View:
     verdict: str
     findings: tuple[Finding, ...]
     attempt: tuple[str, str]
+    seed: str
     weights: Mapping[str, float]
     rankings: tuple[Ranking, ...]
     pairs: tuple[Pair, ...]

@@ -67,7 +67,9 @@ def byte_tokenizer(path: Path, vocab_size: int) -> Path:
 
 @click.command(help=__doc__)
 @click.argument("out", type=click.Path(path_type=Path))
-@click.option("--format", "kind", type=click.Choice(["gguf", "onnx", "safetensors"]), default="gguf")
+@click.option(
+    "--format", "kind", type=click.Choice(["gguf", "onnx", "safetensors"]), default="gguf"
+)
 @click.option("--quant", default="q4_0", help="q4_0, q8_0, f16, f32; int4, int8, fp32; f16, f32.")
 @click.option("--layers", default=QWEN25_05B.num_hidden_layers, show_default=True)
 @click.option("--context", default=4096, show_default=True, help="Positions in the rotary tables.")
