@@ -95,7 +95,7 @@ def cases_of(profile: Profile) -> dict[str, tuple[Case, ...]]:
         p, n = energy.prompt_tokens, energy.output_tokens
         out["energy"] = (Case(id=f"energy-p{p}-n{n}", prompt_tokens=p, output_tokens=n),)
     if accuracy := suites.accuracy:
-        out["accuracy"] = tuple(_accuracy_cases(accuracy))
+        out["accuracy"] = tuple(accuracy_cases(accuracy))
     if language := suites.language:
         weighed = not {"bits_per_byte", "perplexity"}.isdisjoint(profile.weights)
         out["language"] = tuple(_text_cases(Case(id="text", scored=weighed), language))
@@ -104,7 +104,8 @@ def cases_of(profile: Profile) -> dict[str, tuple[Case, ...]]:
     return out
 
 
-def _accuracy_cases(suite: AccuracySuite) -> Iterator[Case]:
+def accuracy_cases(suite: AccuracySuite) -> Iterator[Case]:
+    """One for each generated task and language, and one for each file of own items."""
     common = Case(id="", context=suite.context, verify=suite.verify)
     for language in suite.languages:
         for task in suite.tasks:

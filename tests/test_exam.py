@@ -9,13 +9,22 @@ from typing import Any
 
 import pytest
 
+from harness import heldout
 from harness.backends.fake import FakeBackend
-from harness.cases import Case
-from harness.exam import Budget, Exam, Generated
+from harness.cases import Case, accuracy_cases
+from harness.exam import Budget, Exam, Generated, source_of
 from harness.execute import Outcome, execute
 from harness.plan import Job
 from harness.records import JournalWriter, read
-from harness.spec import Artefact, BackendOptions, Model, Source
+from harness.spec import (
+    AccuracySuite,
+    Artefact,
+    BackendOptions,
+    HeldOut,
+    Model,
+    Source,
+    file_sha256,
+)
 from harness.suites.tasks import PUBLIC_SEED, item_at
 from harness.suites.tasks.base import Setting
 
@@ -260,3 +269,60 @@ def test_a_budget_is_spent_where_it_tells_most_and_the_same_for_the_next_model(t
     for case in budget.items:
         forms = [form for which, form, _ in counts[0] if which == case]
         assert abs(forms.count("choice") - forms.count("free")) <= 1
+
+
+def own(folder: Path, name: str, lines: list[dict[str, Any]], **fields: Any) -> HeldOut:
+    path = folder / f"{name}.jsonl"
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines), "utf-8")
+    return HeldOut(id=name, path=path.name, sha256=file_sha256(path), **fields)
+
+
+def test_an_evaluators_own_items_are_asked_and_marked(tmp_path: Path) -> None:
+    chosen = [
+        {"question": f"{n} 더하기 1은?", "choices": [str(n + 1), str(n), str(n + 2)], "answer": 0}
+        for n in range(5)
+    ]
+    written = [
+        {"prompt": f"{n} 더하기 1은? 숫자만 쓰세요.", "answer": str(n + 1), "checker": "number"}
+        for n in range(3)
+    ]
+    entries = [
+        own(tmp_path, "exam", chosen, choices="letter", shots=2),
+        own(tmp_path, "essay", written),
+    ]
+    tasks = {entry.id: heldout.load(entry, tmp_path) for entry in entries}
+    suite = AccuracySuite(
+        tasks=(),
+        languages=("ko",),
+        items=2,
+        context=1024,
+        data=tuple(
+            dataclasses.replace(entry, form=task.form, items=len(task.items))
+            for entry in entries
+            for task in [tasks[entry.id]]
+        ),
+    )
+    cases = list(accuracy_cases(suite))
+    assert [(case.id, case.items, case.forms) for case in cases] == [
+        ("data-exam", 3, ("choice",)),
+        ("data-essay", 3, ("free",)),
+    ]
+    found = artefact(tmp_path)
+    journal = JournalWriter(tmp_path / "records.jsonl")
+
+    def feed(job: Job) -> Exam:
+        return Exam(job, found, {case.id: source_of(case, PUBLIC_SEED, tasks) for case in cases})
+
+    (outcome,) = execute(
+        [job_of(found, *cases)], TARGETS, tmp_path / "parts", journal, feeds={"accuracy": feed}
+    )
+    journal.close()
+    records = read(tmp_path / "records.jsonl").records
+    assert outcome.state == "ok"
+    letters = items(records, "data-exam", "choice")
+    assert [len(record["log_likelihoods"]) for record in letters] == [3, 3, 3]
+    assert {record["right"] for record in letters} == {0}
+    assert {record["chance"] for record in letters} == {1 / 3}
+    assert [record["chars"] for record in letters] == [[1, 1, 1]] * 3
+    assert len(items(records, "data-essay", "free")) == 3
+    assert not any(record["correct"] for record in items(records, "data-essay", "free"))
