@@ -59,7 +59,7 @@ def main(model: str, items: int, shots: int, threads: int) -> None:
                 best = max(range(len(values)), key=values.__getitem__)
                 scored += 1
                 if best != max(range(len(alone)), key=alone.__getitem__):
-                    margin = sorted(values)[-1] - sorted(values)[-2]
+                    margin = max(values) - sorted(values)[-2]
                     lengths = [each.tokens for each in shared]
                     flips.append((task, margin, lengths))
     real = [flip for flip in flips if flip[1] > 2 * max(worst[n] for n in flip[2])]
