@@ -23,7 +23,7 @@ PUBLIC_ITEMS = 200
 HELD_OUT_PART = 20
 """One in this many possible items is never trained on."""
 
-LONGEST_TOKENS = 160
+LONGEST_TOKENS = 200
 """Longest text that a training row has room for, answer and separators besides."""
 
 SHARES = {

@@ -37,7 +37,7 @@ class Setting:
 
     Attributes:
         longest_tokens: cache that all models of the run are given; tasks about long texts
-            stay below it, a Hangul syllable or an English word counted as 1.5 tokens.
+            stay below it by `haystack.tokens`.
     """
 
     language: Language

@@ -18,7 +18,7 @@ from tests.suites.tasks.reading import pattern, read, sentences, wrong_particles
 SEED = hashlib.sha256(b"tests of long contexts").digest()
 DATA = data("longctx")
 HAY = data("haystack")
-LENGTHS = (160, 1024, 2048, 16384)
+LENGTHS = (200, 1024, 2048, 16384)
 
 
 def made(language, form, length, count):
@@ -152,9 +152,9 @@ def test_the_second_solver_agrees_with_a_person(line):
 
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("language", LANGUAGES)
-@pytest.mark.parametrize("length", [160, 2048])
+@pytest.mark.parametrize("length", [200, 2048])
 def test_the_text_alone_gives_the_answer(language, form, length):
-    for item in made(language, form, length, 500 if length == 160 else 200):
+    for item in made(language, form, length, 500 if length == 200 else 150):
         before, after = FRAMES[language, form].split("{}")
         text = item.context.removeprefix(before).removesuffix(after)
         intro, passage, question = text.split("\n")
@@ -170,14 +170,15 @@ def test_the_text_alone_gives_the_answer(language, form, length):
 @pytest.mark.parametrize("language", LANGUAGES)
 @pytest.mark.parametrize("length", LENGTHS)
 def test_a_text_fills_its_size_and_stays_below_it(language, form, length):
-    for item in made(language, form, length, {160: 1500, 1024: 200, 2048: 120}.get(length, 20)):
+    for item in made(language, form, length, {200: 1500, 1024: 200, 2048: 120}.get(length, 20)):
         size = item.check["size"]
         assert size <= length
-        # Syllables, digits and marks of the longest prompt, and the answer.
+        # Syllables, digits, marks and Korean spaces of the longest prompt, and the answer.
         most = 0
         for text in (item.context, item.question):
             words = re.findall("[A-Za-z]+", text)
-            most = max(most, 1.5 * len(words) + len(re.sub("[A-Za-z ]", "", text)))
+            marks = re.sub("[A-Za-z]| (?![가-힣])", "", text)
+            most = max(most, 1.5 * len(words) + len(marks))
         assert most + item.max_tokens < 0.85 * size
         if size >= 1024:
             assert most + item.max_tokens > 0.85 * size - 120
@@ -186,7 +187,7 @@ def test_a_text_fills_its_size_and_stays_below_it(language, form, length):
 @pytest.mark.parametrize(
     ("length", "sizes"),
     [
-        (160, {160}),
+        (200, {200}),
         (1000, {1000}),
         (1024, {1024}),
         (2047, {1024}),
@@ -271,7 +272,7 @@ def test_many_words_make_texts_that_do_not_repeat(language):
 @pytest.mark.parametrize("language", LANGUAGES)
 @pytest.mark.parametrize("length", [1024, 16384])
 def test_needles_stand_at_every_depth(language, length):
-    items = made(language, "choice", length, 300 if length == 1024 else 60)
+    items = made(language, "choice", length, 300 if length == 1024 else 150)
     depths = [item.check["depth"] for item in items if item.level < 3]
     assert all(0 <= depth <= 100 for depth in depths)
     assert 40 < fmean(depths) < 60
@@ -323,7 +324,7 @@ def test_korean_particles_agree():
     listed = [word for words in DATA["ko"]["words"].values() for word in words]
     listed += [word for words in HAY["ko"]["words"].values() for word in words]
     listed += [str(number) for number in range(10)]
-    for length, count in ((160, 600), (1024, 150)):
+    for length, count in ((200, 600), (1024, 150)):
         for item in made("ko", "free", length, count):
             assert not wrong_particles(item.question, listed)
 
@@ -378,7 +379,7 @@ def test_english_sentences_begin_with_a_capital():
     ],
 )
 def test_marking(template, text, strict, loose):
-    items = [each for each in made("ko", "free", 160, 400) if each.template == template]
+    items = [each for each in made("ko", "free", 200, 400) if each.template == template]
     assert items
     for item in items:
         found = longctx.mark(text.format(item.answer), item)

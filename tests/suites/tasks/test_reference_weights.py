@@ -18,7 +18,7 @@ VOCABULARY = 3072
 
 def items(name: str, language: Language, count: int) -> list[Item]:
     """Items as short as those that the models were trained on, of both forms."""
-    settings = [Setting(language=language, form=form, longest_tokens=160) for form in FORMS]
+    settings = [Setting(language=language, form=form, longest_tokens=200) for form in FORMS]
     return [item_at(name, setting, index) for setting in settings for index in range(count)]
 
 
