@@ -33,13 +33,13 @@ def haystack(draw: Draw, language: Language, groups: list[Words], budget: float)
         The text, and how far down the last sentence of the first group stands, in percent.
     """
     needles = [sentence for group in groups for sentence in group]
-    budget -= sum(map(tokens, needles))
+    budget -= sum(tokens(f" {sentence}") for sentence in needles)
     if budget < 0:
         raise ValueError(f"the needles are {-budget} tokens longer than the longest text")
     filler: dict[str, None] = {}
     while True:
         sentence = _filler_sentence(draw, language)
-        budget -= tokens(sentence) if sentence not in filler else 0
+        budget -= tokens(f" {sentence}") if sentence not in filler else 0
         if budget < 0:
             break
         filler[sentence] = None

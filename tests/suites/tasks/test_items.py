@@ -44,7 +44,7 @@ GOLDEN: dict[tuple[str, str], str] = {
     ("extract", "en"): "174e7c267c47c780",
     ("tools", "ko"): "0435200c8084611c",
     ("tools", "en"): "7af4d6c55c6dd05f",
-    ("longctx", "ko"): "886023fd6f77736f",
+    ("longctx", "ko"): "b678b58e9c671753",
     ("longctx", "en"): "47062adb123da1ae",
     ("logic", "ko"): "61ac7d107708439b",
     ("logic", "en"): "be4c740c2078af0a",
