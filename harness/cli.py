@@ -136,7 +136,11 @@ def run(
         _print_plan(plan, as_json=as_json)
         return
     terminal.announce(plan)
-    result = session.run(plan, results, terminal.show_progress, seed=seed, own=own)
+    result = session.run(
+        plan, results, terminal.show_progress, seed=seed, own=own, items=terminal.show_items
+    )
+    if budget:
+        terminal.show_reached(result.card)
     reports = runs.write_reports(result.folder, result.card, lang or _locale())
     if as_json:
         _emit(

@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import repeat
 from pathlib import Path
 from statistics import fmean
@@ -30,6 +30,11 @@ from harness.suites import exchange
 from harness.suites.tasks import item_at, load_task
 from harness.suites.tasks.base import Grade, Item, Setting
 
+ItemProgress = Callable[[str, int, int, float], None]
+"""Called now and then with a model, items answered, items in all (0 = as many as the time allows)
+and about how many seconds are left."""
+
+_PROGRESS_S = 10.0
 _VERIFIED_LEAST = 1
 """Choice items of each case that are scored both ways: near-ties are judged by them."""
 
@@ -154,6 +159,7 @@ class Exam:
     Args:
         sources: of each case, by its id.
         budget: ask no more than fits; None = everything.
+        progress: who is told how far it is.
     """
 
     def __init__(
@@ -162,8 +168,12 @@ class Exam:
         artefact: Artefact,
         sources: Mapping[str, Source],
         budget: Budget | None = None,
+        progress: ItemProgress | None = None,
     ) -> None:
         self._job = job
+        self._progress = progress
+        self._asked = self._total = 0
+        self._begun_s = self._told_s = 0.0
         self._artefact = artefact
         self._sources = sources
         self._budget = budget
@@ -176,6 +186,8 @@ class Exam:
         """Ask everything; ends early where the worker does."""
         try:
             prepared = self._prepare()
+            self._total = 0 if self._budget else sum(map(len, prepared.values()))
+            self._begun_s = self._told_s = time.perf_counter()
             while (message := exchange.read(answers)) is not None:
                 case = message["ready"]
                 if self._budget:
@@ -209,7 +221,21 @@ class Exam:
             self.records += marked
             count += 1
             right += any(record.get("correct", False) for record in marked)
+            self._tell()
         return count, right
+
+    def _tell(self) -> None:
+        """Say how far it is, at most every few seconds: nothing here is timed."""
+        self._asked += 1
+        now = time.perf_counter()
+        if self._progress is None or now - self._told_s < _PROGRESS_S:
+            return
+        self._told_s, spent_s = now, now - self._begun_s
+        if self._budget:
+            left_s = self._budget.seconds - spent_s
+        else:
+            left_s = spent_s * (self._total / self._asked - 1)
+        self._progress(self._job.model, self._asked, self._total, max(0.0, left_s))
 
     def _ask_within(
         self,

@@ -76,7 +76,7 @@ def prepare(
     chosen_device = specfile.resolve_device(device)
     _check_suites(suites, chosen_profile.suites)
     folder = specfile.profile_path(profile).parent.resolve()
-    _check_texts(chosen_profile, folder)
+    _check_texts(chosen_profile, suites, folder)
     base = Path(catalogue.path).parent
     wanted = (
         [_named_model(text, catalogue) for text in models]
@@ -188,10 +188,11 @@ def _check_suites(names: Sequence[str], suites: Suites) -> None:
             )
 
 
-def _check_texts(profile: Profile, folder: Path) -> None:
+def _check_texts(profile: Profile, suites: Sequence[str], folder: Path) -> None:
     """Refuse a profile whose own texts are not here, before an hour is spent."""
-    found = (profile.suites.language, profile.suites.fidelity)
-    for file in (file for suite in found if suite for file in suite.files):
+    found = {"language": profile.suites.language, "fidelity": profile.suites.fidelity}
+    asked = [suite for name, suite in found.items() if suite and (not suites or name in suites)]
+    for file in (file for suite in asked for file in suite.files):
         path = folder / file.path
         if not path.is_file():
             raise PrerequisiteError(

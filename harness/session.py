@@ -18,7 +18,7 @@ from harness import environment, metrics, stats
 from harness import plan as planning
 from harness.backends import BACKENDS, ENGINES
 from harness.errors import Exit, HarnessError, PrerequisiteError, SpecError
-from harness.exam import Budget, Exam, source_of
+from harness.exam import Budget, Exam, ItemProgress, source_of
 from harness.execute import WATCHES, Outcome, Watch, execute, execute_apart, next_step, prime
 from harness.extensions import target
 from harness.heldout import HeldOutTask
@@ -59,12 +59,14 @@ def run(
     *,
     seed: Seed = PUBLIC,
     own: Mapping[str, HeldOutTask] | None = None,
+    items: ItemProgress | None = None,
 ) -> RunResult:
     """Measure a plan and leave a scored, reported run folder.
 
     Args:
         seed: what generated items are drawn from; a secret one is never written.
         own: an evaluator's own items, by the id of their entry.
+        items: who is told how far an accuracy job is.
 
     Raises:
         RecordError: the results folder cannot be written.
@@ -79,7 +81,7 @@ def run(
     number = 1 + attempts(results, plan.hash)
     folder = new_run_folder(results)
     write_whole(folder / "plan.json", canonical(plan))
-    asked = exams(plan, seed.value, own or {})
+    asked = exams(plan, seed.value, own or {}, items)
     interrupted = False
     try:
         with contextlib.closing(JournalWriter(folder / "records.jsonl")) as journal:
@@ -136,7 +138,12 @@ def _measure(
             progress(outcome, len(left), left_s)
 
 
-def exams(plan: Plan, seed: bytes, own: Mapping[str, HeldOutTask]) -> Callable[[Job], Exam]:
+def exams(
+    plan: Plan,
+    seed: bytes,
+    own: Mapping[str, HeldOutTask],
+    progress: ItemProgress | None = None,
+) -> Callable[[Job], Exam]:
     """What is asked in each accuracy job; a budget is shared by all of them."""
     accuracy = plan.profile.suites.accuracy
     budget = Budget(accuracy.budget_s) if accuracy and accuracy.budget_s else None
@@ -144,7 +151,7 @@ def exams(plan: Plan, seed: bytes, own: Mapping[str, HeldOutTask]) -> Callable[[
 
     def exam(job: Job) -> Exam:
         sources = {case.id: source_of(case, seed, own) for case in job.cases}
-        return Exam(job, artefacts_by_id[job.model], sources, budget)
+        return Exam(job, artefacts_by_id[job.model], sources, budget, progress)
 
     return exam
 

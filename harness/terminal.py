@@ -68,6 +68,24 @@ def show_progress(outcome: Outcome, left: int, left_s: float) -> None:
         click.echo(f"  next: {next_step(outcome)}", err=True)
 
 
+def show_items(model: str, answered: int, total: int, left_s: float) -> None:
+    """How far an accuracy job is; nothing that is timed runs meanwhile."""
+    of = f" of {total}" if total else ""
+    click.echo(f"     {model}: {answered}{of} items, about {_duration(left_s)} left", err=True)
+
+
+def show_reached(card: dict[str, Any]) -> None:
+    """The interval of the accuracy that a time budget has brought."""
+    for entry in card["entries"]:
+        if found := entry["metrics"].get("accuracy"):
+            half = (found["hi"] - found["lo"]) / 2
+            click.echo(
+                f"{entry['model']}: accuracy {found['value']:.3f} ± {half:.3f} "
+                f"({found['lo']:.3f} to {found['hi']:.3f}) from {found['n']} items",
+                err=True,
+            )
+
+
 def _duration(seconds: float) -> str:
     whole = max(1, round(seconds))
     return f"{whole} s" if whole < 100 else f"{whole // 60} min {whole % 60:02d} s"

@@ -326,3 +326,19 @@ def test_an_evaluators_own_items_are_asked_and_marked(tmp_path: Path) -> None:
     assert [record["chars"] for record in letters] == [[1, 1, 1]] * 3
     assert len(items(records, "data-essay", "free")) == 3
     assert not any(record["correct"] for record in items(records, "data-essay", "free"))
+
+
+def test_long_exams_say_how_far_they_are(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr("harness.exam._PROGRESS_S", 0.0)
+    told: list[tuple[Any, ...]] = []
+    found = artefact(tmp_path)
+    journal = JournalWriter(tmp_path / "records.jsonl")
+
+    def feed(job: Job) -> Exam:
+        sources = {CASE.id: Generated(CASE, PUBLIC_SEED)}
+        return Exam(job, found, sources, None, lambda *values: told.append(values))
+
+    list(execute([job_of(found, CASE)], TARGETS, tmp_path / "p", journal, feeds={"accuracy": feed}))
+    journal.close()
+    assert [row[:3] for row in told] == [("toy", n, 9) for n in range(1, 10)]
+    assert told[-1][3] == 0.0

@@ -94,6 +94,7 @@ def test_a_missing_or_other_text_ends_before_anything_is_measured(tmp_path: Path
         prepare(profile=str(path))
     assert caught.value.reason == "text_missing"
     assert caught.value.where == str(tmp_path / "mine.txt")
+    assert prepare(profile=str(path), suites=["language"]).jobs, "which reads another text"
     (tmp_path / "mine.txt").write_text("나의 글")
     with pytest.raises(SpecError) as wrong:
         prepare(profile=str(path))

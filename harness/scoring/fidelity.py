@@ -147,7 +147,7 @@ def flips(reference: Mapping[Place, bool], candidate: Mapping[Place, bool]) -> F
 
 
 def exact_p(first: int, second: int) -> float:
-    """Two-sided exact McNemar test: a fair coin for each item that turned."""
+    """Two-sided exact McNemar test (McNemar 1947): a fair coin for each item that turned."""
     n, less = first + second, min(first, second)
     tail = sum(math.comb(n, k) for k in range(less + 1))
     return min(1.0, float(2 * tail / (1 << n)))
