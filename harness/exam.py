@@ -18,7 +18,7 @@ from statistics import fmean
 from typing import IO, Any, NamedTuple, Protocol
 
 from harness import heldout
-from harness.budget import FLOOR, Stratum, allocate, item_variance, reached
+from harness.budget import FLOOR, SHARED, Stratum, allocate, item_variance, reached
 from harness.cases import Case
 from harness.errors import HarnessError
 from harness.heldout import HeldOutTask
@@ -153,6 +153,16 @@ class Budget:
         self.half_width = math.inf
 
 
+class _Pilot(NamedTuple):
+    """How the first items of a case went."""
+
+    case: str
+    count: int
+    right: int
+    chance: float
+    seconds: float
+
+
 class Exam:
     """The accuracy items of one job.
 
@@ -247,33 +257,46 @@ class Exam:
         """A few items of each case, then those that narrow the mean's interval most."""
         done = dict.fromkeys(prepared, 0)
         if budget.items is None and prepared:
-            strata = []
-            suite_of = {case.id: case.task for case in self._job.cases}
-            sizes = Counter(suite_of.values())
             begun = time.perf_counter()
-            for case, asked in prepared.items():
-                started = time.perf_counter()
-                pilot = _first(asked, 0, FLOOR)
-                count, right = self._ask(pilot, questions, answers)
-                done[case] = count
-                guess = fmean(q.chance for q in pilot) if pilot else 0.0
-                strata.append(
-                    Stratum(
-                        case=case,
-                        # The mean is first over the languages of a suite, then over suites.
-                        weight=1 / sizes[suite_of[case]],
-                        seconds_per_item=(time.perf_counter() - started) / max(1, count),
-                        variance=item_variance(right, count, chance=guess),
-                        done=count,
-                        most=len(asked),
-                    )
-                )
+            pilots = [self._pilot(*each, questions, answers) for each in prepared.items()]
+            done = {pilot.case: pilot.count for pilot in pilots}
+            strata = self._strata(pilots, prepared)
             left_s = budget.seconds - (time.perf_counter() - begun)
             budget.items = allocate(left_s, strata)
             budget.half_width = reached(strata, budget.items)
         for case, asked in prepared.items():
             wanted = (budget.items or {}).get(case, 0)
             self._ask(_first(asked, done[case], wanted), questions, answers)
+
+    def _pilot(
+        self, case: str, asked: Sequence[Question], questions: IO[bytes], answers: IO[bytes]
+    ) -> _Pilot:
+        started = time.perf_counter()
+        first = _first(asked, 0, FLOOR)
+        count, right = self._ask(first, questions, answers)
+        chance = fmean(q.chance for q in first) if first else 0.0
+        return _Pilot(case, count, right, chance, time.perf_counter() - started)
+
+    def _strata(
+        self, pilots: Sequence[_Pilot], prepared: Mapping[str, Sequence[Question]]
+    ) -> list[Stratum]:
+        suite_of = {case.id: case.task for case in self._job.cases}
+        sizes = Counter(suite_of.values())
+        share = sum(pilot.right for pilot in pilots) / max(1, sum(pilot.count for pilot in pilots))
+        return [
+            Stratum(
+                case=pilot.case,
+                # The mean is first over the languages of a suite, then over suites.
+                weight=1 / sizes[suite_of[pilot.case]],
+                seconds_per_item=max(1e-6, pilot.seconds / max(1, pilot.count)),
+                variance=item_variance(
+                    pilot.right, pilot.count, chance=pilot.chance, share=share, strength=SHARED
+                ),
+                done=pilot.count,
+                most=len(prepared[pilot.case]),
+            )
+            for pilot in pilots
+        ]
 
     # --- asking -----------------------------------------------------------------------
 
