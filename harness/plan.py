@@ -33,7 +33,7 @@ SUITE_VERSIONS: Mapping[str, int] = {
     "sustained": 1,
     "memory": 2,
     "energy": 1,
-    "accuracy": 1,
+    "accuracy": 2,
     "language": 1,
     "fidelity": 1,
 }
