@@ -380,7 +380,7 @@ load = partial(_by_case, title="load", suite="latency", metrics=LOAD)
 chat = partial(_by_metric, title="chat", suite="task", metrics=CHAT)
 chat_cases = partial(_by_case, title="chat_cases", suite="task", metrics=CHAT)
 sustained = partial(_by_metric, title="sustained", suite="sustained", metrics=SUSTAINED)
-language = partial(_by_case, title="language", suite="language", metrics=LANGUAGE)
+language = partial(_by_case, title="prediction", suite="language", metrics=LANGUAGE)
 fidelity = partial(_by_case, title="fidelity", suite="fidelity", metrics=FIDELITY)
 roofline = partial(_by_metric, title="roofline", suite="latency", metrics=ROOFLINE)
 

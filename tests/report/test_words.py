@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import pytest
 
 from harness.metrics import METRICS
@@ -122,3 +125,16 @@ def test_evidence_is_the_comparison_of_the_first_two() -> None:
 def test_unknown_codes_stay_as_they_are() -> None:
     assert words.word("ko", "reason", "brand_new") == "brand_new"
     assert words.cause("", "", "ko") == ""
+
+
+@pytest.mark.parametrize("name", ["strings.json", "codes.json"])
+def test_nothing_is_worded_twice(name):
+    """Of two equal keys JSON keeps the last one, silently."""
+    path = Path(words.__file__).parent / "templates" / name
+
+    def once(pairs):
+        keys = [key for key, _ in pairs]
+        assert len(keys) == len(set(keys)), sorted(k for k in keys if keys.count(k) > 1)
+        return dict(pairs)
+
+    json.loads(path.read_text("utf-8"), object_pairs_hook=once)
