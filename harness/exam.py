@@ -157,7 +157,7 @@ class _Pilot(NamedTuple):
     """How the first items of a case went."""
 
     case: str
-    count: int
+    asked: int
     right: int
     chance: float
     seconds: float
@@ -259,7 +259,7 @@ class Exam:
         if budget.items is None and prepared:
             begun = time.perf_counter()
             pilots = [self._pilot(*each, questions, answers) for each in prepared.items()]
-            done = {pilot.case: pilot.count for pilot in pilots}
+            done = {pilot.case: pilot.asked for pilot in pilots}
             strata = self._strata(pilots, prepared)
             left_s = budget.seconds - (time.perf_counter() - begun)
             budget.items = allocate(left_s, strata)
@@ -282,17 +282,17 @@ class Exam:
     ) -> list[Stratum]:
         suite_of = {case.id: case.task for case in self._job.cases}
         sizes = Counter(suite_of.values())
-        share = sum(pilot.right for pilot in pilots) / max(1, sum(pilot.count for pilot in pilots))
+        share = sum(pilot.right for pilot in pilots) / max(1, sum(pilot.asked for pilot in pilots))
         return [
             Stratum(
                 case=pilot.case,
                 # The mean is first over the languages of a suite, then over suites.
                 weight=1 / sizes[suite_of[pilot.case]],
-                seconds_per_item=max(1e-6, pilot.seconds / max(1, pilot.count)),
+                seconds_per_item=max(1e-6, pilot.seconds / max(1, pilot.asked)),
                 variance=item_variance(
-                    pilot.right, pilot.count, chance=pilot.chance, share=share, strength=SHARED
+                    pilot.right, pilot.asked, chance=pilot.chance, share=share, strength=SHARED
                 ),
-                done=pilot.count,
+                done=pilot.asked,
                 most=len(prepared[pilot.case]),
             )
             for pilot in pilots

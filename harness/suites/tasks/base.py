@@ -37,7 +37,8 @@ class Setting:
 
     Attributes:
         longest_tokens: cache that all models of the run are given; tasks about long texts
-            stay below it, a Hangul syllable or an English word counted as 1.5 tokens.
+            stay below 85 % of it, a Hangul syllable counted as 1 token and an English word as
+            1.5. What a tokeniser cuts finer may not fit, and is then skipped and counted.
     """
 
     language: Language
