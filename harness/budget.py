@@ -20,6 +20,12 @@ from harness.stats import CONFIDENCE
 FLOOR = 8
 """Items that every case gets, whatever the budget: a mean needs all of its parts."""
 
+SHARED = 32.0
+"""Items that the share of all cases is worth beside a case's own pilot. A case whose pilot
+happened to be all right would else be believed, get few more items and keep its luck: the
+mean of answers at 90 % was 1 percentage point too high at 12 items a case (simulated), and no
+more certain than with equal counts."""
+
 
 class Stratum(NamedTuple):
     """One case.
@@ -39,13 +45,18 @@ class Stratum(NamedTuple):
     most: int
 
 
-def item_variance(right: int, items: int, *, chance: float = 0.0) -> float:
-    """Variance of one chance-adjusted outcome, expected after a pilot under Beta(1, 1).
+def item_variance(
+    right: int, items: int, *, chance: float = 0.0, share: float = 0.5, strength: float = 0.0
+) -> float:
+    """Variance of one chance-adjusted outcome, expected after a pilot.
 
-    E[p(1 - p)] = ab / ((a + b)(a + b + 1)) with a = right + 1, b = wrong + 1, over
-    (1 - chance)²: never 0, and 1/6 of a plain share where nothing is known.
+    E[p(1 - p)] = ab / ((a + b)(a + b + 1)) with a = right + 1, b = wrong + 1 under Beta(1, 1),
+    over (1 - chance)²: never 0, and 1/6 of a plain share where nothing is known.
+
+    Args:
+        share: right answers that were expected before. strength: items that this is worth.
     """
-    a, b = right + 1, items - right + 1
+    a, b = right + strength * share + 1, items - right + strength * (1 - share) + 1
     return a * b / ((a + b) * (a + b + 1)) / (1 - chance) ** 2
 
 

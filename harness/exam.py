@@ -10,13 +10,15 @@ from __future__ import annotations
 
 import math
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import repeat
 from pathlib import Path
 from statistics import fmean
 from typing import IO, Any, NamedTuple, Protocol
 
 from harness import heldout
-from harness.budget import FLOOR, Stratum, allocate, item_variance, reached
+from harness.budget import FLOOR, SHARED, Stratum, allocate, item_variance, reached
 from harness.cases import Case
 from harness.errors import HarnessError
 from harness.heldout import HeldOutTask
@@ -44,6 +46,11 @@ class Source(Protocol):
         """Items in the order of their index."""
         ...
 
+    @property
+    def delimiter(self) -> str:
+        """Begins every choice, and is no part of its length."""
+        ...
+
     def shots(self, form: Form) -> str:
         """Solved items before each question, as text; empty for none."""
         ...
@@ -59,6 +66,8 @@ class Source(Protocol):
 
 class Generated:
     """Items of a generated task under a seed."""
+
+    delimiter = " "
 
     def __init__(self, case: Case, seed: bytes) -> None:
         self._case = case
@@ -95,6 +104,7 @@ class Own:
 
     def __init__(self, task: HeldOutTask) -> None:
         self._task = task
+        self.delimiter = task.delimiter
 
     def items(self, form: Form) -> Iterator[Item]:
         """All of them; a file has one form."""
@@ -120,7 +130,7 @@ def source_of(case: Case, seed: bytes, own: Mapping[str, HeldOutTask]) -> Source
 
 
 class Question(NamedTuple):
-    """One item as it is asked."""
+    """One item as it is asked; a `skipped` in the message says why it cannot be."""
 
     case: str
     number: int
@@ -141,6 +151,16 @@ class Budget:
         self.seconds = seconds
         self.items: dict[str, int] | None = None
         self.half_width = math.inf
+
+
+class _Pilot(NamedTuple):
+    """How the first items of a case went."""
+
+    case: str
+    asked: int
+    right: int
+    chance: float
+    seconds: float
 
 
 class Exam:
@@ -187,7 +207,7 @@ class Exam:
                 else:
                     self._ask(prepared.get(case, ()), questions, answers)
                 exchange.write(questions, {"end": case})
-        except (BrokenPipeError, ValueError, KeyError) as error:
+        except (BrokenPipeError, ValueError, KeyError, TypeError, OverflowError) as error:
             self.broken = self.broken or f"the worker answered nonsense or nothing: {error!r}"
 
     def _ask(
@@ -200,8 +220,10 @@ class Exam:
         """
         count = right = 0
         for question in asked:
-            exchange.write(questions, question.message)
-            answer = exchange.read(answers)
+            answer: Mapping[str, Any] | None = question.message
+            if "skipped" not in question.message:
+                exchange.write(questions, question.message)
+                answer = exchange.read(answers)
             if answer is None:
                 self.broken = f"no answer to item {question.number} of {question.case}"
                 raise BrokenPipeError(self.broken)
@@ -235,24 +257,10 @@ class Exam:
         """A few items of each case, then those that narrow the mean's interval most."""
         done = dict.fromkeys(prepared, 0)
         if budget.items is None and prepared:
-            strata = []
             begun = time.perf_counter()
-            for case, asked in prepared.items():
-                started = time.perf_counter()
-                pilot = _first(asked, 0, FLOOR)
-                count, right = self._ask(pilot, questions, answers)
-                done[case] = count
-                guess = fmean(q.chance for q in pilot) if pilot else 0.0
-                strata.append(
-                    Stratum(
-                        case=case,
-                        weight=1.0,
-                        seconds_per_item=(time.perf_counter() - started) / max(1, count),
-                        variance=item_variance(right, count, chance=guess),
-                        done=count,
-                        most=len(asked),
-                    )
-                )
+            pilots = [self._pilot(*each, questions, answers) for each in prepared.items()]
+            done = {pilot.case: pilot.asked for pilot in pilots}
+            strata = self._strata(pilots, prepared)
             left_s = budget.seconds - (time.perf_counter() - begun)
             budget.items = allocate(left_s, strata)
             budget.half_width = reached(strata, budget.items)
@@ -260,10 +268,40 @@ class Exam:
             wanted = (budget.items or {}).get(case, 0)
             self._ask(_first(asked, done[case], wanted), questions, answers)
 
+    def _pilot(
+        self, case: str, asked: Sequence[Question], questions: IO[bytes], answers: IO[bytes]
+    ) -> _Pilot:
+        started = time.perf_counter()
+        first = _first(asked, 0, FLOOR)
+        count, right = self._ask(first, questions, answers)
+        chance = fmean(q.chance for q in first) if first else 0.0
+        return _Pilot(case, count, right, chance, time.perf_counter() - started)
+
+    def _strata(
+        self, pilots: Sequence[_Pilot], prepared: Mapping[str, Sequence[Question]]
+    ) -> list[Stratum]:
+        suite_of = {case.id: case.task for case in self._job.cases}
+        sizes = Counter(suite_of.values())
+        share = sum(pilot.right for pilot in pilots) / max(1, sum(pilot.asked for pilot in pilots))
+        return [
+            Stratum(
+                case=pilot.case,
+                # The mean is first over the languages of a suite, then over suites.
+                weight=1 / sizes[suite_of[pilot.case]],
+                seconds_per_item=max(1e-6, pilot.seconds / max(1, pilot.asked)),
+                variance=item_variance(
+                    pilot.right, pilot.asked, chance=pilot.chance, share=share, strength=SHARED
+                ),
+                done=pilot.asked,
+                most=len(prepared[pilot.case]),
+            )
+            for pilot in pilots
+        ]
+
     # --- asking -----------------------------------------------------------------------
 
     def _prepare(self) -> dict[str, list[Question]]:
-        """All questions by case; items that cannot be asked become records at once."""
+        """All questions by case."""
         asked: dict[str, list[Question]] = {}
         written: list[tuple[Case, int, Item, str]] = []
         for case in self._job.cases:
@@ -273,14 +311,12 @@ class Exam:
             written += [
                 (case, index, item, shots) for index, item in enumerate(_free(case, source))
             ]
+        prompts: Iterable[Mapping[str, Any]]
         try:
             prompts = self._prompts([(item, shots) for _, _, item, shots in written])
         except HarnessError as error:
-            self.records += [
-                _skipped(self._question(case, index, item, {}), error.reason, error.message)
-                for case, index, item, _ in written
-            ]
-            return asked
+            # Only those whose turn comes count: with a budget others are asked no more.
+            prompts = repeat({"skipped": error.reason, "detail": error.message}, len(written))
         for (case, index, item, _), prompt in zip(written, prompts, strict=True):
             asked[case.id].append(self._question(case, index, item, prompt))
         return asked
@@ -330,24 +366,27 @@ class Exam:
     # --- marking ----------------------------------------------------------------------
 
     def _marked(self, question: Question, answer: Mapping[str, Any]) -> Iterator[Record]:
-        if reason := answer.get("skipped"):
-            yield _skipped(question, str(reason), str(answer["detail"]))
+        if answer.get("skipped"):
+            yield _skipped(question, _text(answer["skipped"]), _text(answer["detail"]))
             return
-        item = question.item
+        item, source = question.item, self._sources[question.case]
         sample = _sample(question, "item")
         if question.form == "choice":
-            yield sample | _chosen(item, answer["log_likelihoods"], answer["tokens"])
-            if "naive" in answer:
-                yield _geometry(question, answer)
+            count = len(item.choices)
+            scores, tokens = _numbers(answer["log_likelihoods"], count), answer["tokens"]
+            yield sample | _chosen(item, scores, _numbers(tokens, count, int), source.delimiter)
+            if question.message["verify"]:
+                yield _geometry(question, scores, tokens, _numbers(answer["naive"], count))
         else:
-            grade = self._sources[question.case].mark(answer["output"], item)
+            output = _text(answer["output"])
+            grade = source.mark(output, item)
             yield sample | {
                 "correct": grade.loose,
                 "answered": grade.answered,
                 "strict": grade.strict,
                 "credit": round(grade.credit, 6),
-                "truncated": answer["truncated"],
-                "output": answer["output"],
+                "truncated": answer["truncated"] is True,
+                "output": output,
             }
 
 
@@ -361,12 +400,37 @@ def _free(case: Case, source: Source) -> Iterator[Item]:
     return source.items("free") if "free" in case.forms else iter(())
 
 
-def _chosen(item: Item, scores: Sequence[float], tokens: Sequence[int]) -> Record:
+def _numbers(values: object, count: int, *kinds: type) -> list[Any]:
+    """What a worker says may be nonsense: it must not become a figure, nor end the run.
+
+    Raises:
+        ValueError: it is no list of so many finite numbers.
+    """
+    kinds = kinds or (float, int)
+    if not isinstance(values, list) or len(values) != count:
+        raise ValueError(f"no list of {count} numbers")
+    if not all(type(value) in kinds and math.isfinite(value) for value in values):
+        raise ValueError("not all of its numbers are finite ones")
+    return values
+
+
+def _text(value: object) -> str:
+    """Text that can be written into a record.
+
+    Raises:
+        ValueError: it is no text.
+    """
+    if not isinstance(value, str):
+        raise ValueError(f"{type(value).__name__} in place of text")  # noqa: TRY004  (one kind)
+    return value.encode("utf-8", "replace").decode()
+
+
+def _chosen(item: Item, scores: Sequence[float], tokens: Sequence[int], delimiter: str) -> Record:
     """The first of the most likely choices is taken; ties are the margin's business."""
     best = max(range(len(scores)), key=lambda i: scores[i])
     others = [score for i, score in enumerate(scores) if i != best]
     right = item.choices.index(item.answer)
-    bare = [choice.removeprefix(" ") for choice in item.choices]
+    bare = [choice.removeprefix(delimiter) for choice in item.choices]
     return {
         "correct": best == right,
         "answered": True,
@@ -379,15 +443,17 @@ def _chosen(item: Item, scores: Sequence[float], tokens: Sequence[int]) -> Recor
     }
 
 
-def _geometry(question: Question, answer: Mapping[str, Any]) -> Record:
+def _geometry(
+    question: Question, scores: Sequence[float], tokens: Sequence[int], naive: Sequence[float]
+) -> Record:
     """How far sharing and grouping moved the log-likelihoods of one item."""
-    pairs = zip(answer["log_likelihoods"], answer["naive"], strict=True)
+    pairs = zip(scores, naive, strict=True)
     return {
         "type": "sample",
         "case": question.case,
         "kind": "geometry",
         "index": question.number,
-        "tokens": answer["tokens"],
+        "tokens": list(tokens),
         "difference_nat": [round(abs(shared - alone), 6) for shared, alone in pairs],
     }
 

@@ -27,6 +27,8 @@ from harness.records import JournalWriter, Record, read, read_part, unwritable
 from harness.spec import canonical, to_json
 
 _STDERR_LIMIT_BYTES = 64 * 1024
+_ASKING_ENDS_S = 60.0
+"""A process that the worker started and that escaped its group can hold its pipes open."""
 _ENVIRONMENT = {
     "GGML_NO_BACKTRACE": "1",  # an abort would otherwise start a debugger
     "HF_HUB_OFFLINE": "1",
@@ -410,6 +412,7 @@ class _Asking:
         assert child.stdout is not None
         self._pipes = child.stdin, child.stdout
         self._failure: BaseException | None = None
+        self._left_alone = False
         self._feed = feed
         self._thread = threading.Thread(target=self._serve, daemon=True)
         self._thread.start()
@@ -423,14 +426,21 @@ class _Asking:
             # A worker that waits for a question then ends.
             with contextlib.suppress(OSError):
                 self._pipes[0].close()
+            if self._left_alone:
+                self._pipes[1].close()
 
     def end(self) -> None:
-        """Wait for the thread; the worker is dead, so nothing blocks it any more.
+        """Wait for the thread; the worker is dead, so nothing should block it any more.
 
         Raises:
             BaseException: what the feed raised: an error of ours, not of a model.
         """
-        self._thread.join()
+        self._thread.join(_ASKING_ENDS_S)
+        if self._thread.is_alive():
+            # Closing a pipe that somebody reads would wait for him: he does it himself.
+            self._left_alone = True
+            self._feed.broken = "something that the worker started still holds its pipes"
+            return
         self._pipes[1].close()
         if self._failure:
             raise self._failure

@@ -31,6 +31,20 @@ def interleaved(jobs: Sequence[Job], key: str) -> list[Job]:
     return sorted(jobs, key=place)
 
 
+def slowest_first(jobs: Sequence[Job], suite: str) -> list[Job]:
+    """The jobs of a suite in each other's places, the one that takes longest before all.
+
+    What a time budget holds is decided by the first: a fast model would leave the others
+    with more than they have time for.
+    """
+    places = [place for place, job in enumerate(jobs) if job.suite == suite]
+    ordered = list(jobs)
+    slowest = sorted((jobs[p] for p in places), key=lambda job: (job.process, -job.estimate_s))
+    for place, job in zip(places, slowest, strict=True):
+        ordered[place] = job
+    return ordered
+
+
 def _length(job: Job) -> tuple[int, int]:
     """Tokens of its cache, and of its longest request."""
     return job.options.context, max((case.tokens for case in job.cases), default=0)

@@ -16,7 +16,7 @@ from typing import Any
 
 from harness.cases import Case, cases_of, kernel_cases
 from harness.families import against, references
-from harness.order import estimate_s, interleaved
+from harness.order import estimate_s, interleaved, slowest_first
 from harness.spec import (
     Artefact,
     BackendOptions,
@@ -33,7 +33,7 @@ SUITE_VERSIONS: Mapping[str, int] = {
     "sustained": 1,
     "memory": 2,
     "energy": 1,
-    "accuracy": 1,
+    "accuracy": 2,
     "language": 1,
     "fidelity": 1,
 }
@@ -200,14 +200,21 @@ def build(
                 )
             )
     identity = digest([job.id for job in jobs])
+    ordered = interleaved(jobs, identity)
+    if _has_budget(profile):
+        ordered = slowest_first(ordered, "accuracy")
     return Plan(
         profile=profile,
         device=device,
         artefacts=tuple(kept),
         skipped=(*skipped, *left_out),
-        jobs=tuple(interleaved(jobs, identity)),
+        jobs=tuple(ordered),
         hash=identity,
     )
+
+
+def _has_budget(profile: Profile) -> bool:
+    return bool(profile.suites.accuracy and profile.suites.accuracy.budget_s)
 
 
 def _is_vain(suite: str, model: Model) -> bool:
@@ -292,6 +299,8 @@ def _jobs(
 ) -> Iterator[Job]:
     protocol = profile.protocol
     apart = protocol.grouping == "case" or suite == "memory"  # a context belongs to one load
+    if suite == "accuracy" and _has_budget(profile):
+        apart = False  # a budget is shared out among cases that one worker has tried
     groups = [(case,) for case in cases] if apart else [tuple(cases)] if cases else []
     least = protocol.processes.get(suite, 1)
     for group in groups:

@@ -110,6 +110,7 @@ def test_item_variance_by_hand():
     assert item_variance(0, 0) == pytest.approx(1 / 6)
     assert item_variance(3, 4) == pytest.approx(8 / 42)
     assert item_variance(3, 4, chance=0.5) == pytest.approx(4 * 8 / 42)
+    assert item_variance(3, 4, share=0.5, strength=4) == pytest.approx(6 * 4 / 110)
     assert item_variance(0, 50) > 0
     assert item_variance(5000, 10_000) == pytest.approx(0.25, rel=1e-3)
 
@@ -126,3 +127,24 @@ def test_the_interval_covers_what_it_should():
                    for c, p in truth.items()) / 2  # fmt: skip
         hits += abs(mean - 0.55) <= half
     assert hits / runs == pytest.approx(0.95, abs=0.03)
+
+
+def test_luck_in_a_pilot_is_hardly_kept():
+    """Sizes that follow the counted answers bend their mean: a lucky pilot gets few items more."""
+    draw, cases, truth = random.Random(4), 22, 0.9
+    errors = {0.0: [], budget.SHARED: []}
+    for _ in range(250):
+        answers = [[draw.random() < truth for _ in range(60)] for _ in range(cases)]
+        pilots = [sum(each[:8]) for each in answers]
+        share = sum(pilots) / (8 * cases)
+        for strength, found in errors.items():
+            strata = [
+                Stratum(str(i), 1, 1, item_variance(k, 8, share=share, strength=strength), 8, 60)
+                for i, k in enumerate(pilots)
+            ]
+            items = allocate(4 * cases, strata)
+            shares = [sum(each[: items[str(i)]]) / items[str(i)] for i, each in enumerate(answers)]
+            found.append(sum(shares) / cases - truth)
+    bias = {strength: sum(found) / len(found) for strength, found in errors.items()}
+    assert bias[0.0] > 0.008
+    assert bias[budget.SHARED] < 0.65 * bias[0.0]

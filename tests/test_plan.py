@@ -121,6 +121,25 @@ def test_every_models_longest_job_comes_first(grouping: str) -> None:
     assert max(job.options.context for job in others if not job.process) < 8192
 
 
+@pytest.mark.parametrize("grouping", ["suite", "case"])
+def test_a_time_budget_is_decided_by_the_slowest_model_over_all_cases(grouping: str) -> None:
+    accuracy = dataclasses.replace(PROFILE.suites.accuracy, budget_s=600.0)  # type: ignore[type-var]
+    protocol = dataclasses.replace(PROFILE.protocol, grouping=grouping)  # type: ignore[arg-type]
+    suites = dataclasses.replace(PROFILE.suites, accuracy=accuracy)
+    profile = dataclasses.replace(PROFILE, protocol=protocol, suites=suites)
+    for sizes in ((1, 10**9, 10**6, 10**10), (10**10, 1, 10**6, 10**9)):
+        found = [
+            dataclasses.replace(artefact(f"{name}.f16.gguf"), size_bytes=size)
+            for name, size in zip("abcd", sizes, strict=True)
+        ]
+        plan = planning.build(profile, DEVICE, found, threads=2)
+        asked = [job for job in plan.jobs if job.suite == "accuracy"]
+        assert [len(job.cases) for job in asked] == [4] * 4, "one worker tries all cases"
+        order = [sizes["abcd".index(job.model[0])] for job in asked]
+        assert order == sorted(sizes, reverse=True)
+        assert [job.process for job in plan.jobs] == sorted(job.process for job in plan.jobs)
+
+
 def test_shown_cases_run_in_three_processes_at_most() -> None:
     latency = LatencySuite(prompt_tokens=(64,), output_tokens=(64,), depths=(0, 512))
     suites = Suites(latency=latency)

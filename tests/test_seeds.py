@@ -20,7 +20,7 @@ from harness.errors import Exit, HarnessError, PrerequisiteError, SpecError
 from harness.prepare import prepare
 from harness.records import read
 from harness.seeds import proof
-from harness.spec import AccuracySuite, Profile, sha256
+from harness.spec import AccuracySuite, Profile, sha256, to_json
 from harness.specfile import resolve_profile
 from harness.suites.tasks import PUBLIC_SEED, TASKS
 from tests.conftest import FakeModel
@@ -463,6 +463,21 @@ def test_skipped_and_foreign_items_are_no_difference() -> None:
     assert proof.check_run([beyond], SUITE, SEED).different == 1
     nothing = proof.check_run([], SUITE, SEED)
     assert (nothing.checked, nothing.matches) == (0, False)
+
+
+@pytest.mark.usefixtures("toy_tasks")
+def test_a_run_with_a_time_budget_is_verified_by_what_it_chose_from() -> None:
+    most = replace(SUITE, items=300, budget_s=60.0)
+    run = {"type": "run", "profile": {"suites": {"accuracy": to_json(most)}}}
+    rows = [row for row in recorded(most, SEED) if row["index"] < 20]
+    assert len(rows) == 160
+    assert proof.check_run([run, *rows], SUITE, SEED) == (160, 0, 0, ())
+    other = [row | {"model": "n"} for row in rows[:150]]
+    assert proof.check_run([run, *rows, *other], SUITE, SEED) == (310, 0, 10, ())
+    assert proof.check_run([run, *rows], SUITE, b"\1" * 32).different > 100
+    beyond = rows[2] | {"index": 150}
+    assert proof.check_run([run, beyond], SUITE, SEED).different == 1
+    assert proof.check_run(rows, SUITE, SEED).different == 160 - 28, "without one they are too many"
 
 
 @pytest.mark.usefixtures("toy_tasks")

@@ -174,6 +174,7 @@ class LlamaCppBackend(Backend):
             "kv_type": options.kv_type,
             "mmap": str(options.mmap).lower(),
             "sequences": str(options.sequences),
+            "branches": self.geometry,
             "rewind": "copied state" if self._copies_state else "exact",
         }
 

@@ -45,6 +45,12 @@ SHARING = "GroupQueryAttention"
 _FAN_ROWS = 64
 """Most logits rows of branches that are evaluated together: such graphs return every row."""
 
+_FAN_BYTES = 64 << 20
+"""Most bytes of the past's copies, one a branch, that are evaluated together."""
+
+_ROWS_BYTES = 128 << 20
+"""Most bytes of logits in one call of scoring, where a graph returns every row."""
+
 _DTYPES: dict[str, npt.DTypeLike] = {"tensor(float)": np.float32, "tensor(float16)": np.float16}
 
 
@@ -85,7 +91,7 @@ class OnnxRuntimeBackend(Backend):
             import_s=self._import_s,
             weights_s=time.perf_counter() - started,
             model_bytes=folder.bytes_on_disk,
-            kv_bytes_per_token=sum(s.heads * s.width * np.dtype(s.dtype).itemsize for s in slots),
+            kv_bytes_per_token=self._kv_bytes_per_token,
         )
 
     def _import(self) -> None:
@@ -128,6 +134,9 @@ class OnnxRuntimeBackend(Backend):
         self._vocabulary = width if isinstance(width, int) else folder.vocabulary
         self._logits_dtype = _dtype(outputs[names.logits], folder)
         self._kv_dtype = slots[0].dtype
+        self._kv_bytes_per_token = sum(
+            s.heads * s.width * np.dtype(s.dtype).itemsize for s in slots
+        )
         # GroupQueryAttention refuses several rows behind a past; a fixed batch is no batch.
         fixed = {isinstance(inputs[name].shape[0], int) for name in fed}
         self._fans = SHARING not in folder.operators and not any(fixed)
@@ -229,19 +238,24 @@ class OnnxRuntimeBackend(Backend):
         return Step(next_id, 1)
 
     def _advance(self, ids: Sequence[int], *, sample: bool) -> Step:
-        self._feed(ids, [len(ids) - 1], self._row.reshape(1, -1))
+        self._feed(ids, [len(ids) - 1], self._row.reshape(1, -1), len(ids))
         next_id = self._greedy() if sample else -1
         self._position += len(ids)
         return Step(next_id, len(ids))
 
     def _evaluate(self, ids: Sequence[int], rows: Sequence[int]) -> Logits:
         logits = np.empty((len(rows), self._vocabulary), np.float32)
-        self._feed(ids, rows, logits)
+        most = len(ids)
+        if not self._has_rows:
+            most = max(1, _ROWS_BYTES // (self._vocabulary * np.dtype(self._logits_dtype).itemsize))
+        self._feed(ids, rows, logits, most)
         return logits
 
-    def _feed(self, ids: Sequence[int], rows: Sequence[int], out: npt.NDArray[Any]) -> None:
-        """Evaluate ids in parts of `batch_tokens` and write the rows asked for into `out`."""
-        binding, size, taken = self._many, self._options.batch_tokens, 0
+    def _feed(
+        self, ids: Sequence[int], rows: Sequence[int], out: npt.NDArray[Any], most: int
+    ) -> None:
+        """Evaluate ids in parts of `batch_tokens`, or `most`, and write rows into `out`."""
+        binding, size, taken = self._many, min(self._options.batch_tokens, most), 0
         for start in range(0, len(ids), size):
             part = np.array([ids[start : start + size]], np.int64)
             count = part.shape[1]
@@ -318,8 +332,12 @@ class OnnxRuntimeBackend(Backend):
     ) -> Iterator[Logits]:
         """Branches of similar length as one batch behind copies of the past."""
         widest = max((len(path) for path in paths), default=1)
-        most = _FAN_ROWS // widest
-        if not self._fans or most < 2 or not node.length:
+        past = node.length * self._kv_bytes_per_token
+        if not self._fans or not past:
+            yield from super().branches(node, paths, rows)
+            return
+        most = min(_FAN_ROWS // widest, _FAN_BYTES // past)
+        if most < 2:
             yield from super().branches(node, paths, rows)
             return
         for start in range(0, len(paths), most):

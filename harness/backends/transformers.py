@@ -95,6 +95,7 @@ class TransformersBackend(Backend):
         return identity(self._libraries, self._network) | {
             "context_allocated": str(self._options.context),
             "cache": "rows" if self._croppable else "state",
+            "branches": self.geometry,
             "kv_type": "float32",
             "micro_batch": str(self._options.batch_tokens),
             "mmap": str(self._options.mmap).lower(),

@@ -7,7 +7,9 @@ as files to read, and beside the template and level of each recorded item of a r
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any, Final, NamedTuple, NoReturn
 
@@ -260,7 +262,7 @@ def write_items(folder: Path, suite: AccuracySuite, seed: bytes) -> dict[str, in
     return {name: len(content) for name, content in lines.items()}
 
 
-_Place = tuple[str, str, int]
+_Place = tuple[str, Any, int]
 """Case, form and number of an item."""
 
 
@@ -286,11 +288,19 @@ class RunCheck(NamedTuple):
 
 def check_run(records: Sequence[Mapping[str, Any]], suite: AccuracySuite, seed: bytes) -> RunCheck:
     """Compare template and level of every recorded item with the seed's own."""
-    places: dict[_Place, tuple[str, int]] = {
-        (found.case, found.form, found.number): (found.item.template, found.item.level)
-        for found in rebuild(suite, seed)
-    }
-    cases = {case for case, _, _ in places}
+    chosen = _most_within_budget(records)
+    suite = replace(suite, items=max(suite.items, chosen))
+    cases = {f"{each}-{task}": (each, task) for each in suite.languages for task in suite.tasks}
+
+    @cache
+    def rebuilt(case: str, form: Form, number: int) -> tuple[str, int] | None:
+        if form not in suite.forms or not 0 <= number < suite.items_of(form):
+            return None
+        language, task = cases[case]
+        setting = Setting(language=language, form=form, longest_tokens=suite.context)
+        item = item_at(task, setting, number, seed)
+        return item.template, item.level
+
     seen: set[tuple[str, _Place]] = set()
     checked = 0
     different: list[str] = []
@@ -304,18 +314,40 @@ def check_run(records: Sequence[Mapping[str, Any]], suite: AccuracySuite, seed: 
         seen.add((str(record.get("model")), place))
         if kind == "item_skipped":
             continue
-        found, rebuilt = (record.get("template"), record.get("level")), places.get(place)
-        if found == rebuilt:
+        found, own = (record.get("template"), record.get("level")), rebuilt(*place)
+        if found == own:
             checked += 1
         else:
             different.append(
-                f"{_printable(record.get('model'))} {_shown(place)}: {found}, not {rebuilt}"
+                f"{_printable(record.get('model'))} {_shown(place)}: {found}, not {own}"
             )
-    asked = {(model, case) for model, (case, _, _) in seen}
-    missing = sum(
-        (model, place) not in seen for model, case in asked for place in places if place[0] == case
-    )
+    missing = _missing(seen, suite, whole=not chosen)
     return RunCheck(checked, len(different), missing, tuple(different[:_SHOWN_MISMATCHES]))
+
+
+def _most_within_budget(records: Iterable[Mapping[str, Any]]) -> int:
+    """Items of a case that a run's time budget chose from; 0 where it had none."""
+    run = next((record for record in records if record["type"] == "run"), {})
+    found = ((run.get("profile") or {}).get("suites") or {}).get("accuracy") or {}
+    most = found.get("items")
+    return most if found.get("budget_s") and isinstance(most, int) else 0
+
+
+def _missing(seen: set[tuple[str, _Place]], suite: AccuracySuite, *, whole: bool) -> int:
+    """Items that a model was not asked: of `whole` cases, or of what any model was asked."""
+    asked = {(model, case) for model, (case, _, _) in seen}
+    of_case: dict[str, set[_Place]] = {case: set() for _, case in asked}
+    for case, places in of_case.items():
+        if whole:
+            places.update(
+                (case, form, number)
+                for form in suite.forms
+                for number in range(suite.items_of(form))
+            )
+    if not whole:
+        for _, place in seen:
+            of_case[place[0]].add(place)
+    return sum((model, place) not in seen for model, case in asked for place in of_case[case])
 
 
 def _printable(value: object) -> str:

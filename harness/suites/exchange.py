@@ -10,9 +10,11 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Iterator, Mapping
-from typing import IO, Any
+from typing import IO, Any, Final
 
 Message = Mapping[str, Any]
+MAX_BYTES: Final = 1 << 26
+"""Of a message: more than the longest question with its shots."""
 
 _pipes: tuple[IO[bytes], IO[bytes]] | None = None
 
@@ -44,11 +46,22 @@ def write(pipe: IO[bytes], message: Message) -> None:
 
 
 def read(pipe: IO[bytes]) -> dict[str, Any] | None:
-    """The next message; None where the other side has ended."""
-    line = pipe.readline()
+    """The next message; None where the other side has ended.
+
+    Raises:
+        ValueError: it is no JSON object, or too long.
+    """
+    line = pipe.readline(MAX_BYTES)
     if not line.endswith(b"\n"):
+        if len(line) == MAX_BYTES:
+            raise ValueError(f"more than {MAX_BYTES} bytes")
         return None
-    message: dict[str, Any] = json.loads(line)
+    try:
+        message = json.loads(line)
+    except RecursionError as error:
+        raise ValueError("nested too deeply") from error
+    if not isinstance(message, dict):
+        raise ValueError("no JSON object")  # noqa: TRY004  (whatever it is, it is no message)
     return message
 
 

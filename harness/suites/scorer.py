@@ -13,6 +13,7 @@ depends on the item alone, because grouping shifts logits a little.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from typing import Final, NamedTuple
 
@@ -54,7 +55,15 @@ class _Sum:
 
     @property
     def option(self) -> Option:
-        """The finished result."""
+        """The finished result.
+
+        Raises:
+            BackendError: `not_finite`: the engine gives a token no probability at all.
+        """
+        if not math.isfinite(self.total):
+            raise BackendError(
+                "the engine gives an option no probability at all", reason="not_finite"
+            )
         return Option(self.total, len(self.path) - self.scored_from, self.greedy)
 
 
@@ -78,9 +87,11 @@ class Scorer:
     def options(self, stem: str, options: Sequence[str]) -> list[Option]:
         """Score continuations of `shots + stem`, each as if it alone followed.
 
-        The definition of lm-evaluation-harness: trailing spaces of the context belong to
-        the option, and the tokens behind the first `len(encode(context))` of the joint
-        encoding are scored, also when a merge crosses the boundary. An empty context is
+        The definition of lm-evaluation-harness: trailing white space of the context belongs
+        to the option, and the tokens behind the first `len(encode(context))` of the joint
+        encoding are scored. Only where a merge crosses the boundary is scored from where the
+        options part, as llama-perplexity does: the token that one option was merged into
+        would else be free for it, while the others pay for theirs. An empty context is
         replaced by the model's first token, or an end-of-sequence token.
 
         Raises:
@@ -93,11 +104,14 @@ class Scorer:
         """Whole encodings of context and option, and where scoring begins in them."""
         encode = self._backend.encode
         context = self.shots + stem
-        kept = context.rstrip(" ")
+        kept = context.rstrip()
         if not all(context[len(kept) :] + option for option in options):
             raise _empty()
         paths = [encode(context + option) for option in options]
-        scored_from = min(len(encode(kept)) if kept else 0, *(len(path) - 1 for path in paths))
+        if not all(paths):
+            raise _empty()
+        shortest = min(map(len, paths)) - 1
+        scored_from = min(len(encode(kept)) if kept else 0, _common_prefix(paths), shortest)
         # Something has to come before the first scored token.
         lead = self._begin or ([] if scored_from else [_start_id(self._backend)])
         return [lead + path for path in paths], len(lead) + scored_from
@@ -157,7 +171,7 @@ class Scorer:
             else:
                 for start, rows in self._rows(root, ids, scored_from - 1):
                     one.add(rows, norms(rows), start + 1)
-            totals.append(one.total)
+            totals.append(one.option.log_likelihood)
         return totals
 
     def _check(self, paths: Sequence[Sequence[int]], scored_from: int) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from harness.backends import onnx_folder, onnx_library
+from harness.backends import onnx_folder, onnx_library, onnxruntime
 from harness.backends.onnx_cache import GrowingCache, SharedCache
 from harness.errors import BackendError, PrerequisiteError
 from harness.models.reference import WEIGHTS
@@ -279,3 +279,39 @@ def test_cut_graphs_are_refused_before_the_engine(
     (folder / "model.onnx").write_bytes(data[:length])
     with pytest.raises(BackendError, match=r"not an ONNX file, or cut off|no graph in it"):
         onnx_folder.open_folder(folder)
+
+
+def test_scoring_holds_few_logits_where_the_graph_returns_every_row(
+    opened: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A prompt of 512 tokens at a vocabulary of 152 k would be 311 MB of logits."""
+    ids = [int(i) for i in np.random.default_rng(3).integers(0, 300, 50)]
+    whole = opened("onnx-all-rows")
+    expected = whole.extend(whole.root(), ids, range(50))
+    bounded = opened("onnx-all-rows")
+    monkeypatch.setattr(onnxruntime, "_ROWS_BYTES", 8 * bounded.vocabulary * 4)
+    found = bounded.extend(bounded.root(), ids, range(50))
+    assert len(bounded._every_row) == 8  # type: ignore[attr-defined]
+    assert np.allclose(found, expected, atol=1e-4)
+
+
+def test_copies_of_a_long_past_are_bounded(opened: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Thirty options of two tokens behind 2 k tokens were thirty copies of the whole cache."""
+    backend = opened("onnx-fan")
+    assert isinstance(backend, onnxruntime.OnnxRuntimeBackend)
+    root, paths = backend.root(), [[token] for token in range(20)]
+    backend.extend(root, list(range(40)), [])
+    past = 40 * backend._kv_bytes_per_token
+    sizes: list[int] = []
+    fan = backend._fan
+    monkeypatch.setattr(
+        backend, "_fan", lambda node, some: (sizes.append(len(some)), fan(node, some))[1]
+    )
+    expected = list(backend.branches(root, paths, [[0]] * 20))
+    assert sizes == [20]
+    for copies, most in ((3, 3), (1, 0)):
+        sizes.clear()
+        monkeypatch.setattr(onnxruntime, "_FAN_BYTES", past * copies)
+        found = list(backend.branches(root, paths, [[0]] * 20))
+        assert max(sizes, default=0) == most
+        assert np.allclose(found, expected, atol=1e-4)

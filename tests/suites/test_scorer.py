@@ -21,6 +21,8 @@ SHOTS = "질문: 1+1\n정답: 2\n\n질문: 2+5\n정답: 7\n\n"
 ITEMS = [
     ("책상", ("은 아주 좋습니다.", "는 아주 좋습니다.")),
     ("the ", ("a", "b", "c")),
+    ("문제:\n", ("가", "나")),
+    ("\n", ("a", "b")),
     ("", ("문을 열었다", "문이 열었다")),
     ("x", ("same start A", "same start BB", "same start A and more")),
     ("prefix of another", (" ab", " abc")),
@@ -36,7 +38,7 @@ def full(
     backend: Backend, context: str, option: str, start: int = 10**6
 ) -> tuple[float, int, bool]:
     """One full forward pass in float64: lm-evaluation-harness's definition, written anew."""
-    kept = context.rstrip(" ")
+    kept = context.rstrip()
     ids = backend.encode(context + option)
     start = min(start, len(backend.encode(kept)))
     if not start:
@@ -52,8 +54,10 @@ def full(
 def check(scorer: Scorer, other: Backend, context: str, options: tuple[str, ...], abs_: float):
     found = scorer.options(context, options)
     assert len(found) == len(options)
-    # Where a merge swallows a whole option, all are scored from a token earlier on.
-    start = min(len(other.encode(scorer.shots + context + each)) - 1 for each in options)
+    # Where a merge crosses the boundary, all are scored from where they part.
+    paths = [other.encode(scorer.shots + context + each) for each in options]
+    parted = next((i for i, ids in enumerate(zip(*paths, strict=False)) if len({*ids}) > 1), 10**6)
+    start = min(parted, *(len(path) - 1 for path in paths))
     for option, one in zip(options, found, strict=True):
         total, tokens, greedy = full(other, scorer.shots + context, option, start)
         assert one.log_likelihood == pytest.approx(total, abs=abs_)
@@ -83,7 +87,7 @@ def test_every_engine_equals_a_full_forward(opened: Open, kind: str, sequences: 
     options = BackendOptions(threads=1, context=96, sequences=sequences, **exact)
     scorer = Scorer(opened(kind, options), "문: 1\n답: 2\n\n")
     other = opened(kind, BackendOptions(threads=1, context=96, **exact))
-    for context, choices in (*ITEMS[:9], *ITEMS[:3]):
+    for context, choices in (*ITEMS[:11], *ITEMS[:3]):
         check(scorer, other, context, choices, ENGINES[kind])
 
 
@@ -114,6 +118,17 @@ def test_a_merge_across_the_boundary_is_scored_by_the_joint_encoding(
         ("a", ("b", "c")),
     ):
         check(scorer, other, context, options, 1e-5)
+
+
+@pytest.mark.parametrize("shots", ["", "one\n\n"])
+def test_no_option_gets_the_token_it_is_merged_into_for_nothing(tmp_path: Path, shots: str) -> None:
+    """The options' difference is that of the whole texts, as if nobody had cut them."""
+    scorer, other = Scorer(open_as(Merging, tmp_path), shots), open_as(Merging, tmp_path)
+    merged, apart = (each.log_likelihood for each in scorer.options("xa", ["b!", "c!"]))
+    whole = []
+    for text in (f"{shots}xab!", f"{shots}xac!"):
+        whole += Scorer(other).naive([other.encode(text)], 1)
+    assert merged - apart == pytest.approx(whole[0] - whole[1], abs=1e-5)
 
 
 class Beginning(FakeBackend):

@@ -37,7 +37,8 @@ class Setting:
 
     Attributes:
         longest_tokens: cache that all models of the run are given; tasks about long texts
-            stay below it by `haystack.tokens`.
+            stay below 85 % of it as `haystack.tokens` counts. What a tokeniser cuts finer may
+            not fit, and is then skipped and counted.
     """
 
     language: Language
