@@ -6,31 +6,17 @@
 from __future__ import annotations
 
 import importlib
-from typing import Final, cast
+from typing import Final, cast, get_args
 
-from harness.suites.tasks.base import Form, Item, Language, Setting, Task
+from harness.spec import Form, Language, TaskName
+from harness.suites.tasks.base import Item, Setting, Task
 from harness.suites.tasks.draw import Draw
 
 __all__ = ["FORMS", "LANGUAGES", "PUBLIC_SEED", "TASKS", "item_at", "load_task"]
 
-TASKS: Final = {
-    name: f"harness.suites.tasks.{name}"
-    for name in (
-        "arith",
-        "calendar",
-        "josa",
-        "honorific",
-        "ifeval",
-        "extract",
-        "tools",
-        "longctx",
-        "logic",
-        "table",
-        "pairs",
-    )
-}
-LANGUAGES: Final[tuple[Language, ...]] = ("ko", "en")
-FORMS: Final[tuple[Form, ...]] = ("choice", "free")
+TASKS: Final = {name: f"harness.suites.tasks.{name}" for name in get_args(TaskName)}
+LANGUAGES: Final[tuple[Language, ...]] = get_args(Language)
+FORMS: Final[tuple[Form, ...]] = get_args(Form)
 PUBLIC_SEED: Final = bytes(32)
 """Seed 0: what a startup tests itself on, never what a challenge is scored with."""
 

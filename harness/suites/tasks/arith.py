@@ -12,17 +12,8 @@ import re
 from collections.abc import Mapping
 from typing import Any, Final
 
-from harness.suites.tasks.base import (
-    Form,
-    Grade,
-    Item,
-    Language,
-    Setting,
-    data,
-    framed,
-    grade,
-    shuffled_choices,
-)
+from harness.spec import Form, Language
+from harness.suites.tasks.base import Grade, Item, Setting, data, grade, make_item
 from harness.suites.tasks.calculations import KINDS, Problem, result, units, worked
 from harness.suites.tasks.draw import Draw
 from harness.suites.tasks.hangul import Word
@@ -139,23 +130,17 @@ def generate(setting: Setting, draw: Draw) -> Item:
         _in_words(language, each) if how == "words" else str(each) for each in (number, *others)
     )
     question = text.format(**values)
-    if setting.form == "choice":
-        return Item(
-            template=name,
-            level=level,
-            context=framed(setting, question),
-            choices=shuffled_choices(draw, answer, wrong),
-            answer=f" {answer}",
-            solution=f" {answer}",
-        )
-    return Item(
+    return make_item(
+        setting,
+        draw,
         template=name,
         level=level,
-        context=framed(setting, question),
+        question=question,
         answer=answer,
-        solution=f" {steps}{answer}",
-        question=f"{question} {_DATA['how'][language][how]}",
+        wrong=wrong,
+        asked=f"{question} {_DATA['how'][language][how]}",
         max_tokens=MAX_TOKENS,
+        steps=steps,
     )
 
 

@@ -12,7 +12,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
-from harness.suites.tasks.base import Language
+from harness.spec import Language
 from harness.suites.tasks.draw import Draw
 
 _KO_DAYS: Final = "월화수목금토일"

@@ -6,7 +6,8 @@ import datetime as dt
 from collections.abc import Callable, Mapping
 from typing import Final
 
-from harness.suites.tasks.base import Language, data
+from harness.spec import Language
+from harness.suites.tasks.base import data
 from harness.suites.tasks.dates import (
     Ask,
     Question,

@@ -13,15 +13,8 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, Final, NamedTuple
 
-from harness.suites.tasks.base import (
-    Grade,
-    Item,
-    Language,
-    Setting,
-    framed,
-    grade,
-    shuffled_choices,
-)
+from harness.spec import Language
+from harness.suites.tasks.base import Grade, Item, Setting, grade, make_item
 from harness.suites.tasks.draw import Draw
 
 VERDICTS: Final[Mapping[Language, tuple[str, str, str]]] = {
@@ -78,14 +71,14 @@ class Ask(NamedTuple):
     check: Mapping[str, Any] = MappingProxyType({})
 
     @property
-    def solution(self) -> str:
-        """Steps and answer."""
-        return f" {self.steps};{self.answer}" if self.steps else f" {self.answer}"
+    def lead(self) -> str:
+        """The steps as they stand before the answer."""
+        return f"{self.steps};" if self.steps else ""
 
     @property
     def max_tokens(self) -> int:
         """Cap of a free answer."""
-        return max(24, 2 * len(self.solution))
+        return max(24, 2 * len(f" {self.lead}{self.answer}"))
 
     def how(self, language: Language) -> str:
         """How the answer is to be written."""
@@ -95,20 +88,19 @@ class Ask(NamedTuple):
 
 def build(setting: Setting, draw: Draw, ask: Ask) -> Item:
     """The item of a question in the form that the setting asks for."""
-    choice = setting.form == "choice"
-    answer = f" {ask.answer}" if choice else ask.answer
-    words = {} if choice or not ask.words else {"words": list(ask.words)}
-    how = ask.how(setting.language)
-    return Item(
+    marked = setting.form == "free" and ask.words
+    return make_item(
+        setting,
+        draw,
         template=ask.template,
         level=ask.level,
-        context=framed(setting, ask.question),
-        answer=answer,
-        choices=shuffled_choices(draw, ask.answer, ask.wrong) if choice else (),
-        solution=answer if choice else ask.solution,
-        question="" if choice else f"{ask.question} {how}",
-        max_tokens=0 if choice else ask.max_tokens,
-        check={**ask.check, **words},
+        question=ask.question,
+        answer=ask.answer,
+        wrong=ask.wrong,
+        asked=f"{ask.question} {ask.how(setting.language)}",
+        max_tokens=ask.max_tokens,
+        steps=ask.lead,
+        check={**ask.check, "words": list(ask.words)} if marked else ask.check,
     )
 
 

@@ -21,18 +21,9 @@ import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
+from harness.spec import Form, Language
 from harness.suites.tasks import jsontext
-from harness.suites.tasks.base import (
-    Form,
-    Grade,
-    Item,
-    Language,
-    Setting,
-    data,
-    framed,
-    grade,
-    shuffled_choices,
-)
+from harness.suites.tasks.base import Grade, Item, Setting, data, grade, make_item
 from harness.suites.tasks.draw import Draw
 from harness.suites.tasks.slots import Word, fill
 
@@ -170,24 +161,15 @@ def generate(setting: Setting, draw: Draw) -> Item:
     tools = "\n".join(_listed(draw, template, refused=refused))
     question = _DATA[setting.language]["question"].format(tools, said.format(**slots))
     answer = NONE if refused else _call(template.tool, right)
-    context = framed(setting, question)
-    if setting.form == "choice":
-        choices = _wrong(draw, template, right, wrong, refused=refused)
-        return Item(
-            template=template.name,
-            level=level,
-            context=context,
-            choices=shuffled_choices(draw, answer, choices),
-            answer=f" {answer}",
-            solution=f" {answer}",
-        )
-    return Item(
+    return make_item(
+        setting,
+        draw,
         template=template.name,
         level=level,
-        context=context,
+        question=question,
         answer=answer,
-        solution=f" {answer}",
-        question=f"{question}\n\n{_DATA[setting.language]['how']}",
+        wrong=_wrong(draw, template, right, wrong, refused=refused),
+        asked=f"{question}\n\n{_DATA[setting.language]['how']}",
         max_tokens=MAX_TOKENS,
     )
 

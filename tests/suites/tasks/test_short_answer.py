@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from harness.suites.tasks.base import Item, Setting
 from harness.suites.tasks.draw import Draw
-from harness.suites.tasks.fill import Word, fill, near_numbers, sampled
+from harness.suites.tasks.fill import fill, near_numbers, sampled
+from harness.suites.tasks.hangul import Word
 from harness.suites.tasks.short_answer import VERDICTS, Ask, build, last_number, mark
 
 NAMES = ("민수", "지수", "하준", "은별")
