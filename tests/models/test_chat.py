@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from harness import sandbox
 from harness.errors import HarnessError, SpecError
 from harness.models import chat
 from harness.models.chat import Template, prompts, render, rendered, template_of
@@ -327,10 +328,10 @@ def test_the_limits_hold_without_a_parent(
         "cpu_s": 21,
     }
     monkeypatch.setattr("sys.stdin", _Stdin(json.dumps(request)))
-    monkeypatch.setattr(chat, "_limit", lambda cpu_s: order.append(f"limit {cpu_s}"))
+    monkeypatch.setattr(sandbox, "limit", lambda cpu_s: order.append(f"limit {cpu_s}"))
     compiled = chat._compiled
     monkeypatch.setattr(chat, "_compiled", _noting(order, compiled))
-    chat.main()
+    sandbox.serve(chat._answer)
     assert order == ["limit 21", "compile"]
     assert json.loads(capsys.readouterr().out) == {
         "texts": ["<|im_start|>user\nhi<|im_end|>\n<|im_start|>assistant\n"]
