@@ -220,6 +220,7 @@ _NUMBERS: tuple[tuple[str, str, int, int], ...] = (
     ("accuracy", "items", 1, 100_000),
     ("accuracy", "shots", 0, _MOST_SHOTS),
     ("accuracy", "context", 128, 131_072),
+    ("accuracy", "budget_s", 0, 86_400),
     ("language", "tokens", 64, 1 << 16),
     ("language", "context", 64, MOST_TOKENS),
     # The divergence of every token is on record.

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from harness.cases import accuracy_cases
 from harness.errors import Exit, SpecError
 from harness.spec import AccuracySuite, HeldOut, Profile, profile_from_json, to_json
 from harness.specfile import load_profile, resolve_profile
@@ -67,8 +68,8 @@ def test_what_a_profile_leaves_out(tmp_path: Path) -> None:
 
 
 def test_items_are_shared_among_the_forms(tmp_path: Path) -> None:
-    suite = suite_of(load_profile(write(tmp_path, TEXT)))
-    assert (suite.items_of("free"), suite.items_of("choice")) == (21, 20)
+    case = next(accuracy_cases(suite_of(load_profile(write(tmp_path, TEXT)))))
+    assert (case.items_of("free"), case.items_of("choice")) == (21, 20)
 
 
 def test_own_data_needs_no_generated_task(tmp_path: Path) -> None:
@@ -84,7 +85,7 @@ FAULTS = [
     ("forms: [free, choice]", "forms: [free, free]", 21, "forms has free twice", "each value once"),
     ("forms: [free, choice]", "form: [free]", 21,
      "unknown key 'form' in 'accuracy' of 'suites'; did you mean 'forms'?",
-     "tasks, languages, items, forms, shots, context, verify, commitment, data"),
+     "tasks, languages, items, forms, shots, context, verify, commitment, budget_s, data"),
     ("items: 41", "items: 1", 20, "1 item of each task cannot be shared among 2 forms",
      "at least 2, or one form"),
     ("tasks: [arith, josa]", "tasks: [arith, jossa]", 18,
@@ -96,6 +97,7 @@ FAULTS = [
     ("context: 4096", "context: 131073", 23, "context is 131073", "128 to 131,072"),
     ("verify: 0.5", "verify: 2", 24, "verify is 2.0", "0 to 1"),
     ("verify: 0.5", "verify: -0.1", 24, "verify is -0.1", "0 to 1"),
+    ("verify: 0.5", "budget_s: -1", 24, "budget_s is -1.0", "0 to 86,400"),
     (f"commitment: {HASH}", "commitment: '12'", 25, "commitment is '12'",
      "64 digits out of 0-9 and a-f"),
     (f"commitment: {HASH}", f"commitment: {HASH.upper()}", 25, "commitment is '0A0A",

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final, NamedTuple, NoReturn
 
 from harness import __version__
+from harness.cases import accuracy_cases
 from harness.errors import Exit, HarnessError, SpecError
 from harness.records import write_whole
 from harness.seeds import (
@@ -26,9 +28,9 @@ from harness.seeds import (
     statement,
     suite_of,
 )
-from harness.spec import AccuracySuite, Form, Language, Profile, canonical, to_json
-from harness.suites.tasks import item_at
-from harness.suites.tasks.base import Item, Setting
+from harness.spec import AccuracySuite, Form, Profile, canonical, to_json
+from harness.suites.tasks import case_item
+from harness.suites.tasks.base import Item
 
 _SHOWN_MISMATCHES: Final = 10
 
@@ -215,22 +217,17 @@ class Rebuilt(NamedTuple):
     """One generated item and its place; `number` counts from 0 in each form of a case."""
 
     case: str
-    task: str
-    language: Language
     form: Form
     number: int
     item: Item
 
 
 def rebuild(suite: AccuracySuite, seed: bytes) -> Iterator[Rebuilt]:
-    """Every item that a suite asks, in order."""
-    for language in suite.languages:
-        for task in suite.tasks:
-            for form in suite.forms:
-                setting = Setting(language=language, form=form, longest_tokens=suite.context)
-                for number in range(suite.items_of(form)):
-                    item = item_at(task, setting, number, seed)
-                    yield Rebuilt(f"{language}-{task}", task, language, form, number, item)
+    """Every generated item that a suite asks, in order."""
+    for case in accuracy_cases(replace(suite, data=())):
+        for form in case.forms:
+            for number in range(case.items_of(form)):
+                yield Rebuilt(case.id, form, number, case_item(case, form, number, seed))
 
 
 def write_items(folder: Path, suite: AccuracySuite, seed: bytes) -> dict[str, int]:

@@ -8,11 +8,12 @@ from __future__ import annotations
 import importlib
 from typing import Final, cast, get_args
 
+from harness.cases import Case
 from harness.spec import Form, Language, TaskName
 from harness.suites.tasks.base import Item, Setting, Task
 from harness.suites.tasks.draw import Draw
 
-__all__ = ["FORMS", "LANGUAGES", "PUBLIC_SEED", "TASKS", "item_at", "load_task"]
+__all__ = ["FORMS", "LANGUAGES", "PUBLIC_SEED", "TASKS", "case_item", "item_at", "load_task"]
 
 TASKS: Final = {name: f"harness.suites.tasks.{name}" for name in get_args(TaskName)}
 LANGUAGES: Final[tuple[Language, ...]] = get_args(Language)
@@ -34,3 +35,10 @@ def item_at(name: str, setting: Setting, index: int, seed: bytes = PUBLIC_SEED) 
     """Item number `index` of a task: the same whoever asks, and in whatever order."""
     label = f"{setting.language}-{name}-{setting.form}"
     return load_task(name).generate(setting, Draw(seed, label, index))
+
+
+def case_item(case: Case, form: Form, index: int, seed: bytes) -> Item:
+    """Item number `index` of a case in one form; those of negative index are its shots."""
+    language: Language = "ko" if case.language == "ko" else "en"
+    setting = Setting(language=language, form=form, longest_tokens=case.context)
+    return item_at(case.task, setting, index, seed)
