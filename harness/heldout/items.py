@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
-from harness.errors import did_you_mean
+from harness.errors import did_you_mean, printable
 from harness.heldout.fields import (
     FREE_EXAMPLE,
     LETTERS,
@@ -23,7 +23,7 @@ from harness.heldout.fields import (
     kind,
     text_of,
 )
-from harness.heldout.lines import EXAMPLE, Report, Row, Wrong, printable
+from harness.heldout.lines import EXAMPLE, Report, Row, Wrong
 from harness.heldout.marking import CHECKERS
 from harness.spec import ChoiceForm, Form, Language
 from harness.suites.tasks.base import FRAMES, Item

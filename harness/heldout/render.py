@@ -12,7 +12,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, NamedTuple, NoReturn
 
 from harness import sandbox
-from harness.heldout.lines import Report, Row, printable
+from harness.errors import printable
+from harness.heldout.lines import Report, Row
 
 TIMEOUT_S: Final = 30.0
 _LINES_PER_S: Final = 500

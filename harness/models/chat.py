@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from harness import sandbox
-from harness.errors import HarnessError, SpecError
+from harness.errors import HarnessError, SpecError, printable
 from harness.models.gguf_file import GgufFile, read_header
 from harness.spec import Artefact, Format, Language
 
@@ -250,10 +250,9 @@ def _render(
 
 
 def _failed(message: str, where: Path, *, reason: str = "chat_template_failed") -> HarnessError:
-    # Templates word their own errors; a terminal must not obey them.
-    printable = "".join(char if char.isprintable() else " " for char in message)
+    # Templates word their own errors.
     return HarnessError(
-        f"its chat template failed: {printable}",
+        f"its chat template failed: {printable(' '.join(message.split()))}",
         where=str(where),
         hint="fetch the model from its maker, or mend the template",
         reason=reason,

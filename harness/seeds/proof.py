@@ -14,7 +14,7 @@ from typing import Any, Final, NamedTuple, NoReturn
 
 from harness import __version__
 from harness.cases import accuracy_cases
-from harness.errors import Exit, HarnessError, SpecError
+from harness.errors import Exit, HarnessError, SpecError, printable
 from harness.records import write_whole
 from harness.seeds import (
     HEX64,
@@ -123,7 +123,7 @@ def examine(
         "generator": generator_sha256(),
         "profile": profile_sha256(profile),
         "harness": __version__,
-        "made_by": _printable(stated.get("harness", "")),
+        "made_by": _clean(stated.get("harness", "")),
         "items": write_items(items, suite, value) if items else {},
         "run": run and {**run._asdict(), "matches": run.matches},
     }
@@ -306,7 +306,7 @@ def check_run(records: Sequence[Mapping[str, Any]], suite: AccuracySuite, seed: 
             checked += 1
         else:
             different.append(
-                f"{_printable(record.get('model'))} {_shown(place)}: {found}, not {rebuilt}"
+                f"{_clean(record.get('model'))} {_shown(place)}: {found}, not {rebuilt}"
             )
     asked = {(model, case) for model, (case, _, _) in seen}
     missing = sum(
@@ -315,11 +315,11 @@ def check_run(records: Sequence[Mapping[str, Any]], suite: AccuracySuite, seed: 
     return RunCheck(checked, len(different), missing, tuple(different[:_SHOWN_MISMATCHES]))
 
 
-def _printable(value: object) -> str:
-    """Of a file that somebody else wrote: no terminal must obey it."""
-    return "".join(char if char.isprintable() else "?" for char in str(value)[:100])
+def _clean(value: object) -> str:
+    """A field of a file that somebody else wrote."""
+    return printable(str(value)[:100])
 
 
 def _shown(place: _Place) -> str:
     case, form, number = place
-    return _printable(f"{case} {form} #{number}")
+    return _clean(f"{case} {form} #{number}")
