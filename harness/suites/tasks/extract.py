@@ -19,19 +19,11 @@ from harness.suites.tasks import jsontext
 from harness.suites.tasks.base import Grade, Item, Setting, data, make_item
 from harness.suites.tasks.draw import Draw
 from harness.suites.tasks.hangul import with_particle
-from harness.suites.tasks.slots import Word, fill
+from harness.suites.tasks.slots import Field, Word, fill, read_fields
 
 NAME: Final = "extract"
 VERSION: Final = 1
 CHANCE: Final[Mapping[Form, float]] = {"choice": 0.25, "free": 0.0}
-
-
-class Field(NamedTuple):
-    """A field, the slot of its value, and a slot that could be taken for it (or none)."""
-
-    name: str
-    slot: str
-    other: str
 
 
 class View(NamedTuple):
@@ -50,20 +42,14 @@ class Template(NamedTuple):
     views: tuple[View, ...]
 
 
-def _field(written: str) -> Field:
-    """`수량=count1/count2` in parts."""
-    name, _, slots = written.partition("=")
-    slot, _, other = slots.partition("/")
-    return Field(name, slot, other)
-
-
-def _view(about: str, fields: str) -> View:
-    return View(about, tuple(_field(each) for each in fields.split(", ")))
-
-
 def _templates(language: Language) -> tuple[Template, ...]:
     return tuple(
-        Template(row["name"], row["level"], row["text"], tuple(_view(*v) for v in row["views"]))
+        Template(
+            row["name"],
+            row["level"],
+            row["text"],
+            tuple(View(about, read_fields(fields)) for about, fields in row["views"]),
+        )
         for row in _DATA[language]["templates"]
     )
 

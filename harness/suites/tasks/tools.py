@@ -25,7 +25,7 @@ from harness.spec import Form, Language
 from harness.suites.tasks import jsontext
 from harness.suites.tasks.base import Grade, Item, Setting, data, grade, make_item
 from harness.suites.tasks.draw import Draw
-from harness.suites.tasks.slots import Word, fill
+from harness.suites.tasks.slots import Field, Word, fill, read_fields
 
 NAME: Final = "tools"
 VERSION: Final = 1
@@ -55,21 +55,13 @@ class Family(NamedTuple):
         return self.tools[1 - self.tools.index(tool)]
 
 
-class Argument(NamedTuple):
-    """An argument, the slot of its value, and a slot that could be taken for it (or none)."""
-
-    name: str
-    slot: str
-    other: str
-
-
 class Template(NamedTuple):
     """What a user says: `sets` and `recalls` set the optional argument, or only name one."""
 
     name: str
     tool: str
     text: str
-    arguments: tuple[Argument, ...]
+    arguments: tuple[Field, ...]
     sets: str
     recalls: str
 
@@ -82,13 +74,8 @@ _FAMILY: Final = {tool: family for family in FAMILIES for tool in family.tools}
 
 
 def _template(row: Mapping[str, str]) -> Template:
-    arguments = []
-    for written in row["arguments"].split(", "):
-        name, _, slots = written.partition("=")
-        slot, _, other = slots.partition("/")
-        arguments.append(Argument(name, slot, other))
     optional = row.get("with", ""), row.get("without", "")
-    return Template(row["name"], row["tool"], row["text"], tuple(arguments), *optional)
+    return Template(row["name"], row["tool"], row["text"], read_fields(row["arguments"]), *optional)
 
 
 TEMPLATES: Final = {
