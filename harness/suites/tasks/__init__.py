@@ -1,6 +1,16 @@
-"""Generated tasks: each a short module that turns draws into items (see `base`).
+"""Generated tasks: each a module that turns draws into items (see `base`).
 
-`TASKS` maps a task's name to its module, which is imported only when it is asked for.
+`TASKS` maps a task's name to its module, which is imported only when it is asked for; its
+templates and words are in `<task>.json`. What tasks are made of stands beside them:
+
+    arith            calculations            honorific   honorific_ko, honorific_en, exercise,
+    calendar         days, clock, dates                  speech, conjugate
+    josa             words                   ifeval      instructions, outlines, drafts
+    extract, tools   slots, jsontext         logic       worlds
+    longctx          haystack                logic, longctx, table   short_answer
+
+    every task   draw, base · grammar: hangul, numerals · templates: fill ·
+                 wrong choices: near · free answers: marking
 """
 
 from __future__ import annotations
