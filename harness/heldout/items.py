@@ -53,6 +53,23 @@ class Built(NamedTuple):
     notes: Counter[str]
 
 
+class Loaded(NamedTuple):
+    """What a file asks.
+
+    Attributes:
+        built: the items that are asked.
+        shots: solved items before each. prefix: the text that is made of them.
+        delimiter: begins every choice.
+        sha256: of the data files that it names, by path.
+    """
+
+    built: Built
+    shots: list[Item]
+    prefix: str
+    delimiter: str
+    sha256: dict[str, str]
+
+
 def build(rows: Sequence[Row], choices: ChoiceForm, name: str, report: Report) -> Built:
     """Items of JSONL lines; what is wrong goes to the report.
 
