@@ -45,7 +45,7 @@ ALLOWED = {
     "scoring": CORE | SPEC | {"scoring"},
     "backends": CORE | SPEC | {"backends"},
     "suites": CORE | SPEC | {"suites", "backends.base", "probes"},
-    "report": CORE | SPEC | SCORING | {"report"},
+    "report": CORE | SPEC | SCORING | {"report", "scoring.details"},
     "worker": CORE | SPEC | {"backends.base", "backends", "suites", "probes"},
     "execute": CORE | SPEC | {"environment", "models", "probes"},
     "exam": CORE | SPEC | {"budget", "heldout", "models", "suites"},
