@@ -16,7 +16,7 @@ from harness.spec import Form, Language
 from harness.suites.tasks import clock, days
 from harness.suites.tasks.base import Grade, Item, Setting, data, grade, make_item
 from harness.suites.tasks.dates import (
-    Ask,
+    Brief,
     Question,
     Slips,
     clock_text,
@@ -88,7 +88,7 @@ def generate(setting: Setting, draw: Draw) -> Item:
     level = draw.between(1, 3)
     name = draw.pick([each for each, template in _TEMPLATES.items() if level in template["levels"]])
     template = _TEMPLATES[name]
-    question = _BUILDERS[template["build"]](Ask(draw, language, level, template))
+    question = _BUILDERS[template["build"]](Brief(draw, language, level, template))
     event, other = map(Word, draw.shuffled(_DATA["events"][language])[:2])
     text = template[language].format(event=event, other=other, **question.values)
     kind = question.kind

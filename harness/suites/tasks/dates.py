@@ -66,7 +66,7 @@ Slips = tuple[Sequence[int], Sequence[int]]
 """Small and large signed slips, see `near`."""
 
 
-class Ask(NamedTuple):
+class Brief(NamedTuple):
     """What a builder is asked for."""
 
     draw: Draw
