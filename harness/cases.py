@@ -61,6 +61,10 @@ class Case:
         longest_text = max((len(text.encode()) for text in self.texts), default=0)
         return self.depth_tokens + self.prompt_tokens + self.output_tokens + longest_text
 
+    def items_of(self, form: Form) -> int:
+        """Items of one form: the forms take turns, so that the first ones take the rest."""
+        return len(range(self.forms.index(form), self.items, len(self.forms)))
+
 
 def cases_of(profile: Profile) -> dict[str, tuple[Case, ...]]:
     """Cases of each suite, in the profile's order."""

@@ -22,7 +22,7 @@ import harness
 from harness import environment, specfile
 from harness.backends import ENGINES, OPTIONAL, engine_hint
 from harness.environment import FACTS, UNKNOWN
-from harness.errors import Exit, HarnessError, install_hint
+from harness.errors import Exit, HarnessError, install_hint, printable
 from harness.metrics import show_bytes
 from harness.models.reference import cache_folder
 from harness.probes import counters, energy, memory, pagecache
@@ -124,7 +124,8 @@ def text(found: Mapping[str, Any]) -> str:
         for finding in found["findings"]
     ] or ["  none"]
     lines += ["", f"next: {_next(found)}"]
-    return "\n".join(_printable(line) for line in lines)
+    # Error texts of engines may hold escape sequences.
+    return "\n".join(printable(line) for line in lines)
 
 
 def _next(found: Mapping[str, Any]) -> str:
@@ -318,8 +319,3 @@ def _shown(name: str, value: object) -> str:
     if name.endswith("_bytes") and isinstance(value, int):
         return show_bytes(value)
     return str(value)
-
-
-def _printable(line: str) -> str:
-    """Error texts of engines may hold escape sequences."""
-    return "".join(character if character.isprintable() else " " for character in line)

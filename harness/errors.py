@@ -125,3 +125,8 @@ def did_you_mean(value: str, known: Iterable[str]) -> str:
     """`; did you mean 'x'?` for the closest known word, or an empty string."""
     close = difflib.get_close_matches(value, list(known), n=1)
     return f"; did you mean '{close[0]}'?" if close else ""
+
+
+def printable(text: str) -> str:
+    """Text of others that no terminal obeys: what is not printable becomes an escape."""
+    return "".join(char if char.isprintable() else f"\\u{ord(char):04x}" for char in text)

@@ -25,10 +25,10 @@ from harness.heldout import HeldOutTask
 from harness.models import chat
 from harness.plan import Job
 from harness.records import Record
-from harness.spec import Artefact, Form, Language
+from harness.spec import Artefact, Form
 from harness.suites import exchange
-from harness.suites.tasks import item_at, load_task
-from harness.suites.tasks.base import Grade, Item, Setting
+from harness.suites.tasks import case_item, load_task
+from harness.suites.tasks.base import Grade, Item
 
 ItemProgress = Callable[[str, int, int, float], None]
 """Called now and then with a model, items answered, items in all (0 = as many as the time allows)
@@ -74,20 +74,15 @@ class Generated:
         self._seed = seed
         self._task = load_task(case.task)
 
-    def _at(self, form: Form, index: int) -> Item:
-        language: Language = "ko" if self._case.language == "ko" else "en"
-        setting = Setting(language=language, form=form, longest_tokens=self._case.context)
-        return item_at(self._case.task, setting, index, self._seed)
-
     def items(self, form: Form) -> Iterator[Item]:
-        """As many as the case has of this form: the forms take turns."""
-        place = self._case.forms.index(form)
-        for index in range(len(range(place, self._case.items, len(self._case.forms)))):
-            yield self._at(form, index)
+        """As many as the case has of this form."""
+        for index in range(self._case.items_of(form)):
+            yield case_item(self._case, form, index, self._seed)
 
     def shots(self, form: Form) -> str:
         """Items of negative index, which are never asked, each with its answer."""
-        solved = [self._at(form, -1 - shot) for shot in range(self._case.shots)]
+        indices = range(-1, -1 - self._case.shots, -1)
+        solved = [case_item(self._case, form, index, self._seed) for index in indices]
         return "".join(f"{item.context} {item.answer.lstrip()}\n\n" for item in solved)
 
     def chance(self, item: Item) -> float:

@@ -79,7 +79,7 @@ def prepare(
     _check_texts(chosen_profile, suites, folder)
     base = Path(catalogue.path).parent
     wanted = (
-        [_named_model(text, catalogue) for text in models]
+        [named_model(text, catalogue) for text in models]
         if models
         else list(specfile.find_set(catalogue, set_name))
     )
@@ -210,7 +210,7 @@ def _check_texts(profile: Profile, suites: Sequence[str], folder: Path) -> None:
             )
 
 
-def _named_model(text: str, catalogue: Catalogue) -> Model:
+def named_model(text: str, catalogue: Catalogue) -> Model:
     """A model asked for on the command line: an id of the catalogue, else a path."""
     if text in catalogue.models:
         return catalogue.models[text]

@@ -306,11 +306,6 @@ class AccuracySuite:
     budget_s: float = 0.0
     data: tuple[HeldOut, ...] = ()
 
-    def items_of(self, form: Form) -> int:
-        """Generated items of one form, a task and language; the first forms take the rest."""
-        place = self.forms.index(form)
-        return (self.items - place + len(self.forms) - 1) // len(self.forms)
-
 
 _SUITES: Mapping[str, type[Any]] = {
     "latency": LatencySuite,

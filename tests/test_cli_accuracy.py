@@ -161,8 +161,7 @@ def test_the_seed_reaches_the_run(folder: Path, monkeypatch: pytest.MonkeyPatch)
     seed = seeds.draw(Path("seed.hex"))
     seen: list[seeds.Seed] = []
 
-    def run(*_: object, seed: seeds.Seed, **others: object) -> None:
-        assert set(others) == {"own", "items"}
+    def run(*_: object, seed: seeds.Seed, **__: object) -> None:
         seen.append(seed)
         raise KeyboardInterrupt
 

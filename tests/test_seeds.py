@@ -355,7 +355,7 @@ def test_what_differs_is_said(
     assert "the statement is of harness" not in proof.text(said)
     path.write_text(json.dumps(published | {"harness": "9\x1b[31m"}))
     elsewhere = proof.text(proof.examine(SEED.hex(), asking(), published=str(path)))
-    assert "the statement is of harness 9?[31m, this is " in elsewhere
+    assert "the statement is of harness 9\\u001b[31m, this is " in elsewhere
     bare = proof.examine(SEED.hex(), asking(), published=published["commitment"])
     assert (bare["verified"], bare["differs"]) == (False, [])
     assert "--commitment STATEMENT.json" in proof.text(bare)

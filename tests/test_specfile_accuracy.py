@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from harness.cases import accuracy_cases
 from harness.errors import Exit, SpecError
 from harness.spec import AccuracySuite, HeldOut, Profile, profile_from_json, to_json
 from harness.specfile import load_profile, resolve_profile
@@ -67,8 +68,8 @@ def test_what_a_profile_leaves_out(tmp_path: Path) -> None:
 
 
 def test_items_are_shared_among_the_forms(tmp_path: Path) -> None:
-    suite = suite_of(load_profile(write(tmp_path, TEXT)))
-    assert (suite.items_of("free"), suite.items_of("choice")) == (21, 20)
+    case = next(accuracy_cases(suite_of(load_profile(write(tmp_path, TEXT)))))
+    assert (case.items_of("free"), case.items_of("choice")) == (21, 20)
 
 
 def test_own_data_needs_no_generated_task(tmp_path: Path) -> None:

@@ -15,9 +15,9 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-from harness.heldout.items import Built, build
+from harness.heldout.items import Loaded, build
 from harness.heldout.lines import Report, check_sha256, may_print, read_bytes, rows
 from harness.heldout.marking import mark
 from harness.spec import ChoiceForm, Form, HeldOut, Language, digest, sha256, to_json
@@ -70,14 +70,6 @@ class HeldOutTask:
         return "ko" if 2 * korean > len(self.items) else "en"
 
 
-class _Loaded(NamedTuple):
-    built: Built
-    shots: list[Item]
-    prefix: str
-    delimiter: str
-    sha256: dict[str, str]
-
-
 def load(entry: HeldOut, base: Path) -> HeldOutTask:
     """Read and check the items of an entry.
 
@@ -104,7 +96,7 @@ def load(entry: HeldOut, base: Path) -> HeldOutTask:
         # Not at the top: YAML and pydantic are needed for task files only.
         from harness.heldout.taskitems import load_task
 
-        loaded = _Loaded(*load_task(raw, path, entry))
+        loaded = load_task(raw, path, entry)
     return HeldOutTask(
         id=entry.id,
         form=loaded.built.form,
@@ -163,7 +155,7 @@ def fingerprint(item: Item) -> str:
     return digest(item)[:16]
 
 
-def _jsonl(raw: bytes, entry: HeldOut, report: Report) -> _Loaded:
+def _jsonl(raw: bytes, entry: HeldOut, report: Report) -> Loaded:
     built = build(rows(raw, report), entry.choices, entry.id, report)
     report.refuse()
     if entry.shots >= len(built.items):
@@ -174,6 +166,4 @@ def _jsonl(raw: bytes, entry: HeldOut, report: Report) -> _Loaded:
         )
     shots, asked = built.items[: entry.shots], built.items[entry.shots :]
     prefix = "".join(item.context + item.solution + SHOT_DELIMITER for item in shots)
-    return _Loaded(
-        built._replace(items=asked, ids=built.ids[entry.shots :]), shots, prefix, " ", {}
-    )
+    return Loaded(built._replace(items=asked, ids=built.ids[entry.shots :]), shots, prefix, " ", {})

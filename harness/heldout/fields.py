@@ -7,7 +7,8 @@ import unicodedata
 from collections.abc import Sequence
 from typing import Final
 
-from harness.heldout.lines import EXAMPLE, Report, Wrong, printable
+from harness.errors import printable
+from harness.heldout.lines import EXAMPLE, Report, Wrong
 from harness.heldout.marking import number, plain
 
 FREE_EXAMPLE: Final = '{"prompt": "…", "answer": "…", "checker": "exact"}'

@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
-from harness.errors import did_you_mean
+from harness.errors import did_you_mean, printable
 from harness.heldout.fields import (
     FREE_EXAMPLE,
     LETTERS,
@@ -23,7 +23,7 @@ from harness.heldout.fields import (
     kind,
     text_of,
 )
-from harness.heldout.lines import EXAMPLE, Report, Row, Wrong, printable
+from harness.heldout.lines import EXAMPLE, Report, Row, Wrong
 from harness.heldout.marking import CHECKERS
 from harness.spec import ChoiceForm, Form, Language
 from harness.suites.tasks.base import FRAMES, Item
@@ -51,6 +51,23 @@ class Built(NamedTuple):
     items: list[Item]
     ids: list[str]
     notes: Counter[str]
+
+
+class Loaded(NamedTuple):
+    """What a file asks.
+
+    Attributes:
+        built: the items that are asked.
+        shots: solved items before each. prefix: the text that is made of them.
+        delimiter: begins every choice.
+        sha256: of the data files that it names, by path.
+    """
+
+    built: Built
+    shots: list[Item]
+    prefix: str
+    delimiter: str
+    sha256: dict[str, str]
 
 
 def build(rows: Sequence[Row], choices: ChoiceForm, name: str, report: Report) -> Built:

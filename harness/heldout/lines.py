@@ -15,7 +15,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any, Final, NamedTuple, NoReturn
 
-from harness.errors import SpecError
+from harness.errors import SpecError, printable
 from harness.spec import sha256
 
 MAX_LINE_BYTES: Final = 1 << 20
@@ -125,11 +125,6 @@ class Report:
             return f"[text with sha256 {sha256(text.encode())[:12]}…]"
         cut = text if len(text) <= _SHOWN_CHARS else text[: _SHOWN_CHARS - 1] + "…"
         return f"'{printable(cut)}'"
-
-
-def printable(text: str) -> str:
-    """Text that no terminal obeys: other characters become escapes."""
-    return "".join(char if char.isprintable() else f"\\u{ord(char):04x}" for char in text)
 
 
 def read_bytes(path: Path, report: Report) -> bytes:

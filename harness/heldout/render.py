@@ -1,7 +1,6 @@
 """Jinja strings of a task file, rendered for every line of its data in a child.
 
-A template is a program. It runs in Jinja's immutable sandbox, in a process of its own
-with limits on time, memory and output, set up as lm-evaluation-harness sets it up:
+The child has limits (`sandbox`) and is set up as lm-evaluation-harness sets Jinja up:
 undefined names are errors and a final line break is kept. What renders to a Python
 list is read as one there, too, because reading hostile text can end an interpreter.
 """
@@ -9,19 +8,15 @@ list is read as one there, too, because reading hostile text can end an interpre
 from __future__ import annotations
 
 import ast
-import json
-import math
-import subprocess
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, NamedTuple, NoReturn
 
-from harness.heldout.lines import Report, Row, printable
+from harness import sandbox
+from harness.errors import printable
+from harness.heldout.lines import Report, Row
 
 TIMEOUT_S: Final = 30.0
-_MEMORY_BYTES: Final = 512 << 20
 _LINES_PER_S: Final = 500
-_TEXT_CHARS_MAX: Final = 1 << 20
 _ALL_CHARS_MAX: Final = 64 << 20
 
 
@@ -63,11 +58,7 @@ def render(
         SpecError: `template_failed` or `template_timeout`, at the template's line.
     """
     limit_s = timeout_s + len(rows) / _LINES_PER_S
-    request = {
-        "templates": templates._asdict(),
-        "docs": [row.data for row in rows],
-        "cpu_s": math.ceil(limit_s) + 1,  # the parent ends it first, unless it was killed
-    }
+    request = {"templates": templates._asdict(), "docs": [row.data for row in rows]}
     answer = _answer_of_child(request, limit_s, report, where["text"])
     if "error" in answer:
         _fail(answer, rows, report, where)
@@ -78,31 +69,22 @@ def _answer_of_child(
     request: Mapping[str, Any], limit_s: float, report: Report, line: int
 ) -> dict[str, Any]:
     try:
-        done = subprocess.run(
-            [sys.executable, "-P", "-m", "harness.heldout.render"],
-            input=json.dumps(request).encode(),
-            capture_output=True,
-            timeout=limit_s,
-            check=False,
-        )
-    except subprocess.TimeoutExpired:
+        return sandbox.ask("harness.heldout.render", request, timeout_s=limit_s)
+    except TimeoutError:
         report.fail(
             f"rendering takes more than {limit_s:.0f} s",
             reason="template_timeout",
             line=line,
             allowed="templates without long loops",
         )
-    try:
-        answer: dict[str, Any] = json.loads(done.stdout)
-    except ValueError:
-        words = printable(done.stderr.decode("utf-8", "replace").strip()[-200:])
+    except ChildProcessError as error:
+        status, words = error.args
         report.fail(
-            f"rendering ended with {done.returncode} {words if report.printable else ''}".strip(),
+            f"rendering ended with {status} {printable(words) if report.printable else ''}".strip(),
             reason="template_failed",
             line=line,
             allowed="templates that take less than 512 MiB",
         )
-    return answer
 
 
 def _fail(
@@ -128,28 +110,15 @@ def _fail(
 # --- the child ----------------------------------------------------------------------
 
 
-def _limit(cpu_s: int) -> None:
-    """Have the system end this process where it takes too much; Windows has only the timeout."""
-    if sys.platform == "win32":
-        return
-    import resource
-
-    for kind, most in (
-        (resource.RLIMIT_CPU, cpu_s),
-        (resource.RLIMIT_DATA, _MEMORY_BYTES),
-        (resource.RLIMIT_CORE, 0),
-    ):
-        resource.setrlimit(kind, (most, most))
-
-
 class _TemplateFailedError(Exception):
-    def __init__(self, field: str, place: int | None, error: BaseException) -> None:
-        super().__init__(f"{type(error).__name__}: {str(error)[:300]}")
+    def __init__(self, field: str, place: int | None, error: Exception) -> None:
+        super().__init__(sandbox.words_of(error))
         self.field = field
         self.place = place
 
 
 def _answer(request: Mapping[str, Any]) -> dict[str, Any]:
+    """Templates and data in, texts out."""
     from jinja2 import StrictUndefined
     from jinja2.sandbox import ImmutableSandboxedEnvironment
 
@@ -170,7 +139,8 @@ def _answer(request: Mapping[str, Any]) -> dict[str, Any]:
             row: list[str | list[str]] = []
             for field, template in compiled.items():
                 try:
-                    text = _rendered(template, doc, min(left, _TEXT_CHARS_MAX))
+                    most = min(left, sandbox.TEXT_CHARS_MAX)
+                    text = sandbox.joined(template.generate(doc), most)
                     row.append(_READERS[field](text))
                 except Exception as error:
                     raise _TemplateFailedError(field, place, error) from error
@@ -179,19 +149,6 @@ def _answer(request: Mapping[str, Any]) -> dict[str, Any]:
     except _TemplateFailedError as failed:
         return {"error": str(failed), "field": failed.field, "place": failed.place}
     return {"rows": rows}
-
-
-def _rendered(template: Any, doc: Mapping[str, Any], most_chars: int) -> str:
-    parts: list[str] = []
-    length = 0
-    for part in template.generate(doc):
-        parts.append(part)
-        length += len(part)
-        if length > most_chars:
-            raise ValueError(f"more than {most_chars} characters")
-    text = "".join(parts)
-    text.encode()  # a lone surrogate is no text
-    return text
 
 
 def _choices(text: str) -> list[str]:
@@ -225,12 +182,5 @@ _READERS: Final[Mapping[str, Callable[[str], str | list[str]]]] = {
 }
 
 
-def main() -> None:
-    """Answer one request on standard input: templates and data in, texts out."""
-    request = json.load(sys.stdin)
-    _limit(request["cpu_s"])
-    json.dump(_answer(request), sys.stdout)
-
-
 if __name__ == "__main__":
-    main()
+    sandbox.serve(_answer)

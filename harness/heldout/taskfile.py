@@ -81,7 +81,12 @@ class Generation:
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class MetricEntry:
-    """A metric that this harness reports anyway."""
+    """A metric that this harness reports anyway.
+
+    Attributes:
+        ignore_case, ignore_punctuation: of `exact_match`, which is our checker `exact`: its
+            loose mark ignores both, whatever is said here.
+    """
 
     metric: Literal["acc", "acc_norm", "exact_match"]
     aggregation: Literal["mean"] = "mean"

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 from harness.errors import did_you_mean
 from harness.heldout.fields import (
@@ -18,7 +18,7 @@ from harness.heldout.fields import (
     item_name,
     text_of,
 )
-from harness.heldout.items import FREE_TOKENS, Built, choice_item, collect, free_item
+from harness.heldout.items import FREE_TOKENS, Built, Loaded, choice_item, collect, free_item
 from harness.heldout.lines import Report, Row, Wrong, check_sha256, may_print, read_bytes, rows
 from harness.heldout.render import Rendered, Templates, render
 from harness.heldout.taskfile import TaskFile, read
@@ -29,24 +29,7 @@ from harness.suites.tasks.base import Item
 _MARKS: Final = ("{{", "{%", "{#")
 
 
-class TaskItems(NamedTuple):
-    """What a task file asks.
-
-    Attributes:
-        built: the items that are asked.
-        shots: solved items before each. prefix: the text that is made of them.
-        delimiter: begins every choice.
-        sha256: of the data files, by path.
-    """
-
-    built: Built
-    shots: list[Item]
-    prefix: str
-    delimiter: str
-    sha256: dict[str, str]
-
-
-def load_task(raw: bytes, path: Path, entry: HeldOut) -> TaskItems:
+def load_task(raw: bytes, path: Path, entry: HeldOut) -> Loaded:
     """Items of a task file's bytes and of the data that it names.
 
     Raises:
@@ -75,7 +58,7 @@ def load_task(raw: bytes, path: Path, entry: HeldOut) -> TaskItems:
             )
     solved = (item.context + item.solution + task.fewshot_delimiter for item in shots)
     prefix = task.description + "".join(solved)
-    return TaskItems(built, shots, prefix, task.target_delimiter, hashes)
+    return Loaded(built, shots, prefix, task.target_delimiter, hashes)
 
 
 def _built(

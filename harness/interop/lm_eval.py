@@ -19,9 +19,6 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from harness import environment, specfile
-from harness.backends import BACKENDS
-from harness.backends.base import Backend
 from harness.errors import (
     HarnessError,
     PrerequisiteError,
@@ -29,14 +26,13 @@ from harness.errors import (
     did_you_mean,
     install_hint,
 )
-from harness.extensions import load, target
+from harness.interop import opening
 from harness.interop.generation import Request, generate
 from harness.interop.lm_eval_files import completed
 from harness.interop.special_ids import special_ids
 from harness.interop.token_trie import Ids, score
 from harness.models import chat
-from harness.models import resolve as artefacts
-from harness.spec import DEFAULT_BACKEND, Artefact, BackendOptions, Model
+from harness.spec import Artefact, BackendOptions
 
 try:
     from lm_eval import simple_evaluate, utils
@@ -51,9 +47,6 @@ except ImportError as missing:
 
 NAME = "sllm-harness"
 """What lm-eval calls a model of ours."""
-
-CONTEXT_DEFAULT = 4096
-"""Tokens of cache unless the caller or the model asks for less."""
 
 _MAX_OUTPUT_TOKENS = 256
 _OURS = ("batch_size", "max_batch_size", "device")
@@ -97,12 +90,12 @@ class HarnessLM(TemplateLM):  # type: ignore[misc]
                 allowed=", ".join(known),
                 reason="unknown_name",
             )
-        self.artefact = _artefact(pretrained, backend)
+        self.artefact = opening.artefact(pretrained, backend)
         chosen = options or dataclasses.replace(
             self.artefact.model.options, threads=threads, context=context
         )
-        self.engine_options = _pinned(chosen, self.artefact.model)
-        self.engine = _opened(self.artefact, self.engine_options)
+        self.engine_options = opening.pinned(chosen, self.artefact.model)
+        self.engine = opening.opened(self.artefact, self.engine_options)
         self._special = special_ids(self.artefact, self.engine)
         if add_bos_token is not None:
             start = (self._special.prefix,) if add_bos_token else ()
@@ -394,53 +387,6 @@ def _require_tasks(names: Sequence[str], manager: Any) -> None:
                 hint="lm-eval ls tasks",
                 reason="unknown_name",
             )
-
-
-def _artefact(model: str | Path | Artefact, backend: str) -> Artefact:
-    """The files of a model by id or path, for the backend asked for."""
-    if not isinstance(model, Artefact):
-        catalogue = specfile.load_catalogue(specfile.default_catalogue_path())
-        name = str(model)
-        if name in catalogue.models:
-            entry = catalogue.models[name]
-        elif Path(name).expanduser().exists():
-            entry = artefacts.model_from_path(name)
-        else:
-            entry = specfile.find_model(catalogue, name)
-        model = artefacts.resolve(entry, Path(catalogue.path).parent)
-    if backend and backend != model.model.backend_name:
-        if backend in DEFAULT_BACKEND.values():
-            raise SpecError(
-                f"backend '{backend}' does not run format '{model.model.format}'",
-                where=model.path,
-                allowed=DEFAULT_BACKEND[model.model.format],
-                reason="wrong_format",
-            )
-        model = dataclasses.replace(model, model=dataclasses.replace(model.model, backend=backend))
-    return model
-
-
-def _pinned(options: BackendOptions, model: Model) -> BackendOptions:
-    """Options with nothing left to an engine's default."""
-    threads = options.threads or environment.default_threads(environment.observe())
-    declared = model.context or CONTEXT_DEFAULT
-    return dataclasses.replace(
-        options,
-        threads=threads,
-        threads_prefill=options.threads_prefill or threads,
-        context=options.context or min(declared, CONTEXT_DEFAULT),
-    )
-
-
-def _opened(artefact: Artefact, options: BackendOptions) -> Backend:
-    module = target(artefact.model.backend_name, BACKENDS, "harness.backends")
-    engine: Backend = load(module)()
-    if not engine.capabilities.logits:
-        raise SpecError(
-            f"backend '{artefact.model.backend_name}' returns no logits", reason="no_logits"
-        )
-    engine.load(Path(artefact.path), options)
-    return engine
 
 
 def _plain_turns(turns: Iterable[tuple[str, str]], *, ask: bool) -> str:

@@ -11,10 +11,10 @@ import hashlib
 import json
 import math
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from harness.errors import RecordError
 
@@ -25,24 +25,6 @@ _LENGTHS = {"acc": None, "acc_norm": "chars", "acc_bytes": "bytes"}
 
 _MARKS = {"strict-match": "strict", "flexible-extract": "correct"}
 """Filters of free answers as lm-eval names them, and our mark for each."""
-
-
-class ItemText(NamedTuple):
-    """What a model was asked, which records do not hold.
-
-    Attributes:
-        context: the whole prompt.
-        continuations: of a choice, each with its leading space; empty for a free answer.
-        target: the right answer of a free item.
-    """
-
-    context: str
-    continuations: tuple[str, ...] = ()
-    target: str = ""
-
-
-Texts = Callable[[str, int], ItemText]
-"""The text of a case's item, by the case's id and the item's index."""
 
 
 def completed(
@@ -109,19 +91,18 @@ def save(results: Mapping[str, Any], folder: Path, when: datetime | None = None)
     return [home / name for name in texts]
 
 
-def export(records: Iterable[Mapping[str, Any]], *, texts: Texts | None = None) -> dict[str, Json]:
+def export(records: Iterable[Mapping[str, Any]]) -> dict[str, Json]:
     """Our own accuracy records of a run, as lm-eval would have written them.
 
     A case becomes one task a form: `<case>_choice` with `acc`, `acc_norm` (over Unicode
     characters) and `acc_bytes`, `<case>_free` with `exact_match` under the filters
     `strict-match` and `flexible-extract`. Standard errors are lm-eval's: the sample
     deviation over the root of n. Documents are `{case, index, template, level, chance,
-    form}`. What records do not say is empty: whether an option was the greedy one, and
-    without `texts` all prompts and their hashes.
+    form}`. What records do not say is empty: whether an option was the greedy one, and all
+    prompts with their hashes.
 
     Args:
         records: of one run, in the order of its journal; other records are passed over.
-        texts: makes prompts again, for `arguments`, `prompt_hash` and `target`.
 
     Returns:
         By model: the content of `results.json`, and `samples` by task.
@@ -150,7 +131,6 @@ def export(records: Iterable[Mapping[str, Any]], *, texts: Texts | None = None) 
             run=run,
             engine=engines.get(model, {}),
             jobs=jobs.get(model, []),
-            texts=texts,
         )
         for model, found in items.items()
     }
@@ -163,13 +143,12 @@ def _exported(
     run: Mapping[str, Any],
     engine: Mapping[str, Any],
     jobs: Sequence[Mapping[str, Any]],
-    texts: Texts | None,
 ) -> Json:
     tasks: dict[str, list[Mapping[str, Any]]] = {}
     for (case, form, _), record in sorted(items.items()):
         tasks.setdefault(f"{case}_{form}", []).append(record)
     samples = {
-        task: [sample for record in found for sample in _samples(record, texts)]
+        task: [sample for record in found for sample in _samples(record)]
         for task, found in tasks.items()
     }
     version = next((job["suite_version"] for job in jobs if "suite_version" in job), None)
@@ -212,22 +191,21 @@ def _exported(
 # --- documents ----------------------------------------------------------------------
 
 
-def _samples(record: Mapping[str, Any], texts: Texts | None) -> list[Json]:
+def _samples(record: Mapping[str, Any]) -> list[Json]:
     """Lines of one item: one for a choice, one a filter for a free answer, none if skipped."""
     if record["kind"] != "item":
         return []
-    text = texts(record["case"], record["index"]) if texts else None
     names = ("case", "index", "template", "level", "chance", "form")
     doc = {name: record[name] for name in names if name in record}
     choice = record["form"] == "choice"
-    target = str(record["right"]) if choice else (text.target if text else "")
+    target = str(record["right"]) if choice else ""
     base = {
         "doc_id": record["index"],
         "doc": doc,
         "target": target,
-        "arguments": _arguments(text),
+        "arguments": [],
         "doc_hash": _hash(json.dumps(doc, indent=2, ensure_ascii=False)),
-        "prompt_hash": _hash(text.context) if text else "",
+        "prompt_hash": "",
         "target_hash": _hash(target),
     }
     if choice:
@@ -244,12 +222,6 @@ def _samples(record: Mapping[str, Any], texts: Texts | None) -> list[Json]:
         | {"filter": name, "metrics": ["exact_match"], "exact_match": float(record[mark])}
         for name, mark in _MARKS.items()
     ]
-
-
-def _arguments(text: ItemText | None) -> Sequence[Sequence[Any]]:
-    if text is None:
-        return []
-    return [(text.context, option) for option in text.continuations] or [(text.context, {})]
 
 
 def _chosen(record: Mapping[str, Any], length: str | None) -> float:

@@ -12,7 +12,7 @@ from typing import NamedTuple, TypeAlias
 
 from harness.backends.base import Backend, Logits, Node
 from harness.errors import BackendError
-from harness.suites.scorer import Option, Scorer
+from harness.suites.scorer import Option, Scorer, common_prefix
 
 Ids: TypeAlias = tuple[int, ...]
 
@@ -54,7 +54,7 @@ def score(backend: Backend, requests: Sequence[tuple[Ids, Ids]]) -> list[Option]
 def walk(backend: Backend, contexts: Sequence[Ids]) -> Iterator[Leaf]:
     """Evaluate contexts in an order that shares most; each once, however often it is given."""
     ordered = sorted(set(contexts))
-    shared = [common_length(*pair) for pair in pairwise(ordered)] + [0]
+    shared = [common_prefix(pair) for pair in pairwise(ordered)] + [0]
     path = [backend.root()]
     for index, context in enumerate(ordered):
         kept = shared[index - 1] if index else 0
@@ -81,11 +81,3 @@ def _marks(shared: Sequence[int], index: int, reached: int, most: int) -> list[i
         if not marks or least < marks[-1]:
             marks.append(least)
     return marks[::-1]
-
-
-def common_length(first: Sequence[int], second: Sequence[int]) -> int:
-    """How many ids two sequences begin with alike."""
-    for length, (one, other) in enumerate(zip(first, second, strict=False)):
-        if one != other:
-            return length
-    return min(len(first), len(second))

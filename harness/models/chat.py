@@ -1,9 +1,8 @@
 """Chat prompts as a model wants them: its own template around a user's message.
 
-A template is a program that came with the model. It runs in a child of its own with
-limits on time, memory and output, inside Jinja's immutable sandbox, set up as
-`transformers` does it, so that the text is the one the model was trained on. Workers
-get finished text. Data: model file → `template_of` → child → `Rendered`.
+A template is a program that came with the model. It runs in a child with limits
+(`sandbox`), set up as `transformers` does it, so that the text is the one the model was
+trained on. Workers get finished text. Data: model file → `template_of` → child → texts.
 
 One thing differs on purpose: `strftime_now` always tells `DATE`, or prompts, and with
 them token counts, would change from day to day.
@@ -12,15 +11,13 @@ them token counts, would change from day to day.
 from __future__ import annotations
 
 import json
-import math
-import subprocess
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-from harness.errors import HarnessError, SpecError
+from harness import sandbox
+from harness.errors import HarnessError, SpecError, printable
 from harness.models.gguf_file import GgufFile, read_header
 from harness.spec import Artefact, Format, Language
 
@@ -32,9 +29,7 @@ DATE: Final = datetime(2026, 1, 1, tzinfo=UTC)
 
 _TIMEOUT_S: Final = 20.0
 _CONVERSATIONS_PER_S: Final = 200
-_MEMORY_BYTES: Final = 512 << 20
 _TEMPLATE_CHARS_MAX: Final = 1 << 18
-_TEXT_CHARS_MAX: Final = 1 << 20
 _CONFIG_BYTES_MAX: Final = 32 << 20
 _TOKENS: Final = ("bos_token", "eos_token", "unk_token", "pad_token")
 _GGUF_TOKENS: Final = {
@@ -243,25 +238,14 @@ def _render(
         "tokens": template.tokens,
         "conversations": conversations,
         "ask": ask,
-        # The parent ends it first, unless the parent has been killed.
-        "cpu_s": math.ceil(timeout_s) + 1,
     }
     try:
-        done = subprocess.run(
-            [sys.executable, "-P", "-m", "harness.models.chat"],
-            input=json.dumps(request).encode(),
-            capture_output=True,
-            timeout=timeout_s,
-            check=False,
-        )
-    except subprocess.TimeoutExpired as error:
-        message = f"it takes more than {timeout_s:.0f} s"
-        raise _failed(message, where, reason="chat_template_timeout") from error
-    try:
-        answer: dict[str, Any] = json.loads(done.stdout)
-    except ValueError:
-        words = done.stderr.decode("utf-8", "replace").strip()[-300:]
-        raise _failed(f"its child ended with {done.returncode} {words}".strip(), where) from None
+        answer = sandbox.ask("harness.models.chat", request, timeout_s=timeout_s)
+    except TimeoutError as error:
+        raise _failed(str(error), where, reason="chat_template_timeout") from error
+    except ChildProcessError as error:
+        status, words = error.args
+        raise _failed(f"its child ended with {status} {words}".strip(), where) from None
     if "error" in answer:
         raise _failed(answer["error"], where)
     texts: list[str] = answer["texts"]
@@ -269,10 +253,9 @@ def _render(
 
 
 def _failed(message: str, where: Path, *, reason: str = "chat_template_failed") -> HarnessError:
-    # Templates word their own errors; a terminal must not obey them.
-    printable = "".join(char if char.isprintable() else " " for char in message)
+    # Templates word their own errors.
     return HarnessError(
-        f"its chat template failed: {printable}",
+        f"its chat template failed: {printable(' '.join(message.split()))}",
         where=str(where),
         hint="fetch the model from its maker, or mend the template",
         reason=reason,
@@ -280,21 +263,6 @@ def _failed(message: str, where: Path, *, reason: str = "chat_template_failed") 
 
 
 # --- the child ----------------------------------------------------------------------
-
-
-def _limit(cpu_s: int) -> None:
-    """Have the system end this process where it takes too much; Windows has only the timeout."""
-    if sys.platform == "win32":
-        return
-    import resource
-
-    # Address space would also count what is only mapped, such as this interpreter.
-    for kind, most in (
-        (resource.RLIMIT_CPU, cpu_s),
-        (resource.RLIMIT_DATA, _MEMORY_BYTES),
-        (resource.RLIMIT_CORE, 0),
-    ):
-        resource.setrlimit(kind, (most, most))
 
 
 def _compiled(text: str) -> Callable[..., str]:
@@ -328,21 +296,13 @@ def _compiled(text: str) -> Callable[..., str]:
     template = environment.from_string(text)
 
     def render_one(**variables: Any) -> str:
-        parts: list[str] = []
-        length = 0
-        for part in template.generate(**variables):
-            parts.append(part)
-            length += len(part)
-            if length > _TEXT_CHARS_MAX:
-                raise ValueError(f"more than {_TEXT_CHARS_MAX} characters")
-        text = "".join(parts)
-        text.encode()  # a lone surrogate is no text
-        return text
+        return sandbox.joined(template.generate(**variables))
 
     return render_one
 
 
 def _answer(request: Mapping[str, Any]) -> dict[str, Any]:
+    """A template and conversations in, texts out."""
     try:
         render_one = _compiled(request["template"])
         texts = [
@@ -356,16 +316,9 @@ def _answer(request: Mapping[str, Any]) -> dict[str, Any]:
             for conversation in request["conversations"]
         ]
     except Exception as error:  # noqa: BLE001  (whatever a template raises is its failure)
-        return {"error": f"{type(error).__name__}: {str(error)[:300]}"}
+        return {"error": sandbox.words_of(error)}
     return {"texts": texts}
 
 
-def main() -> None:
-    """Answer one request on standard input: a template and conversations in, texts out."""
-    request = json.load(sys.stdin)
-    _limit(request["cpu_s"])
-    json.dump(_answer(request), sys.stdout)
-
-
 if __name__ == "__main__":
-    main()
+    sandbox.serve(_answer)

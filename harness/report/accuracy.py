@@ -9,8 +9,9 @@ from harness.metrics import show_share
 from harness.report import words
 from harness.report.figures import NONE, Figure, Line, Numbers, grouped
 from harness.report.tables import Cell, Plain
-from harness.report.view import Estimate, Ranking, Row, Share, Task, View
+from harness.report.view import Estimate, Ranking, Row, Task, View
 from harness.report.words import LANGS
+from harness.scoring.details import Share
 
 _COMPARED = ("only_a", "only_b", "both", "neither")
 

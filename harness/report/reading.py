@@ -22,7 +22,6 @@ from harness.report.view import (
     Bench,
     Calibration,
     Check,
-    Choices,
     Client,
     Compat,
     Detectable,
@@ -37,17 +36,15 @@ from harness.report.view import (
     Pair,
     Ranking,
     Row,
-    Share,
     Skipped,
     Spread,
     Task,
-    Templates,
     Variation,
     View,
-    Written,
 )
 from harness.report.words import LANGS
 from harness.score import LISTS, SCHEMA
+from harness.scoring.details import Choices, Share, Templates, Written
 
 LONGEST = 240
 

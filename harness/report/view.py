@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from harness.scoring.details import Choices, Share, Templates, Written
+
 VOLATILE = frozenset({"memory_available_bytes", "swap_used_bytes", "temperature_c", "load_1m"})
 """Facts that no two readings agree on: a difference is no finding."""
 ABSENT = frozenset({"", "unknown", "none"})
@@ -56,44 +58,6 @@ class Check:
     value: float | None
     limit: float | None
     reason: str
-
-
-class Share(NamedTuple):
-    """Share right of the items of one form, and what a guesser would have."""
-
-    value: float
-    n: int
-    chance: float
-
-
-class Templates(NamedTuple):
-    """Shares right of single templates; above 1, overdispersion says they differ beyond chance."""
-
-    n: int
-    lowest: float
-    median: float
-    highest: float
-    overdispersion: float | None
-
-
-class Choices(NamedTuple):
-    """Choice items by other rules, their calibration, and those that batching could decide."""
-
-    acc_norm: float
-    acc_norm_bytes: float
-    acc_norm_tokens: float
-    brier: float
-    calibration_error: float
-    margin_nat: float
-    near_ties: int | None
-
-
-class Written(NamedTuple):
-    """Free items: share strictly right, mean credit, answers cut at their cap."""
-
-    strict: float
-    credit: float
-    truncated: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,7 +12,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
-from typing import NamedTuple
+from typing import NamedTuple, get_args
 
 import numpy as np
 
@@ -20,6 +20,7 @@ from harness.cases import Case
 from harness.metrics import Floats
 from harness.scoring.details import Details, details
 from harness.scoring.items import Geometry, Item
+from harness.spec import Language
 from harness.stats import (
     Interval,
     mean_interval,
@@ -30,7 +31,7 @@ from harness.stats import (
     wilson,
 )
 
-LANGUAGES = ("ko", "en")
+LANGUAGES = get_args(Language)
 
 
 class Level(NamedTuple):

@@ -22,6 +22,7 @@ from harness.stats import (
     stream,
     wilson,
 )
+from harness.stats_items import mcnemar
 
 if TYPE_CHECKING:
     from harness.scoring.observe import Observed
@@ -143,14 +144,7 @@ def flips(reference: Mapping[Place, bool], candidate: Mapping[Place, bool]) -> F
         return None
     to_wrong = sum(reference[place] and not candidate[place] for place in shared)
     to_right = sum(candidate[place] and not reference[place] for place in shared)
-    return Flips(to_wrong, to_right, len(shared), exact_p(to_wrong, to_right))
-
-
-def exact_p(first: int, second: int) -> float:
-    """Two-sided exact McNemar test (McNemar 1947): a fair coin for each item that turned."""
-    n, less = first + second, min(first, second)
-    tail = sum(math.comb(n, k) for k in range(less + 1))
-    return min(1.0, float(2 * tail / (1 << n)))
+    return Flips(to_wrong, to_right, len(shared), mcnemar(to_wrong, to_right))
 
 
 def entry(
@@ -201,12 +195,12 @@ def _why_not(seen: Observed, skipped: Iterable[Mapping[str, Any]]) -> tuple[str,
 
 
 def _choices(seen: Observed) -> dict[Place, bool]:
-    """Whether each multiple-choice item was right."""
+    """Whether each choice item that was asked was right."""
     return {
         (task, item.number): item.correct
         for task, items in seen.items.items()
         for item in items
-        if getattr(item, "form", "choice") == "choice"
+        if item.form == "choice" and not item.skipped
     }
 
 

@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple, NoReturn
 
 from harness import __version__
-from harness.errors import Exit, HarnessError, SpecError
+from harness.cases import Case, accuracy_cases
+from harness.errors import Exit, HarnessError, SpecError, printable
 from harness.records import write_whole
 from harness.seeds import (
     HEX64,
@@ -28,9 +29,9 @@ from harness.seeds import (
     statement,
     suite_of,
 )
-from harness.spec import AccuracySuite, Form, Language, Profile, canonical, to_json
-from harness.suites.tasks import item_at
-from harness.suites.tasks.base import Item, Setting
+from harness.spec import AccuracySuite, Form, Profile, canonical, to_json
+from harness.suites.tasks import case_item
+from harness.suites.tasks.base import Item
 
 _SHOWN_MISMATCHES: Final = 10
 
@@ -123,7 +124,7 @@ def examine(
         "generator": generator_sha256(),
         "profile": profile_sha256(profile),
         "harness": __version__,
-        "made_by": _printable(stated.get("harness", "")),
+        "made_by": _clean(stated.get("harness", "")),
         "items": write_items(items, suite, value) if items else {},
         "run": run and {**run._asdict(), "matches": run.matches},
     }
@@ -217,22 +218,17 @@ class Rebuilt(NamedTuple):
     """One generated item and its place; `number` counts from 0 in each form of a case."""
 
     case: str
-    task: str
-    language: Language
     form: Form
     number: int
     item: Item
 
 
 def rebuild(suite: AccuracySuite, seed: bytes) -> Iterator[Rebuilt]:
-    """Every item that a suite asks, in order."""
-    for language in suite.languages:
-        for task in suite.tasks:
-            for form in suite.forms:
-                setting = Setting(language=language, form=form, longest_tokens=suite.context)
-                for number in range(suite.items_of(form)):
-                    item = item_at(task, setting, number, seed)
-                    yield Rebuilt(f"{language}-{task}", task, language, form, number, item)
+    """Every generated item that a suite asks, in order."""
+    for case in accuracy_cases(replace(suite, data=())):
+        for form in case.forms:
+            for number in range(case.items_of(form)):
+                yield Rebuilt(case.id, form, number, case_item(case, form, number, seed))
 
 
 def write_items(folder: Path, suite: AccuracySuite, seed: bytes) -> dict[str, int]:
@@ -289,16 +285,15 @@ class RunCheck(NamedTuple):
 def check_run(records: Sequence[Mapping[str, Any]], suite: AccuracySuite, seed: bytes) -> RunCheck:
     """Compare template and level of every recorded item with the seed's own."""
     chosen = _most_within_budget(records)
-    suite = replace(suite, items=max(suite.items, chosen))
-    cases = {f"{each}-{task}": (each, task) for each in suite.languages for task in suite.tasks}
+    suite = replace(suite, items=max(suite.items, chosen), data=())
+    cases = {case.id: case for case in accuracy_cases(suite)}
 
     @cache
-    def rebuilt(case: str, form: Form, number: int) -> tuple[str, int] | None:
-        if form not in suite.forms or not 0 <= number < suite.items_of(form):
+    def rebuilt(name: str, form: Form, number: int) -> tuple[str, int] | None:
+        case = cases[name]
+        if form not in case.forms or not 0 <= number < case.items_of(form):
             return None
-        language, task = cases[case]
-        setting = Setting(language=language, form=form, longest_tokens=suite.context)
-        item = item_at(task, setting, number, seed)
+        item = case_item(case, form, number, seed)
         return item.template, item.level
 
     seen: set[tuple[str, _Place]] = set()
@@ -318,10 +313,8 @@ def check_run(records: Sequence[Mapping[str, Any]], suite: AccuracySuite, seed: 
         if found == own:
             checked += 1
         else:
-            different.append(
-                f"{_printable(record.get('model'))} {_shown(place)}: {found}, not {own}"
-            )
-    missing = _missing(seen, suite, whole=not chosen)
+            different.append(f"{_clean(record.get('model'))} {_shown(place)}: {found}, not {own}")
+    missing = _missing(seen, cases, whole=not chosen)
     return RunCheck(checked, len(different), missing, tuple(different[:_SHOWN_MISMATCHES]))
 
 
@@ -333,28 +326,24 @@ def _most_within_budget(records: Iterable[Mapping[str, Any]]) -> int:
     return most if found.get("budget_s") and isinstance(most, int) else 0
 
 
-def _missing(seen: set[tuple[str, _Place]], suite: AccuracySuite, *, whole: bool) -> int:
+def _missing(seen: set[tuple[str, _Place]], cases: Mapping[str, Case], *, whole: bool) -> int:
     """Items that a model was not asked: of `whole` cases, or of what any model was asked."""
-    asked = {(model, case) for model, (case, _, _) in seen}
-    of_case: dict[str, set[_Place]] = {case: set() for _, case in asked}
-    for case, places in of_case.items():
+    asked = {(model, name) for model, (name, _, _) in seen}
+    places: dict[str, set[_Place]] = {name: set() for _, name in asked}
+    for name, found in places.items():
         if whole:
-            places.update(
-                (case, form, number)
-                for form in suite.forms
-                for number in range(suite.items_of(form))
-            )
-    if not whole:
-        for _, place in seen:
-            of_case[place[0]].add(place)
-    return sum((model, place) not in seen for model, case in asked for place in of_case[case])
+            case = cases[name]
+            found |= {(name, form, n) for form in case.forms for n in range(case.items_of(form))}
+        else:
+            found |= {place for _, place in seen if place[0] == name}
+    return sum((model, place) not in seen for model, name in asked for place in places[name])
 
 
-def _printable(value: object) -> str:
-    """Of a file that somebody else wrote: no terminal must obey it."""
-    return "".join(char if char.isprintable() else "?" for char in str(value)[:100])
+def _clean(value: object) -> str:
+    """A field of a file that somebody else wrote."""
+    return printable(str(value)[:100])
 
 
 def _shown(place: _Place) -> str:
     case, form, number = place
-    return _printable(f"{case} {form} #{number}")
+    return _clean(f"{case} {form} #{number}")

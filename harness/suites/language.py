@@ -25,11 +25,8 @@ from harness.plan import Job
 from harness.records import Record
 from harness.spec import sha256
 from harness.suites.base import telemetry
-from harness.suites.rows import Floats, log_probability
+from harness.suites.rows import ROWS, Floats, log_probability
 from harness.suites.texts import case_text
-
-ROWS = 64
-"""Most tokens in one call, and so rows of logits that exist at a time."""
 
 Visit = Callable[[int, Logits, Sequence[int]], None]
 """Place of the first token in the text, rows `[n, V]` that predict it and the next, their ids."""

@@ -19,6 +19,9 @@ Rows = npt.NDArray[np.float32]
 Floats = npt.NDArray[np.float64]
 Ids = npt.NDArray[np.int64]
 
+ROWS = 64
+"""Most rows of logits that are held at a time."""
+
 _BLOCK_VALUES = 1 << 18
 """Values of a block, 1 MiB of float32: what a core's cache holds."""
 _LEAST_MASS = 1e-50

@@ -15,14 +15,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
 from harness.backends.base import Backend, Logits, Node
 from harness.errors import BackendError
-from harness.suites.rows import Norms, norms
-
-ROWS: Final = 64
-"""Most rows of logits that are held at a time: 39 MB at a vocabulary of 152 k."""
+from harness.suites.rows import ROWS, Norms, norms
 
 
 class Option(NamedTuple):
@@ -84,8 +81,8 @@ class Scorer:
 
     # --- text -------------------------------------------------------------------------
 
-    def options(self, stem: str, options: Sequence[str]) -> list[Option]:
-        """Score continuations of `shots + stem`, each as if it alone followed.
+    def encode(self, stem: str, options: Sequence[str]) -> tuple[list[list[int]], int]:
+        """Whole encodings of `shots + stem` and each option, and where scoring begins in them.
 
         The definition of lm-evaluation-harness: trailing white space of the context belongs
         to the option, and the tokens behind the first `len(encode(context))` of the joint
@@ -95,13 +92,8 @@ class Scorer:
         replaced by the model's first token, or an end-of-sequence token.
 
         Raises:
-            BackendError: `context_exceeded`, `empty_option`: nothing was evaluated.
+            BackendError: `empty_option`.
         """
-        paths, scored_from = self.encode(stem, options)
-        return self.paths(paths, scored_from)
-
-    def encode(self, stem: str, options: Sequence[str]) -> tuple[list[list[int]], int]:
-        """Whole encodings of context and option, and where scoring begins in them."""
         encode = self._backend.encode
         context = self.shots + stem
         kept = context.rstrip()
@@ -111,7 +103,7 @@ class Scorer:
         if not all(paths):
             raise _empty()
         shortest = min(map(len, paths)) - 1
-        scored_from = min(len(encode(kept)) if kept else 0, _common_prefix(paths), shortest)
+        scored_from = min(len(encode(kept)) if kept else 0, common_prefix(paths), shortest)
         # Something has to come before the first scored token.
         lead = self._begin or ([] if scored_from else [_start_id(self._backend)])
         return [lead + path for path in paths], len(lead) + scored_from
@@ -119,17 +111,18 @@ class Scorer:
     # --- tokens -----------------------------------------------------------------------
 
     def paths(self, paths: Sequence[Sequence[int]], scored_from: int) -> list[Option]:
-        """Score the tokens behind the first `scored_from` (at least 1) of each path."""
+        """Score the tokens behind the first `scored_from` (at least 1) of each path.
+
+        Raises:
+            BackendError: `context_exceeded`, `empty_option`: nothing was evaluated.
+        """
         self._check(paths, scored_from)
         sums = [_Sum(path, scored_from) for path in paths]
         # The last token of an option is only predicted, never evaluated.
-        shared = min(_common_prefix(paths), min(len(path) for path in paths) - 1)
+        shared = min(common_prefix(paths), min(len(path) for path in paths) - 1)
         first = min(scored_from, shared)
         node = self._under(paths[0], first)
-        for start, rows in self._rows(node, paths[0][:shared], first - 1 if shared else 0):
-            found = norms(rows)
-            for each in sums:
-                each.add(rows, found, start + 1)
+        self._together(node, sums, shared, first - 1 if shared else 0)
         self._branch(node, sums, shared)
         self._leave(node)
         return [each.option for each in sums]
@@ -147,11 +140,8 @@ class Scorer:
         found = norms(row[None])
         for each in sums:
             each.add(row[None], found, scored_from)
-        shared = min(_common_prefix(paths), min(len(path) for path in paths) - 1)
-        for start, rows in self._rows(node, paths[0][:shared], scored_from):
-            found = norms(rows)
-            for each in sums:
-                each.add(rows, found, start + 1)
+        shared = min(common_prefix(paths), min(len(path) for path in paths) - 1)
+        self._together(node, sums, shared, scored_from)
         self._branch(node, sums, max(shared, scored_from))
         return [each.option for each in sums]
 
@@ -225,6 +215,13 @@ class Scorer:
                 return
             end = min(end + ROWS, len(ids))
 
+    def _together(self, node: Node, sums: Sequence[_Sum], shared: int, first: int) -> None:
+        """Evaluate the shared tokens; rows from index `first` on count for all paths."""
+        for start, rows in self._rows(node, sums[0].path[:shared], first):
+            found = norms(rows)
+            for each in sums:
+                each.add(rows, found, start + 1)
+
     def _branch(self, node: Node, sums: Sequence[_Sum], shared: int) -> None:
         """Evaluate what each path has behind the shared tokens; its first one is predicted."""
         short = [each for each in sums if 1 < len(each.path) - shared <= ROWS]
@@ -250,7 +247,8 @@ def _start_id(backend: Backend) -> int:
     return min(backend.end_ids)
 
 
-def _common_prefix(paths: Sequence[Sequence[int]]) -> int:
+def common_prefix(paths: Sequence[Sequence[int]]) -> int:
+    """How many tokens all paths begin with alike."""
     length = 0
     for tokens in zip(*paths, strict=False):
         if len(set(tokens)) > 1:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from harness.errors import RecordError
-from harness.interop.lm_eval_files import ItemText, export, save
+from harness.interop.lm_eval_files import export, save
 
 Record = dict[str, Any]
 
@@ -162,24 +162,6 @@ def test_samples_hold_what_records_say() -> None:
     assert (loose["filter"], loose["exact_match"]) == ("flexible-extract", 1.0)
     assert strict["resps"] == [[" 7"]]
     assert strict["filtered_resps"] == [" 7"]
-
-
-def test_prompts_are_filled_in_where_they_can_be_made_again() -> None:
-    def texts(case: str, index: int) -> ItemText:
-        if case == "ko-josa":
-            return ItemText(f"문제 {index}", ("은", "는"))
-        return ItemText("3+4=", target="7")
-
-    samples = export(RECORDS, texts=texts)["a.f16.gguf"]["samples"]
-    first = samples["ko-josa_choice"][1]
-    assert first["arguments"] == {
-        "gen_args_0": {"arg_0": "문제 1", "arg_1": "은"},
-        "gen_args_1": {"arg_0": "문제 1", "arg_1": "는"},
-    }
-    assert first["prompt_hash"] == hashlib.sha256("문제 1".encode()).hexdigest()
-    answer = samples["en-arith_free"][0]
-    assert answer["arguments"] == {"gen_args_0": {"arg_0": "3+4=", "arg_1": {}}}
-    assert answer["target"] == "7"
 
 
 def test_a_run_without_accuracy_exports_nothing() -> None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from harness import sandbox
 from harness.errors import HarnessError, SpecError
 from harness.models import chat
 from harness.models.chat import Template, prompts, render, rendered, template_of
@@ -228,7 +229,10 @@ def test_templates_see_what_transformers_gives_them(template: str, expected: str
 
 
 NAUGHTY = {
-    "raises": ("{{ raise_exception('only\x1b[2J English') }}", "TemplateError: only [2J English"),
+    "raises": (
+        "{{ raise_exception('only\x1b[2J English') }}",
+        "TemplateError: only\\u001b[2J English",
+    ),
     "no template": ("{% for %}", "TemplateSyntaxError"),
     "unknown tag": ("{% include '/etc/passwd' %}", "TypeError: no loader"),
     "classes": ("{{ ''.__class__.__mro__ }}", "SecurityError"),
@@ -327,10 +331,10 @@ def test_the_limits_hold_without_a_parent(
         "cpu_s": 21,
     }
     monkeypatch.setattr("sys.stdin", _Stdin(json.dumps(request)))
-    monkeypatch.setattr(chat, "_limit", lambda cpu_s: order.append(f"limit {cpu_s}"))
+    monkeypatch.setattr(sandbox, "limit", lambda cpu_s: order.append(f"limit {cpu_s}"))
     compiled = chat._compiled
     monkeypatch.setattr(chat, "_compiled", _noting(order, compiled))
-    chat.main()
+    sandbox.serve(chat._answer)
     assert order == ["limit 21", "compile"]
     assert json.loads(capsys.readouterr().out) == {
         "texts": ["<|im_start|>user\nhi<|im_end|>\n<|im_start|>assistant\n"]

@@ -105,13 +105,13 @@ def speed(backend: Backend, shape: Shape, items: int, naive_items: int) -> dict[
     shots = text(rng, shape.shots)
     asked = [(text(rng, shape.stem), letter_options(rng, shape)) for _ in range(items)]
     scorer, timed = Scorer(backend, shots), Timed(backend)
-    scorer.options(*asked[0])
+    scorer.paths(*scorer.encode(*asked[0]))
     trie_s, ratios, differences = [], [], []
     scorer = Scorer(backend, shots)
     python_s = 0.0
     for index, (stem, options) in enumerate(asked):
         timed.spent_s, start = 0.0, time.perf_counter()
-        found = scorer.options(stem, options)
+        found = scorer.paths(*scorer.encode(stem, options))
         trie_s.append(time.perf_counter() - start)
         python_s += trie_s[-1] - timed.spent_s
         if index % (items // naive_items) == 1:
@@ -122,7 +122,9 @@ def speed(backend: Backend, shape: Shape, items: int, naive_items: int) -> dict[
             ratios.append(time.perf_counter() - start)
             differences += [abs(a.log_likelihood - b) for a, b in zip(found, naive, strict=True)]
             scorer = Scorer(backend, shots)
-            scorer.options(*asked[0])  # evaluates the shots again, outside the account
+            scorer.paths(
+                *scorer.encode(*asked[0])
+            )  # evaluates the shots again, outside the account
     mean_trie_s = statistics.fmean(trie_s)
     # Shots were evaluated once in the account, as in a run; the median rids the rest of noise.
     per_item_s = statistics.median(trie_s) + max(0.0, trie_s[0] - statistics.median(trie_s)) / items
@@ -178,7 +180,7 @@ def against_perplexity(
             scorer = Scorer(backend)
             start = time.perf_counter()
             for stem, options in asked:
-                scorer.options(stem, options)
+                scorer.paths(*scorer.encode(stem, options))
             ours.append(len(asked) / (time.perf_counter() - start))
             theirs.append(len(asked) / _scoring_seconds(command))
     ratio = [a / b for a, b in zip(ours, theirs, strict=True)]

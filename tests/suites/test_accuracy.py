@@ -77,7 +77,8 @@ def test_a_prompt_that_leaves_no_room_for_its_answer_is_refused(tmp_path: Path) 
 def test_choices_are_compared_and_verified_where_asked(tmp_path: Path) -> None:
     backend = fake(tmp_path, seed=3)
     found = Answers(backend).answer(CHOOSE)
-    expected = Scorer(fake(tmp_path, seed=3)).options("사과", ["는 좋다", "은 좋다"])
+    scorer = Scorer(fake(tmp_path, seed=3))
+    expected = scorer.paths(*scorer.encode("사과", ["는 좋다", "은 좋다"]))
     assert found["log_likelihoods"] == pytest.approx([e.log_likelihood for e in expected])
     assert found["tokens"] == [e.tokens for e in expected]
     assert "naive" not in found

@@ -19,8 +19,8 @@ from harness.metrics import SampleRefusedError
 from harness.scoring.language import guesses, text_metrics
 from harness.spec import BackendOptions
 from harness.suites import language
-from harness.suites.language import ROWS, chunk_sums, walk
-from harness.suites.rows import log_probability
+from harness.suites.language import chunk_sums, walk
+from harness.suites.rows import ROWS, log_probability
 from harness.suites.texts import generated
 from tests.suites.helpers import fake, job, of_kind
 

@@ -52,7 +52,7 @@ def full(
 
 
 def check(scorer: Scorer, other: Backend, context: str, options: tuple[str, ...], abs_: float):
-    found = scorer.options(context, options)
+    found = scorer.paths(*scorer.encode(context, options))
     assert len(found) == len(options)
     # Where a merge crosses the boundary, all are scored from where they part.
     paths = [other.encode(scorer.shots + context + each) for each in options]
@@ -124,7 +124,9 @@ def test_a_merge_across_the_boundary_is_scored_by_the_joint_encoding(
 def test_no_option_gets_the_token_it_is_merged_into_for_nothing(tmp_path: Path, shots: str) -> None:
     """The options' difference is that of the whole texts, as if nobody had cut them."""
     scorer, other = Scorer(open_as(Merging, tmp_path), shots), open_as(Merging, tmp_path)
-    merged, apart = (each.log_likelihood for each in scorer.options("xa", ["b!", "c!"]))
+    merged, apart = (
+        each.log_likelihood for each in scorer.paths(*scorer.encode("xa", ["b!", "c!"]))
+    )
     whole = []
     for text in (f"{shots}xab!", f"{shots}xac!"):
         whole += Scorer(other).naive([other.encode(text)], 1)
@@ -141,7 +143,7 @@ def test_the_models_first_token_is_put_before_every_text(tmp_path: Path) -> None
     plain = open_as(FakeBackend, tmp_path)
     for shots, context in (("", "ab"), (SHOTS, "ab"), ("", "")):
         scorer = Scorer(open_as(Beginning, tmp_path), shots)
-        (found,) = scorer.options(context, ["cd"])
+        (found,) = scorer.paths(*scorer.encode(context, ["cd"]))
         ids = [1, *plain.encode(shots + context)]
         logits = plain.extend(plain.root(), [*ids, ord("c")], [len(ids) - 1, len(ids)])
         both = logits[[0, 1], [ord("c"), ord("d")]] - norms(logits).log_sum
@@ -153,10 +155,10 @@ def test_one_token_options_and_shots_cost_nothing_twice(tmp_path: Path) -> None:
     scorer = Scorer(backend, "0123456789")
     backend.calls.clear()
     for _ in range(3):
-        scorer.options("abc", ["x", "y", "z", "w"])
+        scorer.paths(*scorer.encode("abc", ["x", "y", "z", "w"]))
     assert [call.tokens for call in backend.calls] == [10, 3, 3, 3]
     backend.calls.clear()
-    scorer.options("abc", ["xy1", "xz2"])
+    scorer.paths(*scorer.encode("abc", ["xy1", "xz2"]))
     # The stem and what the options share, then one token of each: the last is predicted.
     assert [call.tokens for call in backend.calls] == [4, 1, 1]
 
@@ -164,13 +166,13 @@ def test_one_token_options_and_shots_cost_nothing_twice(tmp_path: Path) -> None:
 def test_verification_shares_nothing_and_leaves_the_scorer_usable(tmp_path: Path) -> None:
     backend = fake(tmp_path)
     scorer = Scorer(backend, SHOTS)
-    before = scorer.options("질문: 3+4\n정답:", [" 7", " 88"])
+    before = scorer.paths(*scorer.encode("질문: 3+4\n정답:", [" 7", " 88"]))
     backend.calls.clear()
     paths, start = scorer.encode("질문: 3+4\n정답:", [" 7", " 88"])
     again = scorer.naive(paths, start)
     assert [call.tokens for call in backend.calls] == [len(path) - 1 for path in paths]
     assert again == pytest.approx([each.log_likelihood for each in before], abs=1e-5)
-    assert scorer.options("질문: 3+4\n정답:", [" 7", " 88"]) == before
+    assert scorer.paths(*scorer.encode("질문: 3+4\n정답:", [" 7", " 88"])) == before
 
 
 def test_few_rows_are_held_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -208,10 +210,10 @@ def test_what_cannot_be_scored_is_refused_before_anything_is_evaluated(
     scorer = Scorer(backend)
     backend.calls.clear()
     with pytest.raises(BackendError) as caught:
-        scorer.options(context, options)
+        scorer.paths(*scorer.encode(context, options))
     assert caught.value.reason == reason
     assert not backend.calls
-    assert scorer.options("ab", ["c"])[0].tokens == 1
+    assert scorer.paths(*scorer.encode("ab", ["c"]))[0].tokens == 1
 
 
 def test_a_hundred_options(tmp_path: Path) -> None:

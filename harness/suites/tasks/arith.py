@@ -12,17 +12,8 @@ import re
 from collections.abc import Mapping
 from typing import Any, Final
 
-from harness.suites.tasks.base import (
-    Form,
-    Grade,
-    Item,
-    Language,
-    Setting,
-    data,
-    framed,
-    grade,
-    shuffled_choices,
-)
+from harness.spec import Form, Language
+from harness.suites.tasks.base import Grade, Item, Setting, data, grade, make_item
 from harness.suites.tasks.calculations import KINDS, Problem, result, units, worked
 from harness.suites.tasks.draw import Draw
 from harness.suites.tasks.hangul import Word
@@ -104,6 +95,15 @@ def _fill(draw: Draw, language: Language) -> dict[str, Word]:
     return {name: Word(word) for name, word in filled.items()}
 
 
+def _shown(language: Language, numbers: Mapping[str, int]) -> dict[str, object]:
+    """Each number in digits and, by its name with `_words`, in thousands."""
+    shown: dict[str, object] = {key: Number(value) for key, value in numbers.items()}
+    for key, value in numbers.items():
+        thousands = mixed(value) if language == "ko" else f"{value // 1000} thousand"
+        shown[f"{key}_words"] = thousands
+    return shown
+
+
 def templates(language: Language) -> Mapping[str, tuple[int, ...]]:
     """Levels of each template."""
     del language
@@ -117,45 +117,34 @@ def generate(setting: Setting, draw: Draw) -> Item:
     name = draw.pick([each for each, template in _TEMPLATES.items() if level in template["levels"]])
     kind, text = _TEMPLATES[name]["kind"], _TEMPLATES[name][language]
     values: dict[str, object] = dict(_fill(draw, language))
-    how = "digits"
     if kind in {"read", "write"}:
         first, second, at, then = _places(draw, level)
         number = first[at] + second[then]
         others = [x + y for x in first for y in second if x + y != number]
         values |= {"a": Number(number), "words": Word(_in_words(language, number))}
-        how = "digits" if kind == "read" else "words"
         steps = f"{first[at]}+{second[then]};"
     else:
         problem = units(draw, language) if kind == "units" else KINDS[kind](draw, level)
         number = result(*problem.steps[-1])
         others = _wrong(draw, number, problem) if setting.form == "choice" else []
-        values |= {key: Number(value) for key, value in problem.numbers.items()}
-        for key, value in problem.numbers.items():
-            values[f"{key}_words"] = (
-                mixed(value) if language == "ko" else f"{value // 1000} thousand"
-            )
+        values |= _shown(language, problem.numbers)
         steps = worked(problem.steps).removesuffix(str(number))
+    how = "words" if kind == "write" else "digits"
     answer, *wrong = (
         _in_words(language, each) if how == "words" else str(each) for each in (number, *others)
     )
     question = text.format(**values)
-    if setting.form == "choice":
-        return Item(
-            template=name,
-            level=level,
-            context=framed(setting, question),
-            choices=shuffled_choices(draw, answer, wrong),
-            answer=f" {answer}",
-            solution=f" {answer}",
-        )
-    return Item(
+    return make_item(
+        setting,
+        draw,
         template=name,
         level=level,
-        context=framed(setting, question),
+        question=question,
         answer=answer,
-        solution=f" {steps}{answer}",
-        question=f"{question} {_DATA['how'][language][how]}",
+        wrong=wrong,
+        asked=f"{question} {_DATA['how'][language][how]}",
         max_tokens=MAX_TOKENS,
+        steps=steps,
     )
 
 

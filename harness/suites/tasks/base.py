@@ -15,12 +15,10 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final, Literal, NamedTuple, Protocol
+from typing import Any, Final, NamedTuple, Protocol
 
+from harness.spec import Form, Language
 from harness.suites.tasks.draw import Draw
-
-Language = Literal["ko", "en"]
-Form = Literal["choice", "free"]
 
 FRAMES: Final[Mapping[tuple[Language, Form], str]] = {
     ("ko", "free"): "질문: {}\n답:",
@@ -145,3 +143,37 @@ def shuffled_choices(draw: Draw, answer: str, wrong: Sequence[str]) -> tuple[str
     if len(set(choices)) != len(choices):
         raise ValueError(f"equal choices: {choices}")
     return tuple(f" {choice}" for choice in choices)
+
+
+def make_item(
+    setting: Setting,
+    draw: Draw,
+    *,
+    template: str,
+    level: int,
+    question: str,
+    answer: str,
+    wrong: Sequence[str],
+    asked: str,
+    max_tokens: int,
+    steps: str = "",
+    check: Mapping[str, Any] | None = None,
+) -> Item:
+    """The item of a question, in the form that the setting asks for.
+
+    Args:
+        wrong: wrong choices; read in the choice form only.
+        asked: `Item.question`. max_tokens: of a free answer. steps: written before it.
+    """
+    choice = setting.form == "choice"
+    return Item(
+        template=template,
+        level=level,
+        context=framed(setting, question),
+        choices=shuffled_choices(draw, answer, wrong) if choice else (),
+        answer=f" {answer}" if choice else answer,
+        solution=f" {answer}" if choice else f" {steps}{answer}",
+        question="" if choice else asked,
+        max_tokens=0 if choice else max_tokens,
+        check=check or {},
+    )

@@ -10,7 +10,7 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Final, NamedTuple
 
-from harness.suites.tasks.base import Language
+from harness.spec import Language
 from harness.suites.tasks.draw import Draw
 
 Step = tuple[int, str, int]

@@ -12,20 +12,11 @@ import datetime as dt
 from collections.abc import Mapping
 from typing import Any, Final
 
+from harness.spec import Form, Language
 from harness.suites.tasks import clock, days
-from harness.suites.tasks.base import (
-    Form,
-    Grade,
-    Item,
-    Language,
-    Setting,
-    data,
-    framed,
-    grade,
-    shuffled_choices,
-)
+from harness.suites.tasks.base import Grade, Item, Setting, data, grade, make_item
 from harness.suites.tasks.dates import (
-    Ask,
+    Brief,
     Question,
     Slips,
     clock_text,
@@ -97,29 +88,23 @@ def generate(setting: Setting, draw: Draw) -> Item:
     level = draw.between(1, 3)
     name = draw.pick([each for each, template in _TEMPLATES.items() if level in template["levels"]])
     template = _TEMPLATES[name]
-    question = _BUILDERS[template["build"]](Ask(draw, language, level, template))
+    question = _BUILDERS[template["build"]](Brief(draw, language, level, template))
     event, other = map(Word, draw.shuffled(_DATA["events"][language])[:2])
     text = template[language].format(event=event, other=other, **question.values)
     kind = question.kind
     answer = _written(language, kind, question.value)
-    if setting.form == "choice":
-        wrong = [_written(language, kind, value) for value in _wrong(draw, question)]
-        return Item(
-            template=name,
-            level=level,
-            context=framed(setting, text),
-            choices=shuffled_choices(draw, answer, wrong),
-            answer=f" {answer}",
-            solution=f" {answer}",
-        )
-    return Item(
+    others = _wrong(draw, question) if setting.form == "choice" else []
+    return make_item(
+        setting,
+        draw,
         template=name,
         level=level,
-        context=framed(setting, text),
+        question=text,
         answer=answer,
-        solution=f" {question.steps};{answer}",
-        question=f"{text} {_DATA['how'][language][kind]}",
+        wrong=[_written(language, kind, value) for value in others],
+        asked=f"{text} {_DATA['how'][language][kind]}",
         max_tokens=MAX_TOKENS,
+        steps=f"{question.steps};",
     )
 
 

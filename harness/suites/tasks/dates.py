@@ -12,7 +12,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
-from harness.suites.tasks.base import Language
+from harness.spec import Language
 from harness.suites.tasks.draw import Draw
 
 _KO_DAYS: Final = "월화수목금토일"
@@ -66,7 +66,7 @@ Slips = tuple[Sequence[int], Sequence[int]]
 """Small and large signed slips, see `near`."""
 
 
-class Ask(NamedTuple):
+class Brief(NamedTuple):
     """What a builder is asked for."""
 
     draw: Draw

@@ -6,9 +6,10 @@ import datetime as dt
 from collections.abc import Callable, Mapping
 from typing import Final
 
-from harness.suites.tasks.base import Language, data
+from harness.spec import Language
+from harness.suites.tasks.base import data
 from harness.suites.tasks.dates import (
-    Ask,
+    Brief,
     Question,
     date_text,
     day_name,
@@ -30,28 +31,28 @@ def _weekday_steps(language: Language, today: int, days: int, sign: int) -> str:
     return f"{weeks}{short_day(language, today)}{'+' if sign > 0 else '-'}{days % 7}"
 
 
-def _weekday(ask: Ask) -> Question:
-    draw, language, sign = ask.draw, ask.language, ask.template["sign"]
+def _weekday(brief: Brief) -> Question:
+    draw, language, sign = brief.draw, brief.language, brief.template["sign"]
     today = draw.below(7)
     values: dict[str, object] = {"day": day_name(language, today)}
-    how = ask.template.get("days")
+    how = brief.template.get("days")
     if how == "near":
         days = draw.between(1, 2)
         values["when"] = _DATA["near"][language][str(sign)][days - 1]
     elif how == "native":
-        span = [each for each in _DATA["native"][language] if (each[0] > 6) == (ask.level == 2)]
+        span = [each for each in _DATA["native"][language] if (each[0] > 6) == (brief.level == 2)]
         days, values["when"] = draw.pick(span)
     else:
-        days = draw.between(*((2, 6), (7, 30), (31, 99))[ask.level - 1])
+        days = draw.between(*((2, 6), (7, 30), (31, 99))[brief.level - 1])
         values["days"] = Number(days)
     steps = _weekday_steps(language, today, days, sign)
     return Question(values, steps, "day", (today + sign * days) % 7)
 
 
-def _weekday_date(ask: Ask) -> Question:
-    draw, language = ask.draw, ask.language
+def _weekday_date(brief: Brief) -> Question:
+    draw, language = brief.draw, brief.language
     month, first, today = draw.between(1, 12), draw.between(1, 7), draw.below(7)
-    days = draw.between(1, 6) if ask.level == 2 else draw.between(7, 21)
+    days = draw.between(1, 6) if brief.level == 2 else draw.between(7, 21)
     values = {
         "start": Word(date_text(language, month, first)),
         "end": Word(date_text(language, month, first + days)),
@@ -61,8 +62,8 @@ def _weekday_date(ask: Ask) -> Question:
     return Question(values, steps, "day", (today + days) % 7)
 
 
-def _month_end(ask: Ask) -> Question:
-    draw, language = ask.draw, ask.language
+def _month_end(brief: Brief) -> Question:
+    draw, language = brief.draw, brief.language
     # February is left to the questions that name a year.
     month, today = draw.pick((1, *range(3, 13))), draw.below(7)
     days = month_length(month) - 1
@@ -75,9 +76,9 @@ def _month_end(ask: Ask) -> Question:
     return Question(values, steps, "day", (today + days) % 7)
 
 
-def _next_year(ask: Ask) -> Question:
+def _next_year(brief: Brief) -> Question:
     """From March on, so that the leap day between the two dates is the later year's."""
-    draw, language = ask.draw, ask.language
+    draw, language = brief.draw, brief.language
     month = draw.between(3, 12)
     start = dt.date(draw.between(1987, 2035), month, draw.between(1, month_length(month)))
     values = {
@@ -90,10 +91,10 @@ def _next_year(ask: Ask) -> Question:
     return Question(values, steps, "day", (start.weekday() + days) % 7)
 
 
-def _nth_weekday(ask: Ask) -> Question:
-    draw, language = ask.draw, ask.language
+def _nth_weekday(brief: Brief) -> Question:
+    draw, language = brief.draw, brief.language
     today, ahead = draw.below(7), draw.below(7)
-    nth = draw.below(2) + 2 * (ask.level == 3)
+    nth = draw.below(2) + 2 * (brief.level == 3)
     values = {
         "day": day_name(language, today),
         "target": Word(day_name(language, today + ahead)),
@@ -105,9 +106,9 @@ def _nth_weekday(ask: Ask) -> Question:
     return Question(values, steps, "number", 1 + ahead + 7 * nth, ((1, -1), (7, -7, 2, -2)), 31)
 
 
-def _month(ask: Ask) -> Question:
-    draw, language, sign = ask.draw, ask.language, ask.template["sign"]
-    if ask.level == 1:
+def _month(brief: Brief) -> Question:
+    draw, language, sign = brief.draw, brief.language, brief.template["sign"]
+    if brief.level == 1:
         months = draw.between(1, 9)
         month = draw.between(1, 12 - months) + (months if sign < 0 else 0)
     else:
@@ -141,24 +142,24 @@ def _walk(start: dt.date, days: int) -> tuple[str, dt.date]:
     return steps, end
 
 
-def _dated(ask: Ask, start: dt.date, days: int) -> Question:
+def _dated(brief: Brief, start: dt.date, days: int) -> Question:
     steps, end = _walk(start, days)
     values = {
         "year": start.year,
-        "start": date_text(ask.language, start.month, start.day),
+        "start": date_text(brief.language, start.month, start.day),
         "days": Number(abs(days)),
     }
     return Question(values, steps, "date", 100 * end.month + end.day)
 
 
-def _date(ask: Ask) -> Question:
+def _date(brief: Brief) -> Question:
     """Within a month, across its end, or over two month ends; February stays out."""
-    draw, level = ask.draw, ask.level
-    if ask.template["sign"] < 0:
+    draw, level = brief.draw, brief.level
+    if brief.template["sign"] < 0:
         month = draw.between(4, 12)
         day = draw.between(11, 28) if level == 1 else draw.between(1, 15)
         days = -draw.between(1, 9) if level == 1 else -draw.between(day, 28)
-        return _dated(ask, dt.date(2001, month, day), days)
+        return _dated(brief, dt.date(2001, month, day), days)
     month = draw.between(3, 10 if level == 3 else 11)
     length = month_length(month)
     day = draw.between(1, 19) if level == 1 else draw.between(15, length)
@@ -168,7 +169,7 @@ def _date(ask: Ask) -> Question:
         days = draw.between(length - day + 1, 28)
     else:
         days = length + month_length(month + 1) - day + draw.between(1, 20)
-    return _dated(ask, dt.date(2001, month, day), days)
+    return _dated(brief, dt.date(2001, month, day), days)
 
 
 def _year(draw: Draw) -> int:
@@ -179,31 +180,31 @@ def _year(draw: Draw) -> int:
     return 4 * draw.between(476, 524) + (draw.between(1, 3) if kind % 2 else 0)
 
 
-def _leap_date(ask: Ask) -> Question:
+def _leap_date(brief: Brief) -> Question:
     """Across the end of February of a named year."""
-    draw, year = ask.draw, _year(ask.draw)
-    if ask.template["sign"] < 0:
+    draw, year = brief.draw, _year(brief.draw)
+    if brief.template["sign"] < 0:
         day = draw.between(1, 9)
-        return _dated(ask, dt.date(year, 3, day), -draw.between(day, 15))
+        return _dated(brief, dt.date(year, 3, day), -draw.between(day, 15))
     day = draw.between(20, 28)
     days = draw.between(month_length(2, year) - day + 1, 15)
-    return _dated(ask, dt.date(year, 2, day), days)
+    return _dated(brief, dt.date(year, 2, day), days)
 
 
-def _until(ask: Ask) -> Question:
+def _until(brief: Brief) -> Question:
     """Days to a later date: within a month, in the next one, or over a leap day."""
-    draw, language = ask.draw, ask.language
-    if ask.level == 3:
+    draw, language = brief.draw, brief.language
+    if brief.level == 3:
         start = dt.date(_year(draw), 2, draw.between(15, 28))
         end = dt.date(start.year, 3, draw.between(1, 15))
     else:
         month = draw.between(3, 11)
         start = dt.date(
-            2001, month, draw.between(1, 19) if ask.level == 1 else draw.between(15, 29)
+            2001, month, draw.between(1, 19) if brief.level == 1 else draw.between(15, 29)
         )
         end = (
             start + dt.timedelta(days=draw.between(2, 11))
-            if ask.level == 1
+            if brief.level == 1
             else dt.date(2001, month + 1, draw.between(1, 15))
         )
     days = (end - start).days
@@ -220,10 +221,10 @@ def _until(ask: Ask) -> Question:
     return Question(values, steps, "number", days, ((1, -1), (2, -2, 3, -3, 10, -10)))
 
 
-def _leap_next(ask: Ask) -> Question:
+def _leap_next(brief: Brief) -> Question:
     """At level 3 near the end of a century, where four out of five are skipped."""
-    draw = ask.draw
-    if ask.level == 2:
+    draw = brief.draw
+    if brief.level == 2:
         year = draw.between(1905, 2091)
     else:
         year = draw.pick((1600, 1700, 1800, 1900, 2000, 2100, 2200)) - draw.between(1, 4)
@@ -235,15 +236,15 @@ def _leap_next(ask: Ask) -> Question:
     return Question({"year": year}, steps, "number", found, ((1, -1, 2, -2), (4, -4)))
 
 
-def _leap_count(ask: Ask) -> Question:
-    first = ask.draw.between(1905, 2070)
-    last = first + ask.draw.between(8, 21)
+def _leap_count(brief: Brief) -> Question:
+    first = brief.draw.between(1905, 2070)
+    last = first + brief.draw.between(8, 21)
     leap = [year for year in range(first, last + 1) if is_leap(year)]
     steps = ",".join(map(str, leap))
     return Question({"year": first, "last": last}, steps, "number", len(leap))
 
 
-BUILDERS: Final[Mapping[str, Callable[[Ask], Question]]] = {
+BUILDERS: Final[Mapping[str, Callable[[Brief], Question]]] = {
     "weekday": _weekday,
     "weekday_date": _weekday_date,
     "month_end": _month_end,

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from harness.suites.tasks.cases import picked
 from harness.suites.tasks.draw import Draw
+from harness.suites.tasks.fill import picked
 from harness.suites.tasks.hangul import with_particle
 from harness.suites.tasks.outlines import DATA, STYLES, Outline
 

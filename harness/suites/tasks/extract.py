@@ -14,32 +14,16 @@ import json
 from collections.abc import Mapping
 from typing import Any, Final, NamedTuple
 
+from harness.spec import Form, Language
 from harness.suites.tasks import jsontext
-from harness.suites.tasks.base import (
-    Form,
-    Grade,
-    Item,
-    Language,
-    Setting,
-    data,
-    framed,
-    shuffled_choices,
-)
+from harness.suites.tasks.base import Grade, Item, Setting, data, make_item
 from harness.suites.tasks.draw import Draw
 from harness.suites.tasks.hangul import with_particle
-from harness.suites.tasks.slots import Word, fill
+from harness.suites.tasks.slots import Field, Word, fill, read_fields
 
 NAME: Final = "extract"
 VERSION: Final = 1
 CHANCE: Final[Mapping[Form, float]] = {"choice": 0.25, "free": 0.0}
-
-
-class Field(NamedTuple):
-    """A field, the slot of its value, and a slot that could be taken for it (or none)."""
-
-    name: str
-    slot: str
-    other: str
 
 
 class View(NamedTuple):
@@ -58,20 +42,14 @@ class Template(NamedTuple):
     views: tuple[View, ...]
 
 
-def _field(written: str) -> Field:
-    """`수량=count1/count2` in parts."""
-    name, _, slots = written.partition("=")
-    slot, _, other = slots.partition("/")
-    return Field(name, slot, other)
-
-
-def _view(about: str, fields: str) -> View:
-    return View(about, tuple(_field(each) for each in fields.split(", ")))
-
-
 def _templates(language: Language) -> tuple[Template, ...]:
     return tuple(
-        Template(row["name"], row["level"], row["text"], tuple(_view(*v) for v in row["views"]))
+        Template(
+            row["name"],
+            row["level"],
+            row["text"],
+            tuple(View(about, read_fields(fields)) for about, fields in row["views"]),
+        )
         for row in _DATA[language]["templates"]
     )
 
@@ -115,26 +93,17 @@ def generate(setting: Setting, draw: Draw) -> Item:
     slots = fill(draw, setting.language, template.text)
     question = _question(setting.language, template.text.format(**slots), view, slots)
     answer = _object(view, slots)
-    context = framed(setting, question)
-    if setting.form == "choice":
-        first, second = draw.shuffled([field for field in view.fields if field.other])[:2]
-        mistakes = ((first,), (second,), (first, second))
-        wrong = [_object(view, slots, mistaken) for mistaken in mistakes]
-        return Item(
-            template=template.name,
-            level=level,
-            context=context,
-            choices=shuffled_choices(draw, answer, wrong),
-            answer=f" {answer}",
-            solution=f" {answer}",
-        )
-    return Item(
+    first, second = draw.shuffled([field for field in view.fields if field.other])[:2]
+    mistakes = ((first,), (second,), (first, second))
+    return make_item(
+        setting,
+        draw,
         template=template.name,
         level=level,
-        context=context,
+        question=question,
         answer=answer,
-        solution=f" {answer}",
-        question=f"{question}\n\n{_DATA[setting.language]['how']}",
+        wrong=[_object(view, slots, mistaken) for mistaken in mistakes],
+        asked=f"{question}\n\n{_DATA[setting.language]['how']}",
         max_tokens=min(200, 2 * len(answer) + 2),
     )
 

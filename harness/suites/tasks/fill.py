@@ -1,24 +1,21 @@
-"""Filling templates: words that bring their Korean particle, samples and near numbers."""
+"""Filling templates: options, words that bring their particle, samples and near numbers."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
-from typing import TypeVar
+from typing import Final, TypeVar
 
 from harness.suites.tasks.draw import Draw
-from harness.suites.tasks.hangul import with_particle
+from harness.suites.tasks.hangul import Word
 
 T = TypeVar("T")
+_OPTIONS: Final = re.compile(r"\(([^()]*\|[^()]*)\)")
 
 
-class Word(str):
-    """Text whose format specification is a pair of particles: `{who:은/는}`."""
-
-    __slots__ = ()
-
-    def __format__(self, pair: str) -> str:
-        """The word, with the particle of the pair that it takes, if there is a pair."""
-        return with_particle(self, pair) if pair else str(self)
+def picked(draw: Draw, text: str) -> str:
+    """`text` with one option of each `(a|b|c)`."""
+    return _OPTIONS.sub(lambda found: draw.pick(found[1].split("|")), text)
 
 
 def fill(template: str, **slots: str | int) -> str:

@@ -7,7 +7,8 @@ from functools import cache
 from string import Formatter
 from typing import Final
 
-from harness.suites.tasks.base import Language, data
+from harness.spec import Language
+from harness.suites.tasks.base import data
 from harness.suites.tasks.draw import Draw
 from harness.suites.tasks.fill import sampled
 from harness.suites.tasks.hangul import with_particle

@@ -14,19 +14,11 @@ import re
 from collections.abc import Mapping
 from typing import Final
 
+from harness.spec import Form, Language
 from harness.suites.tasks import honorific_en, honorific_ko
-from harness.suites.tasks.base import (
-    Form,
-    Grade,
-    Item,
-    Language,
-    Setting,
-    framed,
-    grade,
-    shuffled_choices,
-)
-from harness.suites.tasks.cases import Case
+from harness.suites.tasks.base import Grade, Item, Setting, grade, make_item
 from harness.suites.tasks.draw import Draw
+from harness.suites.tasks.exercise import Exercise
 
 NAME: Final = "honorific"
 VERSION: Final = 1
@@ -50,38 +42,27 @@ def generate(setting: Setting, draw: Draw) -> Item:
     level = draw.between(1, 3)
     module = _MODULES[setting.language]
     name = draw.pick([each for each, its in module.TEMPLATES.items() if its == level])
-    case = module.case(name, draw, setting.form)
-    context = framed(setting, case.question)
-    if setting.form == "choice":
-        choices = shuffled_choices(draw, case.accept[0], case.wrong)
-        answer = f" {case.accept[0]}"
-        return Item(
-            template=name,
-            level=level,
-            context=context,
-            choices=choices,
-            answer=answer,
-            solution=answer,
-        )
-    answer = case.accept[0]
-    return Item(
+    exercise = module.exercise(name, draw, setting.form)
+    return make_item(
+        setting,
+        draw,
         template=name,
         level=level,
-        context=context,
-        answer=answer,
-        solution=f" {answer}",
-        question=f"{case.question} {_HOW[setting.language]}",
-        max_tokens=max(32, 2 * len(answer)),
-        check=_check(case),
+        question=exercise.question,
+        answer=exercise.accept[0],
+        wrong=exercise.wrong,
+        asked=f"{exercise.question} {_HOW[setting.language]}",
+        max_tokens=max(32, 2 * len(exercise.accept[0])),
+        check=_check(exercise) if setting.form == "free" else {},
     )
 
 
-def _check(case: Case) -> dict[str, list[str]]:
+def _check(exercise: Exercise) -> dict[str, list[str]]:
     return {
-        "accept": list(case.accept),
-        "also": list(case.also),
-        "reject": list(dict.fromkeys(case.wrong)),
-        "given": list(case.given),
+        "accept": list(exercise.accept),
+        "also": list(exercise.also),
+        "reject": list(dict.fromkeys(exercise.wrong)),
+        "given": list(exercise.given),
     }
 
 

@@ -12,9 +12,11 @@ import re
 from itertools import product
 from typing import Final
 
-from harness.suites.tasks.base import Form, data
-from harness.suites.tasks.cases import Case, picked
+from harness.spec import Form
+from harness.suites.tasks.base import data
 from harness.suites.tasks.draw import Draw
+from harness.suites.tasks.exercise import Exercise
+from harness.suites.tasks.fill import picked
 
 REGISTERS: Final = ("slang", "casual", "plain", "formal")
 _DATA: Final = data("honorific")["en"]
@@ -73,7 +75,7 @@ def _hints(text: str, source: str, target: str) -> str:
     return f", using {', '.join(most)} and {last}" if most else f", using {last}"
 
 
-def _speech(draw: Draw, form: Form, text: str) -> Case:
+def _speech(draw: Draw, form: Form, text: str) -> Exercise:
     text = _filled(draw, text)
     target = draw.pick(REGISTERS)
     others = [each for each in REGISTERS if each != target]
@@ -81,15 +83,15 @@ def _speech(draw: Draw, form: Form, text: str) -> Case:
     right = written(text, target)
     if form == "choice":
         question = f"Which sentence is {told}?"
-        return Case(question, right, tuple(written(text, each)[0] for each in others))
+        return Exercise(question, right, tuple(written(text, each)[0] for each in others))
     origin = draw.pick(others)
     source = written(text, origin)[0]
     wrong = tuple(sentence for each in others for sentence in written(text, each))
     question = f"Rewrite this in {told}{_hints(text, origin, target)}: {source}"
-    return Case(question, right, wrong, given=(source,))
+    return Exercise(question, right, wrong, given=(source,))
 
 
-def _parts(draw: Draw, form: Form, texts: list[str]) -> Case:
+def _parts(draw: Draw, form: Form, texts: list[str]) -> Exercise:
     """Several sentences of one register, against those that slip into another."""
     drawn = [_filled(draw, text) for text in texts]
     while len(set(drawn)) < len(drawn):
@@ -110,23 +112,23 @@ def _parts(draw: Draw, form: Form, texts: list[str]) -> Case:
         source = said(*[other] * len(drawn))[0]
         hints = _hints(" ".join(drawn), other, target)
         question = f"Rewrite all of this in {_DATA['gloss'][target]}{hints}: {source}"
-        return Case(question, right, (*wrong, source), given=(source,))
+        return Exercise(question, right, (*wrong, source), given=(source,))
     if len(drawn) == 2 and draw.below(2):
         question = f"Which message is {other} English first and {target} English after that?"
-        return Case(question, (wrong[0],), (right[0], wrong[1], wrong[2]))
-    return Case(f"Which message is {target} English throughout?", right, tuple(wrong))
+        return Exercise(question, (wrong[0],), (right[0], wrong[1], wrong[2]))
+    return Exercise(f"Which message is {target} English throughout?", right, tuple(wrong))
 
 
-def _word(draw: Draw, form: Form) -> Case:
+def _word(draw: Draw, form: Form) -> Exercise:
     word, formal = draw.pick(_DATA["words"])
     wrong = [row[1] for row in _DATA["words"] if row[1] != formal]
     # Several words would do where there are no choices.
     begins = f" that begins with '{formal[:2]}'" if form == "free" else ""
     question = f"What is a formal word for '{word}'{begins}?"
-    return Case(question, (formal, formal.capitalize()), tuple(draw.shuffled(wrong)[:3]))
+    return Exercise(question, (formal, formal.capitalize()), tuple(draw.shuffled(wrong)[:3]))
 
 
-def _name(draw: Draw, _form: Form) -> Case:
+def _name(draw: Draw, _form: Form) -> Exercise:
     register = draw.pick(REGISTERS)
     text = _filled(draw, draw.pick([text for level, text in _SPEECH.values() if level == 1]))
     sentence = written(text, register)[0]
@@ -135,10 +137,10 @@ def _name(draw: Draw, _form: Form) -> Case:
         f" which of these is the following? {sentence}"
     )
     others = tuple(each for each in REGISTERS if each != register)
-    return Case(question, (register, register.capitalize()), others, given=(sentence,))
+    return Exercise(question, (register, register.capitalize()), others, given=(sentence,))
 
 
-def _request(draw: Draw, form: Form) -> Case:
+def _request(draw: Draw, form: Form) -> Exercise:
     act = draw.pick(_DATA["requests"])
     begun = act[0].upper() + act[1:]
     forms = {
@@ -152,13 +154,13 @@ def _request(draw: Draw, form: Form) -> Case:
     blind, named = _DATA["asked"][target]
     if form == "choice":
         question = f"Which request is {blind}?"
-        return Case(question, forms[target], tuple(forms[each][0] for each in others))
+        return Exercise(question, forms[target], tuple(forms[each][0] for each in others))
     source = forms[draw.pick(others)][0]
     wrong = tuple(sentence for each in others for sentence in forms[each])
-    return Case(f"Rewrite this as {named}: {source}", forms[target], wrong, given=(source,))
+    return Exercise(f"Rewrite this as {named}: {source}", forms[target], wrong, given=(source,))
 
 
-def _closing(draw: Draw, _form: Form) -> Case:
+def _closing(draw: Draw, _form: Form) -> Exercise:
     opening, closing = draw.pick(_DATA["closings"])
     opening = picked(draw, opening)
     closings = tuple(dict.fromkeys(row[1] for row in _DATA["closings"]))
@@ -167,11 +169,11 @@ def _closing(draw: Draw, _form: Form) -> Case:
         " Yours faithfully, Yours sincerely, Cheers or Lots of love?"
     )
     others = tuple(each for each in closings if each != closing)
-    return Case(question, (closing, f"{closing},"), others)
+    return Exercise(question, (closing, f"{closing},"), others)
 
 
-def case(name: str, draw: Draw, form: Form) -> Case:
-    """Draw a case of one template."""
+def exercise(name: str, draw: Draw, form: Form) -> Exercise:
+    """Draw an exercise of one template."""
     if name in _SPEECH:
         return _speech(draw, form, _SPEECH[name][1])
     if name in _PARTS:

@@ -12,16 +12,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any, Final, NamedTuple
 
-from harness.suites.tasks.base import (
-    Form,
-    Grade,
-    Item,
-    Language,
-    Setting,
-    framed,
-    grade,
-    shuffled_choices,
-)
+from harness.spec import Form, Language
+from harness.suites.tasks.base import Grade, Item, Setting, framed, grade, shuffled_choices
 from harness.suites.tasks.drafts import write
 from harness.suites.tasks.draw import Draw
 from harness.suites.tasks.hangul import particle

@@ -15,8 +15,9 @@ import re
 from collections.abc import Mapping
 from typing import Any, Final, NamedTuple
 
+from harness.spec import Form, Language
 from harness.suites.tasks import words
-from harness.suites.tasks.base import Form, Grade, Item, Language, Setting, data, framed, grade
+from harness.suites.tasks.base import Grade, Item, Setting, data, framed, grade
 from harness.suites.tasks.draw import Draw
 from harness.suites.tasks.hangul import PARTICLES, syllable, takes_first
 from harness.suites.tasks.marking import bare, is_hedge, last_part, lines_from_last

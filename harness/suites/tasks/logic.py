@@ -15,7 +15,8 @@ from functools import cache
 from itertools import pairwise
 from typing import Any, Final
 
-from harness.suites.tasks.base import Form, Grade, Item, Language, Setting, data
+from harness.spec import Form, Language
+from harness.suites.tasks.base import Grade, Item, Setting, data
 from harness.suites.tasks.draw import Draw
 from harness.suites.tasks.fill import fill, sampled
 from harness.suites.tasks.short_answer import VERDICTS, Ask, build

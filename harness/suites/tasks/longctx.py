@@ -16,7 +16,8 @@ from itertools import pairwise
 from string import Formatter
 from typing import Any, Final, NamedTuple
 
-from harness.suites.tasks.base import FRAMES, Form, Grade, Item, Language, Setting, data
+from harness.spec import Form, Language
+from harness.suites.tasks.base import FRAMES, Grade, Item, Setting, data
 from harness.suites.tasks.draw import Draw
 from harness.suites.tasks.fill import fill, near_numbers, sampled
 from harness.suites.tasks.haystack import Words, haystack, tokens

@@ -13,7 +13,8 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Final
 
-from harness.suites.tasks.base import Language, data
+from harness.spec import Language
+from harness.suites.tasks.base import data
 from harness.suites.tasks.draw import Draw
 from harness.suites.tasks.instructions import Params
 

@@ -18,7 +18,8 @@ import re
 from collections.abc import Mapping
 from typing import Any, Final, NamedTuple
 
-from harness.suites.tasks.base import Form, Grade, Item, Language, Setting, data, framed, grade
+from harness.spec import Form, Language
+from harness.suites.tasks.base import Grade, Item, Setting, data, framed, grade
 from harness.suites.tasks.draw import Draw
 from harness.suites.tasks.marking import bare, last_part, lines_from_last
 
@@ -30,7 +31,7 @@ CHANCE: Final[Mapping[Form, float]] = {"choice": 0.5, "free": 0.5}
 MAX_TOKENS: Final = 96
 
 
-class Case(NamedTuple):
+class Contrast(NamedTuple):
     """A frame with the form that is right in it and one that is wrong."""
 
     frame: str
@@ -43,7 +44,7 @@ class Rule(NamedTuple):
 
     name: str
     level: int
-    cases: tuple[Case, ...]
+    contrasts: tuple[Contrast, ...]
 
 
 _DATA: Final[Mapping[str, Any]] = data("pairs")
@@ -65,19 +66,19 @@ def _counters() -> Rule:
     """
     counted, never = _DATA["counted"], _DATA["not_counted"]
     counters = dict.fromkeys((counter, end) for _, counter, end in counted)
-    cases = tuple(
-        Case(f"{{who}} {noun} {{num}} {{}} {verb}.", counter + end, other + other_end)
+    contrasts = tuple(
+        Contrast(f"{{who}} {noun} {{num}} {{}} {verb}.", counter + end, other + other_end)
         for noun, counter, end in counted
         for other, other_end in counters
         if other != counter and other not in never["vague"] and [noun, other] not in never["also"]
         for verb in ("보았습니다", "그렸습니다")
     )
-    return Rule("counter", 1, cases)
+    return Rule("counter", 1, contrasts)
 
 
 def _rules(language: Language) -> tuple[Rule, ...]:
     return tuple(
-        Rule(rule["name"], rule["level"], tuple(Case(*case) for case in rule["cases"]))
+        Rule(rule["name"], rule["level"], tuple(Contrast(*each) for each in rule["cases"]))
         for rule in _DATA[language]["rules"]
     )
 
@@ -98,10 +99,11 @@ def generate(setting: Setting, draw: Draw) -> Item:
     language = setting.language
     level = draw.between(1, 3)
     rule = draw.pick([each for each in RULES[language] if each.level == level])
-    case = draw.pick(rule.cases)
+    contrast = draw.pick(rule.contrasts)
     filled = {name: draw.pick(values) for name, values in _DATA[language]["slots"].items()}
     right, wrong = (
-        case.frame.format(form.format(**filled), **filled) for form in (case.right, case.wrong)
+        contrast.frame.format(form.format(**filled), **filled)
+        for form in (contrast.right, contrast.wrong)
     )
     both = draw.shuffled([right, wrong])
     if setting.form == "choice":

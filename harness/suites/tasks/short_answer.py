@@ -13,16 +13,10 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, Final, NamedTuple
 
-from harness.suites.tasks.base import (
-    Grade,
-    Item,
-    Language,
-    Setting,
-    framed,
-    grade,
-    shuffled_choices,
-)
+from harness.spec import Language
+from harness.suites.tasks.base import Grade, Item, Setting, grade, make_item
 from harness.suites.tasks.draw import Draw
+from harness.suites.tasks.marking import NUMBER, last_part, number_in
 
 VERDICTS: Final[Mapping[Language, tuple[str, str, str]]] = {
     "ko": ("예", "아니요", "알 수 없음"),
@@ -37,9 +31,6 @@ _HOW: Final[Mapping[Language, tuple[str, str, str]]] = {
 
 _LONGEST: Final = 2000
 """Characters that are read: no answer is longer, and hostile text costs nothing."""
-
-_NUMBER: Final = re.compile(r"(?:(?<![0-9A-Za-z가-힣)])-)?[0-9][0-9,]*(?:\.[0-9]+)?[백천만억]?")
-_THOUSANDS: Final = re.compile(r"-?[0-9]{1,3}(?:,[0-9]{3})+(?:\.[0-9]+)?")
 
 # What may follow a Korean noun without a space; anything else makes it another word.
 _AFTER: Final = "은는이가을를과와의도만에로으씨님께랑하보부까처뿐라야여예입임인였다네요죠군번쪽"
@@ -78,14 +69,14 @@ class Ask(NamedTuple):
     check: Mapping[str, Any] = MappingProxyType({})
 
     @property
-    def solution(self) -> str:
-        """Steps and answer."""
-        return f" {self.steps};{self.answer}" if self.steps else f" {self.answer}"
+    def lead(self) -> str:
+        """The steps as they stand before the answer."""
+        return f"{self.steps};" if self.steps else ""
 
     @property
     def max_tokens(self) -> int:
         """Cap of a free answer."""
-        return max(24, 2 * len(self.solution))
+        return max(24, 2 * len(f" {self.lead}{self.answer}"))
 
     def how(self, language: Language) -> str:
         """How the answer is to be written."""
@@ -95,20 +86,19 @@ class Ask(NamedTuple):
 
 def build(setting: Setting, draw: Draw, ask: Ask) -> Item:
     """The item of a question in the form that the setting asks for."""
-    choice = setting.form == "choice"
-    answer = f" {ask.answer}" if choice else ask.answer
-    words = {} if choice or not ask.words else {"words": list(ask.words)}
-    how = ask.how(setting.language)
-    return Item(
+    marked = setting.form == "free" and ask.words
+    return make_item(
+        setting,
+        draw,
         template=ask.template,
         level=ask.level,
-        context=framed(setting, ask.question),
-        answer=answer,
-        choices=shuffled_choices(draw, ask.answer, ask.wrong) if choice else (),
-        solution=answer if choice else ask.solution,
-        question="" if choice else f"{ask.question} {how}",
-        max_tokens=0 if choice else ask.max_tokens,
-        check={**ask.check, **words},
+        question=ask.question,
+        answer=ask.answer,
+        wrong=ask.wrong,
+        asked=f"{ask.question} {ask.how(setting.language)}",
+        max_tokens=ask.max_tokens,
+        steps=ask.lead,
+        check={**ask.check, "words": list(ask.words)} if marked else ask.check,
     )
 
 
@@ -116,36 +106,17 @@ def mark(text: str, item: Item) -> Grade:
     """Mark a free answer; see the module."""
     whole = len(text) <= _LONGEST
     text = unicodedata.normalize("NFC", text[-_LONGEST:])
-    ending = text.rpartition(";")[2]
+    ending = last_part(text)
+    tidied = _tidy(ending)
     words = item.check.get("words", ())
     if not words:
-        found = last_number(ending) or last_number(text)
-        tidied = _tidy(ending)
-        if _THOUSANDS.fullmatch(tidied):
+        found = number_in(ending) or number_in(text)
+        if NUMBER.fullmatch(tidied):
             tidied = tidied.replace(",", "")
     else:
         found = last_word(ending, words) or last_word(text, words)
-        tidied = _tidy(ending)
     strict = whole and tidied == item.answer
     return grade(answered=found is not None, strict=strict, loose=found == item.answer)
-
-
-def last_number(text: str) -> str | None:
-    """The last number as plain digits, a decimal part of zero and separators dropped.
-
-    A number that goes on in Hangul (`3천`) keeps its ending, so that it equals no answer.
-    """
-    found = _NUMBER.findall(text)
-    if not found:
-        return None
-    number = str(found[-1]).rstrip(",")
-    if _THOUSANDS.fullmatch(number):
-        number = number.replace(",", "")
-    number = number.rpartition(",")[2]
-    whole, _, fraction = number.partition(".")
-    whole = whole.lstrip("0") or "0"
-    fraction = fraction.rstrip("0")
-    return f"{whole}.{fraction}" if fraction else whole
 
 
 def last_word(text: str, words: Sequence[str]) -> str | None:

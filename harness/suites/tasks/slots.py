@@ -12,9 +12,10 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
-from harness.suites.tasks.base import Language, data
+from harness.spec import Language
+from harness.suites.tasks.base import data
 from harness.suites.tasks.draw import Draw
 from harness.suites.tasks.hangul import with_particle
 
@@ -38,6 +39,24 @@ class Word:
         for part in spec.split():
             text = with_particle(text, part) if "/" in part else self.other
         return text
+
+
+class Field(NamedTuple):
+    """What is asked for, the slot of its value, and a slot that could be taken for it (or none)."""
+
+    name: str
+    slot: str
+    other: str
+
+
+def read_fields(written: str) -> tuple[Field, ...]:
+    """`수량=count1/count2, 이름=person1` in parts."""
+    found = []
+    for each in written.split(", "):
+        name, _, slots = each.partition("=")
+        slot, _, other = slots.partition("/")
+        found.append(Field(name, slot, other))
+    return tuple(found)
 
 
 _DATA: Final = data("slots")

@@ -7,9 +7,9 @@ from itertools import product
 from typing import Final, NamedTuple
 
 from harness.suites.tasks.base import data
-from harness.suites.tasks.cases import picked
 from harness.suites.tasks.conjugate import Kind, Level, Mode, Predicate, conjugate, joined, note
 from harness.suites.tasks.draw import Draw
+from harness.suites.tasks.fill import picked
 from harness.suites.tasks.hangul import with_particle
 
 _DATA: Final = data("honorific")["ko"]

@@ -14,7 +14,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
-from harness.suites.tasks.base import Form, Grade, Item, Language, Setting, data
+from harness.spec import Form, Language
+from harness.suites.tasks.base import Grade, Item, Setting, data
 from harness.suites.tasks.draw import Draw
 from harness.suites.tasks.fill import fill, near_numbers, sampled
 from harness.suites.tasks.short_answer import Ask, build

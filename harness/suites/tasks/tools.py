@@ -21,20 +21,11 @@ import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
+from harness.spec import Form, Language
 from harness.suites.tasks import jsontext
-from harness.suites.tasks.base import (
-    Form,
-    Grade,
-    Item,
-    Language,
-    Setting,
-    data,
-    framed,
-    grade,
-    shuffled_choices,
-)
+from harness.suites.tasks.base import Grade, Item, Setting, data, grade, make_item
 from harness.suites.tasks.draw import Draw
-from harness.suites.tasks.slots import Word, fill
+from harness.suites.tasks.slots import Field, Word, fill, read_fields
 
 NAME: Final = "tools"
 VERSION: Final = 1
@@ -64,21 +55,13 @@ class Family(NamedTuple):
         return self.tools[1 - self.tools.index(tool)]
 
 
-class Argument(NamedTuple):
-    """An argument, the slot of its value, and a slot that could be taken for it (or none)."""
-
-    name: str
-    slot: str
-    other: str
-
-
 class Template(NamedTuple):
     """What a user says: `sets` and `recalls` set the optional argument, or only name one."""
 
     name: str
     tool: str
     text: str
-    arguments: tuple[Argument, ...]
+    arguments: tuple[Field, ...]
     sets: str
     recalls: str
 
@@ -91,13 +74,8 @@ _FAMILY: Final = {tool: family for family in FAMILIES for tool in family.tools}
 
 
 def _template(row: Mapping[str, str]) -> Template:
-    arguments = []
-    for written in row["arguments"].split(", "):
-        name, _, slots = written.partition("=")
-        slot, _, other = slots.partition("/")
-        arguments.append(Argument(name, slot, other))
     optional = row.get("with", ""), row.get("without", "")
-    return Template(row["name"], row["tool"], row["text"], tuple(arguments), *optional)
+    return Template(row["name"], row["tool"], row["text"], read_fields(row["arguments"]), *optional)
 
 
 TEMPLATES: Final = {
@@ -170,24 +148,15 @@ def generate(setting: Setting, draw: Draw) -> Item:
     tools = "\n".join(_listed(draw, template, refused=refused))
     question = _DATA[setting.language]["question"].format(tools, said.format(**slots))
     answer = NONE if refused else _call(template.tool, right)
-    context = framed(setting, question)
-    if setting.form == "choice":
-        choices = _wrong(draw, template, right, wrong, refused=refused)
-        return Item(
-            template=template.name,
-            level=level,
-            context=context,
-            choices=shuffled_choices(draw, answer, choices),
-            answer=f" {answer}",
-            solution=f" {answer}",
-        )
-    return Item(
+    return make_item(
+        setting,
+        draw,
         template=template.name,
         level=level,
-        context=context,
+        question=question,
         answer=answer,
-        solution=f" {answer}",
-        question=f"{question}\n\n{_DATA[setting.language]['how']}",
+        wrong=_wrong(draw, template, right, wrong, refused=refused),
+        asked=f"{question}\n\n{_DATA[setting.language]['how']}",
         max_tokens=MAX_TOKENS,
     )
 

@@ -7,29 +7,17 @@ import time
 import unicodedata
 from functools import cache
 from itertools import combinations
-from pathlib import Path
 
 import pytest
 
 from harness.suites.tasks import extract, item_at, jsontext, slots
 from harness.suites.tasks.base import Grade, Item, Setting
 from harness.suites.tasks.slots import Word
+from tests.suites.tasks.slotted import by_hand, misjoined
 
 SEED = hashlib.sha256(b"tests of extract").digest()
 
-# Words, texts and answers written by hand.
-BY_HAND = json.loads(Path(__file__).with_name("extract_by_hand.json").read_text("utf-8"))
-ROWS = [(language, *row) for language in ("ko", "en") for row in BY_HAND[language]["rows"]]
-
-
-def _word(written):
-    return Word(*written) if isinstance(written, list) else Word(written, str(written))
-
-
-WORDS = {
-    language: {slot: _word(written) for slot, written in BY_HAND[language]["words"].items()}
-    for language in ("ko", "en")
-}
+WORDS, ROWS = by_hand("extract")
 
 
 def _template(language, name):
@@ -155,26 +143,15 @@ def test_texts_are_short(language, characters):
         assert item.max_tokens >= min(200, 2 * len(item.solution))
 
 
-PAIRS = [("은", "는"), ("이", "가"), ("을", "를"), ("과", "와"), ("으로", "로")]
-
-
 def test_korean_particles_agree():
-    words = {word.shown for options in slots.KINDS["ko"].values() for word in options}
-    words |= {word.other for word in slots.KINDS["ko"]["goods"] + slots.KINDS["ko"]["menu"]}
-    words = {word for word in words if word and "가" <= word[-1] <= "힣"}
-    words |= {"주문", "정보", "예약", "약속", "물건", "근무", "여행", "내용", "안내", "문의"}
-    wrong = set()
-    for word in words:
-        jamo = unicodedata.normalize("NFD", word[-1])
-        for with_final, without in PAIRS:
-            needs = len(jamo) == 3 and not (without == "로" and jamo[2] == "\u11af")
-            wrong.add(word + (without if needs else with_final))
+    wrong = misjoined(
+        *("주문", "정보", "예약", "약속", "물건", "근무", "여행", "내용", "안내", "문의")
+    )
     seen = set()
     for item in many("ko", "free"):
         eojeols = re.split(r"[\s.,:()]+", item.context)
         seen.update(eojeols)
-        # A word without particle may look like one with: 오이, 가을.
-        assert not wrong.intersection(eojeols) - words, item.context
+        assert not wrong.intersection(eojeols), item.context
     assert {"김민수를", "김민수는"} & seen
 
 

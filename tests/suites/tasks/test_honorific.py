@@ -8,7 +8,6 @@ import pytest
 
 from harness.suites.tasks import honorific, honorific_en, item_at
 from harness.suites.tasks.base import Setting
-from harness.suites.tasks.cases import picked
 from harness.suites.tasks.conjugate import (
     LEVELS,
     Predicate,
@@ -18,6 +17,7 @@ from harness.suites.tasks.conjugate import (
     note,
 )
 from harness.suites.tasks.draw import Draw
+from harness.suites.tasks.fill import picked
 from harness.suites.tasks.hangul import final_consonant
 from harness.suites.tasks.honorific_ko import TEMPLATES
 from harness.suites.tasks.speech import ROWS, Speech

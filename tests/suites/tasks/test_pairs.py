@@ -33,7 +33,7 @@ def sentences(item: Item) -> tuple[str, str]:
 def every(language):
     """Every case of every rule, its slots filled with their first words and their last."""
     for rule in pairs.RULES[language]:
-        for case in rule.cases:
+        for case in rule.contrasts:
             for place in (0, -1):
                 filled = {name: values[place] for name, values in WORDS[language]["slots"].items()}
                 both = (form.format(**filled) for form in (case.right, case.wrong))
@@ -94,7 +94,7 @@ def test_korean_particles_follow_every_word_of_a_slot():
     }
     seen = 0
     for rule in pairs.RULES["ko"]:
-        for case in rule.cases:
+        for case in rule.contrasts:
             for slot, after in SLOT_PARTICLE.findall(case.frame):
                 form = after or case.right
                 if form in pair_of and slot != "num":
@@ -109,7 +109,7 @@ def test_korean_particles_of_fixed_words():
     for rule in pairs.RULES["ko"]:
         if rule.name == "irregular":
             continue
-        for case in rule.cases:
+        for case in rule.contrasts:
             text = case.frame.format(case.right, **dict.fromkeys(WORDS["ko"]["slots"], "{}"))
             for word, form in re.findall(r"([가-힣]+)([을를])(?= )", text):
                 assert takes_first(word, "을/를") == (form == "을"), text

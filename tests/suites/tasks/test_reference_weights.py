@@ -8,8 +8,9 @@ import pytest
 from safetensors import safe_open
 from tokenizers import Tokenizer
 
+from harness.spec import Language
 from harness.suites.tasks import FORMS, LANGUAGES, TASKS, item_at
-from harness.suites.tasks.base import Item, Language, Setting
+from harness.suites.tasks.base import Item, Setting
 
 WEIGHTS = Path(__file__).parents[3] / "harness" / "models" / "weights"
 NAMES = {"ref-4m": 4, "ref-2m": 2}

@@ -7,29 +7,16 @@ import time
 import unicodedata
 from collections import Counter
 from functools import cache
-from pathlib import Path
 
 import pytest
 
-from harness.suites.tasks import item_at, slots, tools
+from harness.suites.tasks import item_at, tools
 from harness.suites.tasks.base import Grade, Item, Setting
-from harness.suites.tasks.slots import Word
+from tests.suites.tasks.slotted import by_hand, misjoined
 
 SEED = hashlib.sha256(b"tests of tools").digest()
 
-# Words, texts and answers written by hand.
-BY_HAND = json.loads(Path(__file__).with_name("tools_by_hand.json").read_text("utf-8"))
-ROWS = [(language, *row) for language in ("ko", "en") for row in BY_HAND[language]["rows"]]
-
-
-def _word(written):
-    return Word(*written) if isinstance(written, list) else Word(written, str(written))
-
-
-WORDS = {
-    language: {slot: _word(written) for slot, written in BY_HAND[language]["words"].items()}
-    for language in ("ko", "en")
-}
+WORDS, ROWS = by_hand("tools")
 
 
 @pytest.mark.parametrize(
@@ -189,22 +176,11 @@ def test_texts_are_short(language):
         assert item.max_tokens >= min(200, 2 * len(item.solution))
 
 
-PAIRS = [("은", "는"), ("이", "가"), ("을", "를"), ("과", "와"), ("으로", "로")]
-
-
 def test_korean_particles_agree():
-    words = {word.shown for options in slots.KINDS["ko"].values() for word in options}
-    words |= {word.other for word in slots.KINDS["ko"]["goods"] + slots.KINDS["ko"]["menu"]}
-    words = {word for word in words if word and "가" <= word[-1] <= "힣"}
-    wrong = set()
-    for word in words:
-        jamo = unicodedata.normalize("NFD", word[-1])
-        for with_final, without in PAIRS:
-            needs = len(jamo) == 3 and not (without == "로" and jamo[2] == "\u11af")
-            wrong.add(word + (without if needs else with_final))
+    wrong = misjoined()
     for item in many("ko", "free"):
         eojeols = re.split(r"[\s.,:?']+", item.context.splitlines()[-3])
-        assert not wrong.intersection(eojeols) - words, item.context
+        assert not wrong.intersection(eojeols), item.context
 
 
 def test_korean_requests_are_in_one_style():

@@ -1,16 +1,11 @@
-"""What a template hands to its task before the form of the item is decided."""
+"""What a template of `honorific` hands over before the form of the item is decided."""
 
 from __future__ import annotations
 
-import re
-from typing import Final, NamedTuple
-
-from harness.suites.tasks.draw import Draw
-
-_OPTIONS: Final = re.compile(r"\(([^()]*\|[^()]*)\)")
+from typing import NamedTuple
 
 
-class Case(NamedTuple):
+class Exercise(NamedTuple):
     """A question with what is right and what is wrong.
 
     Attributes:
@@ -25,8 +20,3 @@ class Case(NamedTuple):
     wrong: tuple[str, ...]
     also: tuple[str, ...] = ()
     given: tuple[str, ...] = ()
-
-
-def picked(draw: Draw, text: str) -> str:
-    """`text` with one option of each `(a|b|c)`."""
-    return _OPTIONS.sub(lambda found: draw.pick(found[1].split("|")), text)
