@@ -250,9 +250,9 @@ def test_divergence_grows_as_bits_go(shared: Path) -> None:
         assert found["kld_nat_p50"] <= found["kld_nat"] <= found["kld_nat_p99"]
         assert 0.5 < found["top1_agreement"] <= 1
     assert kld["f16.gguf"] < 1e-4, "two engines, one network"
-    assert 2 * kld["f16.gguf"] < kld["q8_0.gguf"] < 0.1 * kld["q4_0.gguf"]
-    assert kld["q8_0.gguf"] < 0.1 * kld["q4_k_m.gguf"] < 0.1 * kld["q4_0.gguf"]
-    assert kld["int8.onnx"] < 0.1 * kld["int4.onnx"]
+    assert 2 * kld["f16.gguf"] < kld["q8_0.gguf"]
+    assert kld["q8_0.gguf"] < 0.2 * min(kld["q4_0.gguf"], kld["q4_k_m.gguf"])
+    assert kld["int8.onnx"] < 0.2 * kld["int4.onnx"]
     assert kld["q4_0.gguf"] < 0.5
 
 
