@@ -36,6 +36,8 @@ def measure(case: Case, backend: Backend, job: Job) -> Iterator[Record]:
     """Leave predictions, or hold those of this model against the ones that were left."""
     text = case_text(case, job)
     ids = text_ids(backend, text)
+    if len(ids) < 2:
+        raise CapabilityError("the text is a single token", reason="no_output")
     path = Path(job.shared, f"{case.reference}.{case.id}.npz")
     header = {
         "case": case.id,

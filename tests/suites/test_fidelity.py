@@ -179,6 +179,13 @@ def test_another_tokeniser_is_never_compared(tmp_path: Path, kind: type[FakeBack
     assert {Other: "probe", Wider: "257 and 260", Beginning: "[255]"}[kind] in message
 
 
+def test_a_single_token_is_no_text(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("a")
+    digest = "ca978112ca1bbdcafac231b39a23dc4da786eff8147c4e72b9807785afee48bb"
+    case = dataclasses.replace(CASE, text=str(tmp_path / "a.txt"), text_sha256=digest)
+    assert reason(fake(tmp_path), tmp_path, case)[0] == "no_output"
+
+
 @pytest.mark.parametrize(
     ("changes", "expected"),
     [
@@ -229,6 +236,12 @@ def distance(model: str, shared: Path) -> dict[str, Any]:
     return {name: figure.value for name, figure in found.items()}
 
 
+def test_a_real_network_is_at_no_distance_from_itself(shared: Path) -> None:
+    found = distance("ref-2m.fp32.onnx", shared)
+    assert found["kld_nat"] < 1e-9
+    assert found["top1_agreement"] == 1
+
+
 def test_divergence_grows_as_bits_go(shared: Path) -> None:
     kld = {}
     for variant in ("f16.gguf", "q8_0.gguf", "q4_k_m.gguf", "q4_0.gguf", "int8.onnx", "int4.onnx"):
@@ -237,9 +250,9 @@ def test_divergence_grows_as_bits_go(shared: Path) -> None:
         assert found["kld_nat_p50"] <= found["kld_nat"] <= found["kld_nat_p99"]
         assert 0.5 < found["top1_agreement"] <= 1
     assert kld["f16.gguf"] < 1e-4, "two engines, one network"
-    assert 2 * kld["f16.gguf"] < kld["q8_0.gguf"] < 0.1 * kld["q4_0.gguf"]
-    assert kld["q8_0.gguf"] < 0.1 * kld["q4_k_m.gguf"] < 0.1 * kld["q4_0.gguf"]
-    assert kld["int8.onnx"] < 0.1 * kld["int4.onnx"]
+    assert 2 * kld["f16.gguf"] < kld["q8_0.gguf"]
+    assert kld["q8_0.gguf"] < 0.2 * min(kld["q4_0.gguf"], kld["q4_k_m.gguf"])
+    assert kld["int8.onnx"] < 0.2 * kld["int4.onnx"]
     assert kld["q4_0.gguf"] < 0.5
 
 
