@@ -91,10 +91,10 @@ def test_the_smaller_network_knows_less(entries: dict[str, dict[str, Any]]) -> N
 
 def test_engines_agree_on_the_answers_of_one_network(run_folder: Path) -> None:
     """float16 by llama.cpp and float32 by ONNX Runtime are the same network."""
-    answers: dict[str, dict[tuple[str, int], bool]] = {}
+    answers: dict[str, dict[tuple[str, str, int], bool]] = {}
     for record in read(run_folder / "records.jsonl").records:
         if record.get("kind") == "item":
-            place = (record["case"], record["index"])
+            place = (record["case"], record["form"], record["index"])
             answers.setdefault(record["model"], {})[place] = record["correct"]
     left, right = answers["ref-4m.f16.gguf"], answers["ref-4m.fp32.onnx"]
     assert len(left) == len(right) == 240
