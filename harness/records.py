@@ -120,17 +120,20 @@ class JournalWriter:
         except OSError as error:
             raise unwritable(path, error) from error
 
-    def append(self, record: Mapping[str, Any]) -> None:
-        """Add one record; when this returns, it is on disk.
+    def append(self, *records: Mapping[str, Any]) -> None:
+        """Add records; when this returns, all of them are on disk.
 
         Raises:
             RecordError: the disk is full or the file cannot be written.
         """
-        seq, prev, size = self._end
-        line = encode_line({**record, "seq": seq, "prev": prev})
-        done = _End(seq + 1, sha256(line), size + len(line))
+        lines, done = bytearray(), self._end
+        for record in records:
+            seq, prev, size = done
+            line = encode_line({**record, "seq": seq, "prev": prev})
+            done = _End(seq + 1, sha256(line), size + len(line))
+            lines += line
         try:
-            _write_all(self._descriptor, line)
+            _write_all(self._descriptor, bytes(lines))
             os.fsync(self._descriptor)
             self._end = done
         except BaseException as error:
