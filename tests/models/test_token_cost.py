@@ -81,9 +81,9 @@ def test_a_known_network_in_plain_numbers() -> None:
     path = reference.materialise("ref-2m.f16.gguf")
     assert reference.network("ref-2m").config.tie_word_embeddings
     assert weights_of(path, "gguf") == {
-        "read_bytes": 4_194_304,
+        "read_bytes": 4_718_592,
         "body_parameters": 1_572_864,
-        "head_parameters": 524_288,
+        "head_parameters": 786_432,
         "kv_bytes": 1024,  # 2 layers x 2 heads x (64 + 64) x 2 bytes
     }
 

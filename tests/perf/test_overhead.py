@@ -58,7 +58,8 @@ def test_options_scored_over_a_shared_prefix(benchmark: BenchmarkFixture, model:
         LlamaCppBackend() if model.endswith("gguf") else OnnxRuntimeBackend(), materialise(model)
     )
     options = ("은 아주 좋습니다.", "는 아주 좋습니다.")
-    scores = benchmark(Scorer(backend).options, "이 책상", options)
+    scorer = Scorer(backend)
+    scores = benchmark(lambda: scorer.paths(*scorer.encode("이 책상", options)))
     assert scores[0].log_likelihood > scores[1].log_likelihood
     backend.close()
 
