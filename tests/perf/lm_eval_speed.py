@@ -73,8 +73,9 @@ def run(model: Any, folder: Path, items: int) -> tuple[float, Any]:
 @click.argument("folder", type=click.Path(exists=True, path_type=Path))
 @click.option("--items", default=6, show_default=True)
 @click.option("--rounds", default=3, show_default=True)
+@click.option("--tokens", multiple=True, type=int, default=(1, 25), help="Of an option.")
 @click.option("--threads", default=os.cpu_count() or 1, show_default=True)
-def main(folder: Path, items: int, rounds: int, threads: int) -> None:
+def main(folder: Path, items: int, rounds: int, tokens: tuple[int, ...], threads: int) -> None:
     """Print one JSON line a kind of items."""
     os.environ |= {"HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1"}
     import torch
@@ -86,7 +87,7 @@ def main(folder: Path, items: int, rounds: int, threads: int) -> None:
     theirs = HFLM(pretrained=str(folder), device="cpu", dtype="float32", batch_size=1)
     ours = HarnessLM(str(folder), "transformers", threads=threads, context=2048)
     with tempfile.TemporaryDirectory() as name:
-        for option in (1, 25):
+        for option in tokens:
             write_task(Path(name), items, option)
             rates: dict[str, list[float]] = {"ours": [], "theirs": []}
             values: dict[str, Any] = {}
