@@ -297,7 +297,7 @@ def _jobs(
     seed: str,
     folder: str,
 ) -> Iterator[Job]:
-    protocol = profile.protocol
+    protocol, accuracy = profile.protocol, profile.suites.accuracy
     apart = protocol.grouping == "case" or suite == "memory"  # a context belongs to one load
     if suite == "accuracy" and _has_budget(profile):
         apart = False  # a budget is shared out among cases that one worker has tried
@@ -326,12 +326,20 @@ def _jobs(
                 optional=process >= least,
                 salt=digest(profile),
                 folder=folder if any(case.text for case in kept) else "",
+                most_s=accuracy.budget_s if accuracy and suite == "accuracy" else 0.0,
             )
 
 
 def _job(
-    artefact: Artefact, *, salt: str, timeout_s: float, folder: str = "", **fields: Any
+    artefact: Artefact,
+    *,
+    salt: str,
+    timeout_s: float,
+    folder: str = "",
+    most_s: float = 0.0,
+    **fields: Any,
 ) -> Job:
+    """A job with its id; `most_s` is a time that it keeps to by itself, 0 = none."""
     suite = fields["suite"]
     identity = digest([salt, SUITE_VERSIONS[suite], artefact.sha256, artefact.model.id, fields])
     rough_s = estimate_s(artefact.size_bytes, **fields)
@@ -343,7 +351,7 @@ def _job(
         suite_version=SUITE_VERSIONS[suite],
         # A large model legitimately needs longer than the profile's floor.
         timeout_s=max(timeout_s, 60.0) + 20 * rough_s,
-        estimate_s=rough_s,
+        estimate_s=min(rough_s, most_s or rough_s),
         folder=folder,
         **fields,
     )

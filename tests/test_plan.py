@@ -363,3 +363,12 @@ def test_weights_that_are_widened_take_more_than_their_file() -> None:
     assert planning._need_bytes(found, options) == 2300
     unknown = Artefact(model=model, path="/a", sha256={}, size_bytes=1000)
     assert planning._need_bytes(unknown, options) == 1000
+
+
+def test_a_time_budget_bounds_the_estimate() -> None:
+    accuracy = dataclasses.replace(PROFILE.suites.accuracy, items=100_000, budget_s=60.0)  # type: ignore[type-var]
+    suites = dataclasses.replace(PROFILE.suites, accuracy=accuracy)
+    for budgeted in (PROFILE, dataclasses.replace(PROFILE, suites=suites)):
+        plan = planning.build(budgeted, DEVICE, [artefact("a")], threads=2)
+        (job,) = [job for job in plan.jobs if job.suite == "accuracy"][:1]
+        assert job.estimate_s <= 60
