@@ -253,7 +253,7 @@ def test_results_are_plain_json_with_the_model_and_how_it_ran(
     assert str(Path.home()) + "/" not in json.dumps(config)
     assert config["engine"]["engine"] == "onnxruntime"
     assert set(config["model_sha256"]) == {"genai_config.json", "model.onnx", "tokenizer.json"}
-    assert config["model_num_parameters"] == 2_097_152
+    assert config["model_num_parameters"] == 2_359_296
     assert found["n-samples"]["choice_2"] == {"original": 8, "effective": 8}
     assert found["n-shot"]["choice_2"] == 2
     assert found["max_length"] == CONTEXT
