@@ -15,7 +15,6 @@ words in `reason`, kept in records and printed in messages.
 
 from __future__ import annotations
 
-import difflib
 import importlib.util
 from collections.abc import Iterable
 from enum import IntEnum
@@ -123,6 +122,9 @@ def install_hint(*packages: str) -> str:
 
 def did_you_mean(value: str, known: Iterable[str]) -> str:
     """`; did you mean 'x'?` for the closest known word, or an empty string."""
+    # Not at the top: a bare worker has no use for it.
+    import difflib
+
     close = difflib.get_close_matches(value, list(known), n=1)
     return f"; did you mean '{close[0]}'?" if close else ""
 

@@ -7,9 +7,10 @@ can be computed later: aggregates come from `score`, again and again, from the r
 from __future__ import annotations
 
 import gc
-import statistics
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+
+import numpy as np
 
 from harness.backends.base import Backend
 from harness.cases import Case
@@ -65,9 +66,9 @@ def warm_up(case: Case, once: Callable[[str], int], most: int) -> Record:
     while len(durations) < max(1, most) and not converged:
         durations.append(once(f"warm-up {len(durations)}"))
         window = durations[-_WARMUP_WINDOW:]
-        converged = len(window) == _WARMUP_WINDOW and statistics.stdev(
-            window
-        ) < _CONVERGED_CV * statistics.fmean(window)
+        converged = len(window) == _WARMUP_WINDOW and bool(
+            np.std(window, ddof=1) < _CONVERGED_CV * np.mean(window)
+        )
     return {"case": case.id, "kind": "warmup", "duration_ns": durations, "converged": converged}
 
 
