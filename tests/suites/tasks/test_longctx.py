@@ -154,7 +154,7 @@ def test_the_second_solver_agrees_with_a_person(line):
 @pytest.mark.parametrize("language", LANGUAGES)
 @pytest.mark.parametrize("length", [200, 2048])
 def test_the_text_alone_gives_the_answer(language, form, length):
-    for item in made(language, form, length, 500 if length == 200 else 150):
+    for item in made(language, form, length, 500 if length == 200 else 200):
         before, after = FRAMES[language, form].split("{}")
         text = item.context.removeprefix(before).removesuffix(after)
         intro, passage, question = text.split("\n")
