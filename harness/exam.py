@@ -189,8 +189,8 @@ class Exam:
 
     def serve(self, questions: IO[bytes], answers: IO[bytes]) -> None:
         """Ask everything; ends early where the worker does."""
+        prepared = self._prepare()  # what fails here is ours, and no worker's nonsense
         try:
-            prepared = self._prepare()
             self._total = 0 if self._budget else sum(map(len, prepared.values()))
             self._begun_s = self._told_s = time.perf_counter()
             while (message := exchange.read(answers)) is not None:

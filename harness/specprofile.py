@@ -219,7 +219,7 @@ _NUMBERS: tuple[tuple[str, str, int, int], ...] = (
     ("energy", "output_tokens", 2, MOST_TOKENS),
     ("accuracy", "items", 1, 100_000),
     ("accuracy", "shots", 0, _MOST_SHOTS),
-    ("accuracy", "context", 128, 131_072),
+    ("accuracy", "context", 256, 131_072),
     ("accuracy", "budget_s", 0, 86_400),
     ("language", "tokens", 64, 1 << 16),
     ("language", "context", 64, MOST_TOKENS),
