@@ -33,7 +33,7 @@ def read(path: Path) -> Any:
     return gguf.GGUFReader(path)
 
 
-@pytest.mark.parametrize("architecture", ["llama", "qwen2"])
+@pytest.mark.parametrize("architecture", ["llama", "qwen2", "qwen3"])
 @pytest.mark.parametrize("quant", FORMATS)
 def test_tensors_come_back_within_the_format_s_error(
     make_toy: Callable[..., Network], tmp_path: Path, quant: str, architecture: str
@@ -116,7 +116,7 @@ def test_only_known_pre_tokenisers_are_named() -> None:
         pre_tokenizer_name({"pre_tokenizer": {**level, "use_regex": True}})
 
 
-@pytest.mark.parametrize("architecture", ["llama", "qwen2"])
+@pytest.mark.parametrize("architecture", ["llama", "qwen2", "qwen3"])
 def test_llama_cpp_computes_what_numpy_computes(
     make_toy: Callable[..., Network], tmp_path: Path, architecture: str
 ) -> None:

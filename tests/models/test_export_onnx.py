@@ -54,7 +54,7 @@ class Engine:
         return logits
 
 
-@pytest.mark.parametrize("architecture", ["llama", "qwen2"])
+@pytest.mark.parametrize("architecture", ["llama", "qwen2", "qwen3"])
 @pytest.mark.parametrize("tied", [True, False])
 @pytest.mark.parametrize("position_ids", [True, False])
 def test_fp32_computes_what_numpy_computes(

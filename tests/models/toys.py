@@ -5,7 +5,10 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
-from harness.models.network import Network, NetworkConfig, RandomTensors
+import numpy as np
+
+from harness.models.network import Network, NetworkConfig
+from harness.models.random_weights import RandomTensors
 
 TEXTS = [
     "우리 집 고양이는 12살이다.",
@@ -58,10 +61,15 @@ def toy_tokenizer(path: Path) -> Path:
 def toy_network(folder: Path, **changes: object) -> Network:
     """Make a random network; `changes` replace fields of `TOY`."""
     config = dataclasses.replace(TOY, **changes)
+    tensors = dict(RandomTensors(config))
+    random = np.random.default_rng(0)
+    for name in tensors:
+        if name.endswith("norm.weight"):  # ones would hide a norm that is not applied
+            tensors[name] = random.uniform(0.5, 1.5, tensors[name].shape).astype(np.float16)
     return Network(
         name="toy",
         config=config,
-        tensors=RandomTensors(config),
+        tensors=tensors,
         tokenizer=toy_tokenizer(folder / "tokenizer.json"),
     )
 
