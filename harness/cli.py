@@ -23,6 +23,7 @@ from harness.cli_shared import DURATION
 from harness.cli_shared import as_json as _as_json
 from harness.cli_shared import emit as _emit
 from harness.cli_shared import results as _results
+from harness.cli_synth import synth
 from harness.errors import Exit, HarnessError
 
 if TYPE_CHECKING:
@@ -279,6 +280,9 @@ def models_list(*, set_name: str, models_file: Path | None, as_json: bool) -> No
             f"{model.id:<{width}}  {model.source.kind:<9} {model.backend_name:<12} "
             f"{model.licence or 'licence unknown':<14} {', '.join(sets)}"
         )
+
+
+models.add_command(synth)
 
 
 @cli.group()

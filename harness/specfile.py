@@ -16,6 +16,7 @@ from pathlib import Path, PurePosixPath
 
 from harness.errors import SpecError, did_you_mean
 from harness.extensions import targets
+from harness.models import shapes
 from harness.spec import DEFAULT_BACKEND, Catalogue, Device, Model, Profile, Source
 from harness.specprofile import load_profile
 from harness.specyaml import MOST, MOST_TOKENS, Document, Keys, listed
@@ -207,7 +208,7 @@ def _expand_sources(document: Document) -> None:
                 ("models", index, "source"),
                 f"source '{source}' is not a source{did_you_mean(source, ['embedded'])}",
                 allowed="embedded, {kind: file, path: …}, {kind: folder, path: …} "
-                "or {kind: hub, repo: …, files: […]}",
+                "{kind: hub, repo: …, files: […]} or {kind: synthetic, shape: …}",
             )
 
 
@@ -226,6 +227,8 @@ def _check_model(document: Document, where: Keys, model: Model) -> None:
         (*where, "options", "batch_tokens"), options.batch_tokens, 1, MOST_TOKENS
     )
     _check_source(document, (*where, "source"), model.source)
+    if model.source.kind == "synthetic":
+        _check_synthetic(document, where, model)
 
 
 def _check_backend(document: Document, where: Keys, model: Model) -> None:
@@ -251,6 +254,7 @@ _SOURCE_FIELDS: Mapping[str, tuple[frozenset[str], frozenset[str]]] = {
     "file": (frozenset({"path"}), frozenset({"sha256"})),
     "folder": (frozenset({"path"}), frozenset({"sha256"})),
     "hub": (frozenset({"repo", "files"}), frozenset({"revision", "sha256"})),
+    "synthetic": (frozenset({"shape"}), frozenset({"seed", "sha256"})),
 }
 """Fields that each kind of source needs, and those that it may have."""
 
@@ -300,6 +304,24 @@ def _check_source(document: Document, where: Keys, source: Source) -> None:
                 allowed=listed(source.files),
             )
         document.require_hex64((*where, "sha256", name), f"sha256 of '{name}'", value)
+
+
+def _check_synthetic(document: Document, where: Keys, model: Model) -> None:
+    """Random weights are of a known shape, in a form that can be written."""
+    document.require_range((*where, "source", "seed"), model.source.seed, 0, MOST)
+    checks = (
+        ((*where, "source", "shape"), lambda: shapes.find_shape(model.source.shape)),
+        (
+            (*where, "quantisation"),
+            lambda: shapes.check_quantisation(model.format, model.quantisation),
+        ),
+        ((*where, "context"), lambda: shapes.context_of(model.source.shape, model.context)),
+    )
+    for keys, check in checks:
+        try:
+            check()
+        except SpecError as error:
+            document.fail(keys, error.message, allowed=error.allowed)
 
 
 def _is_inside(name: str) -> bool:

@@ -83,27 +83,13 @@ def export_gguf(network: Network, path: Path, quant: str) -> None:
         PrerequisiteError: the `gguf` package is missing.
         SpecError: a tokenizer that llama.cpp has no name for.
     """
-    try:
-        import gguf
-    except ImportError as error:
-        raise PrerequisiteError(
-            "writing GGUF needs the 'gguf' package",
-            hint=install_hint("gguf"),
-        ) from error
-
+    gguf = _package()
     writer = gguf.GGUFWriter(path, network.config.architecture)
     _describe(writer, network, gguf.LlamaFileType[_FILE_TYPES[quant]])
     _add_tokenizer(writer, network)
-    kinds = {name: _tensor_type(name, network.config, quant) for name in _shapes(network.config)}
-    for name, shape in _shapes(network.config).items():
-        block, size = gguf.GGML_QUANT_SIZES[kinds[name]]
-        writer.add_tensor_info(
-            gguf_name(name),
-            shape,
-            np.dtype(np.float32),
-            math.prod(shape) // block * size,
-            raw_dtype=kinds[name],
-        )
+    plan = _plan(network.config, quant)
+    for name, (shape, kind, size) in plan.items():
+        writer.add_tensor_info(gguf_name(name), shape, np.dtype(np.float32), size, raw_dtype=kind)
     try:
         writer.write_header_to_file()
         writer.write_kv_data_to_file()
@@ -111,17 +97,45 @@ def export_gguf(network: Network, path: Path, quant: str) -> None:
     finally:
         writer.close()
     with path.open("ab") as file:
-        for name, kind in kinds.items():
+        for name, (_, kind, _) in plan.items():
             file.write(bytes(-file.tell() % _ALIGNMENT))
             for part in _data(network, name, kind):
                 file.write(part)
         file.write(bytes(-file.tell() % _ALIGNMENT))
 
 
-def _shapes(config: NetworkConfig) -> dict[str, tuple[int, ...]]:
-    """Names and shapes of what a file holds: the network's tensors and its rotary scaling."""
+def _package() -> Any:
+    try:
+        import gguf
+    except ImportError as error:
+        raise PrerequisiteError(
+            "writing GGUF needs the 'gguf' package",
+            hint=install_hint("gguf"),
+        ) from error
+    return gguf
+
+
+def weight_bytes(config: NetworkConfig, quant: str) -> int:
+    """How many bytes the tensors of a file take.
+
+    Raises:
+        PrerequisiteError: the `gguf` package is missing.
+    """
+    return sum(size for _, _, size in _plan(config, quant).values())
+
+
+def _plan(
+    config: NetworkConfig, quant: str
+) -> dict[str, tuple[tuple[int, ...], GGMLQuantizationType, int]]:
+    """Shape, type and bytes of what a file holds: the network's tensors and its rotary scaling."""
+    sizes = _package().GGML_QUANT_SIZES
     factors = {_ROPE_FACTORS: (config.head_dim // 2,)} if config.llama3_rope_factor else {}
-    return {**factors, **tensor_shapes(config)}
+    plan = {}
+    for name, shape in {**factors, **tensor_shapes(config)}.items():
+        kind = _tensor_type(name, shape, config, quant)
+        block, size = sizes[kind]
+        plan[name] = shape, kind, math.prod(shape) // block * size
+    return plan
 
 
 def gguf_name(name: str) -> str:
@@ -146,7 +160,9 @@ def to_gguf_rows(name: str, tensor: Array, config: NetworkConfig) -> Array:
     return tensor.reshape(heads, 2, config.head_dim // 2, -1).swapaxes(1, 2).reshape(tensor.shape)
 
 
-def _tensor_type(name: str, config: NetworkConfig, quant: str) -> GGMLQuantizationType:
+def _tensor_type(
+    name: str, shape: tuple[int, ...], config: NetworkConfig, quant: str
+) -> GGMLQuantizationType:
     """The type of a tensor, as llama.cpp's quantiser chooses it.
 
     Vectors stay float32, as llama.cpp requires of norms and biases. A matrix that makes
@@ -156,7 +172,7 @@ def _tensor_type(name: str, config: NetworkConfig, quant: str) -> GGMLQuantizati
     """
     from gguf import GGMLQuantizationType
 
-    if len(_shapes(config)[name]) == 1:
+    if len(shape) == 1:
         return GGMLQuantizationType.F32
     if quant == "q4_0" and name in {EMBEDDING, HEAD}:
         return GGMLQuantizationType.Q8_0
@@ -164,7 +180,7 @@ def _tensor_type(name: str, config: NetworkConfig, quant: str) -> GGMLQuantizati
         return GGMLQuantizationType[quant.upper()]
     high = name == (EMBEDDING if config.tie_word_embeddings else HEAD)
     kind = "Q6_K" if quant == "q6_k" or high or _needs_more_bits(name, config) else "Q4_K"
-    if _shapes(config)[name][-1] % 256:
+    if shape[-1] % 256:
         kind = {"Q6_K": "Q8_0", "Q4_K": "Q5_0"}[kind]
     return GGMLQuantizationType[kind]
 

@@ -16,7 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from harness.errors import PrerequisiteError, SpecError
-from harness.models import reference, safetensors_file
+from harness.models import reference, safetensors_file, synth
 from harness.models.gguf_file import read_header
 from harness.models.token_cost import weights_of
 from harness.spec import Artefact, Format, Model, Source, file_sha256
@@ -48,6 +48,8 @@ def resolve(model: Model, base: Path) -> Artefact:
         path = reference.materialise(model.id)
     elif source.kind == "hub":
         path = _fetched(model, base)
+    elif source.kind == "synthetic":
+        path = synth.locate(model)
     else:
         path = (base / source.path).expanduser()
     try:
@@ -73,7 +75,9 @@ def resolve(model: Model, base: Path) -> Artefact:
         model=replace(
             model,
             context=model.context or _declared_context(files, model.format),
-            synthetic=model.synthetic or _is_stamped(path, model.format),
+            synthetic=model.synthetic
+            or source.kind == "synthetic"
+            or _is_stamped(path, model.format),
         ),
         path=str(path.resolve()),
         sha256=hashes,
@@ -110,7 +114,9 @@ def _is_stamped(path: Path, kind: Format) -> bool:
             with path.open("rb") as file:
                 file.seek(max(0, path.stat().st_size - _ONNX_TAIL_BYTES))
                 return _ONNX_STAMP in file.read()
-    except (OSError, SpecError):
+        if kind == "safetensors":
+            return safetensors_file.is_stamped(path)
+    except (OSError, SpecError, LookupError, TypeError, ValueError):
         pass  # whoever opens the model says what is wrong with it
     return False
 

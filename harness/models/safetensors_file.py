@@ -92,6 +92,19 @@ def read_header(path: Path) -> dict[str, Tensor]:
     return tensors
 
 
+def is_stamped(folder: Path) -> bool:
+    """Whether the weights say that they are random.
+
+    Raises:
+        OSError, LookupError, ValueError, TypeError: there is no header to read.
+    """
+    path = folder / WEIGHTS
+    with path.open("rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        header = json.loads(file.read(min(length, _HEADER_BYTES_MAX)))
+    return bool(header["__metadata__"]["synthetic"] == "true")
+
+
 def stored_type(tensors: dict[str, Tensor]) -> str:
     """`f32`, `f16`, `bf16` where all matrices are stored alike, otherwise `unknown`."""
     kinds = {tensor.kind for tensor in tensors.values() if len(tensor.shape) > 1}
