@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import cast, get_args
+from typing import cast
 
 import click
 
@@ -21,7 +21,9 @@ def _list(_context: click.Context, _option: click.Parameter, wanted: bool) -> No
 
 @click.command()
 @click.argument("shape")
-@click.option("--quant", required=True, help="q4_0, q4_k_m, q6_k, q8_0, f16, f32; int4, int8, fp32.")
+@click.option(
+    "--quant", required=True, help="q4_0, q4_k_m, q6_k, q8_0, f16, f32; int4, int8, fp32."
+)
 @click.option(
     "--format",
     "kind",

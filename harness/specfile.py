@@ -11,12 +11,12 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
 from harness.errors import SpecError, did_you_mean
 from harness.extensions import targets
-from harness.models import shapes
+from harness.models.shapes import check_quantisation, context_of, find_shape
 from harness.spec import DEFAULT_BACKEND, Catalogue, Device, Model, Profile, Source
 from harness.specprofile import load_profile
 from harness.specyaml import MOST, MOST_TOKENS, Document, Keys, listed
@@ -309,19 +309,17 @@ def _check_source(document: Document, where: Keys, source: Source) -> None:
 def _check_synthetic(document: Document, where: Keys, model: Model) -> None:
     """Random weights are of a known shape, in a form that can be written."""
     document.require_range((*where, "source", "seed"), model.source.seed, 0, MOST)
-    checks = (
-        ((*where, "source", "shape"), lambda: shapes.find_shape(model.source.shape)),
-        (
-            (*where, "quantisation"),
-            lambda: shapes.check_quantisation(model.format, model.quantisation),
-        ),
-        ((*where, "context"), lambda: shapes.context_of(model.source.shape, model.context)),
+    shape = model.source.shape
+    checks: tuple[tuple[Keys, Callable[[], object]], ...] = (
+        (("source", "shape"), lambda: find_shape(shape)),
+        (("quantisation",), lambda: check_quantisation(model.format, model.quantisation)),
+        (("context",), lambda: context_of(shape, model.context)),
     )
     for keys, check in checks:
         try:
             check()
         except SpecError as error:
-            document.fail(keys, error.message, allowed=error.allowed)
+            document.fail((*where, *keys), error.message, allowed=error.allowed)
 
 
 def _is_inside(name: str) -> bool:

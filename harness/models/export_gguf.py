@@ -100,7 +100,7 @@ def export_gguf(network: Network, path: Path, quant: str) -> None:
         for name, (_, kind, _) in plan.items():
             file.write(bytes(-file.tell() % _ALIGNMENT))
             for part in _data(network, name, kind):
-                file.write(part)
+                part.tofile(file)
         file.write(bytes(-file.tell() % _ALIGNMENT))
 
 

@@ -17,12 +17,19 @@ import numpy as np
 
 from harness.models.network import Network, NetworkConfig, row_slices, tensor_shapes
 
-FORMATS: Final = {"f32": ("F32", np.dtype("<f4")), "f16": ("F16", np.dtype("<f2"))}
+FORMATS: Final[dict[str, tuple[str, np.dtype[Any]]]] = {
+    "f32": ("F32", np.dtype("<f4")),
+    "f16": ("F16", np.dtype("<f2")),
+}
 """Formats, and the type that weights are stored in by its name there and by NumPy's."""
 
 _ALIGNMENT: Final = 64
 
-_CLASSES: Final = {"llama": "LlamaForCausalLM", "qwen2": "Qwen2ForCausalLM", "qwen3": "Qwen3ForCausalLM"}
+_CLASSES: Final = {
+    "llama": "LlamaForCausalLM",
+    "qwen2": "Qwen2ForCausalLM",
+    "qwen3": "Qwen3ForCausalLM",
+}
 
 
 def export_safetensors(network: Network, folder: Path, quant: str) -> Path:

@@ -76,7 +76,7 @@ class Weights:
             offset = -(-self._file.tell() // 4096) * 4096
             self._file.seek(offset)
             for rows in row_slices(array.shape):
-                self._file.write(np.ascontiguousarray(array[rows], little))
+                np.ascontiguousarray(array[rows], little).tofile(self._file)
             tensor.data_location = TensorProto.EXTERNAL
             entries = {"location": self._path.name, "offset": offset, "length": size}
             for key, value in entries.items():
@@ -271,10 +271,10 @@ def build(
     for name, table in zip(("cos_cache", "sin_cache"), rotary_caches(config), strict=True):
         weights.add(name, table)
     # Float16 is what the weights are: the table is exact at half the size.
-    table = weights.add(
+    embedding = weights.add(
         EMBEDDING, network.tensors[EMBEDDING], np.float32 if bits == 32 else np.float16
     )
-    x = graph.node("Gather", [table, "input_ids"], "embedded")
+    x = graph.node("Gather", [embedding, "input_ids"], "embedded")
     if bits < 32:
         x = graph.node("Cast", [x], "hidden", to=TensorProto.FLOAT)
     lengths = graph.lengths()

@@ -14,7 +14,7 @@ from harness.errors import SpecError, did_you_mean
 
 
 class Shape(NamedTuple):
-    """One network, in the order of the table below; embeddings are tied in all of them."""
+    """One network, in the order of the table's columns; all tie embedding and head."""
 
     architecture: str
     layers: int
@@ -27,35 +27,42 @@ class Shape(NamedTuple):
     rope_theta: float
     norm_epsilon: float
     context: int
-    parameters: float
-    """As published."""
-    rope_factor: float = 0.0
+    billions: float
+    """Parameters, as published."""
+    rope_factor: float
     """Of Llama's rotary scaling; 0 = none."""
 
 
+_TABLE: Final = """
+qwen2.5-0.5b          qwen2   24  896 14  2  64  4864 151936 1e6   1e-6  32768 0.494  0
+qwen2.5-1.5b          qwen2   28 1536 12  2 128  8960 151936 1e6   1e-6  32768 1.544  0
+qwen2.5-3b            qwen2   36 2048 16  2 128 11008 151936 1e6   1e-6  32768 3.086  0
+qwen3-0.6b            qwen3   28 1024 16  8 128  3072 151936 1e6   1e-6  40960 0.596  0
+qwen3-1.7b            qwen3   28 2048 16  8 128  6144 151936 1e6   1e-6  40960 1.720  0
+llama-3.2-1b          llama   16 2048 32  8  64  8192 128256 5e5   1e-5 131072 1.236 32
+llama-3.2-3b          llama   28 3072 24  8 128  8192 128256 5e5   1e-5 131072 3.213 32
+smollm2-135m          llama   30  576  9  3  64  1536  49152 1e5   1e-5   8192 0.134  0
+smollm2-360m          llama   32  960 15  5  64  2560  49152 1e5   1e-5   8192 0.362  0
+smollm2-1.7b          llama   24 2048 32 32  64  8192  49152 1.3e5 1e-5   8192 1.711  0
+kanana-2.1b           llama   32 1792 24  8 128  8064 128256 5e5   1e-5   8192 2.087  0
+hyperclovax-seed-0.5b llama   24 1024 16  8 128  4096 110592 5e5   1e-5   8192 0.566  0
+hyperclovax-seed-1.5b llama   24 2048 16  8 128  7168 110592 5e5   1e-5   8192 1.585  0
+midm-2.0-mini         llama   48 1792 32  8 128  4608 131392 5e5   1e-5  32768 2.305  0
+gemma-3-1b            gemma3  26 1152  4  1 256  6912 262144 1e6   1e-6  32768 1.000  0
+phi-4-mini            phi3    32 3072 24  8 128  8192 200064 1e4   1e-5 131072 3.836  0
+exaone-3.5-2.4b       exaone  30 2560 32  8  80  7168 102400 1e6   1e-5  32768 2.405  0
+exaone-4.0-1.2b       exaone4 30 2048 32  8  64  4096 102400 1e6   1e-5  65536 1.279  0
+"""
+# The rotary bases of kanana, HyperCLOVA X and Midm, the epsilons of all but Qwen and Llama
+# and some contexts are their families' usual ones: they change no cost.
+
+
+def _row(words: list[str]) -> Shape:
+    return Shape._make([words[0], *(int(w) if w.isdigit() else float(w) for w in words[1:])])
+
+
 SHAPES: Final[Mapping[str, Shape]] = {
-    # fmt: off
-    "qwen2.5-0.5b": Shape("qwen2", 24, 896, 14, 2, 64, 4864, 151_936, 1e6, 1e-6, 32_768, 0.494e9),
-    "qwen2.5-1.5b": Shape("qwen2", 28, 1536, 12, 2, 128, 8960, 151_936, 1e6, 1e-6, 32_768, 1.544e9),
-    "qwen2.5-3b": Shape("qwen2", 36, 2048, 16, 2, 128, 11_008, 151_936, 1e6, 1e-6, 32_768, 3.086e9),
-    "qwen3-0.6b": Shape("qwen3", 28, 1024, 16, 8, 128, 3072, 151_936, 1e6, 1e-6, 40_960, 0.596e9),
-    "qwen3-1.7b": Shape("qwen3", 28, 2048, 16, 8, 128, 6144, 151_936, 1e6, 1e-6, 40_960, 1.720e9),
-    "llama-3.2-1b": Shape("llama", 16, 2048, 32, 8, 64, 8192, 128_256, 5e5, 1e-5, 131_072, 1.236e9, 32.0),
-    "llama-3.2-3b": Shape("llama", 28, 3072, 24, 8, 128, 8192, 128_256, 5e5, 1e-5, 131_072, 3.213e9, 32.0),
-    "smollm2-135m": Shape("llama", 30, 576, 9, 3, 64, 1536, 49_152, 1e5, 1e-5, 8192, 0.134e9),
-    "smollm2-360m": Shape("llama", 32, 960, 15, 5, 64, 2560, 49_152, 1e5, 1e-5, 8192, 0.362e9),
-    "smollm2-1.7b": Shape("llama", 24, 2048, 32, 32, 64, 8192, 49_152, 1.3e5, 1e-5, 8192, 1.711e9),
-    "kanana-2.1b": Shape("llama", 32, 1792, 24, 8, 128, 8064, 128_256, 5e5, 1e-5, 8192, 2.087e9),
-    # The rotary bases of these three are not published where we looked; they change no cost.
-    "hyperclovax-seed-0.5b": Shape("llama", 24, 1024, 16, 8, 128, 4096, 110_592, 5e5, 1e-5, 8192, 0.566e9),
-    "hyperclovax-seed-1.5b": Shape("llama", 24, 2048, 16, 8, 128, 7168, 110_592, 5e5, 1e-5, 8192, 1.585e9),
-    "midm-2.0-mini": Shape("llama", 48, 1792, 32, 8, 128, 4608, 131_392, 5e5, 1e-5, 32_768, 2.305e9),
-    # Known, but no exporter writes their architectures: see `UNWRITTEN`.
-    "gemma-3-1b": Shape("gemma3", 26, 1152, 4, 1, 256, 6912, 262_144, 1e6, 1e-6, 32_768, 1.000e9),
-    "phi-4-mini": Shape("phi3", 32, 3072, 24, 8, 128, 8192, 200_064, 1e4, 1e-5, 131_072, 3.836e9),
-    "exaone-3.5-2.4b": Shape("exaone", 30, 2560, 32, 8, 80, 7168, 102_400, 1e6, 1e-5, 32_768, 2.405e9),
-    "exaone-4.0-1.2b": Shape("exaone4", 30, 2048, 32, 8, 64, 4096, 102_400, 1e6, 1e-5, 65_536, 1.279e9),
-    # fmt: on
+    name: _row(words) for name, *words in map(str.split, _TABLE.split("\n")[1:-1])
 }
 """By name. The two kanana 2.1B models (nano and 1.5) share one shape."""
 
@@ -150,7 +157,7 @@ def text() -> str:
         kept = 4 * shape.layers * shape.kv_heads * shape.head_dim / 1024
         why = UNWRITTEN.get(shape.architecture)
         lines.append(
-            f"{name:<22} {shape.architecture:<8} {shape.parameters / 1e9:>6.3f}B  {kept:>14.1f} KiB"
+            f"{name:<22} {shape.architecture:<8} {shape.billions:>6.3f}B  {kept:>14.1f} KiB"
             + (f"  not covered: {why}" if why else "")
         )
     formats = [f"{kind}: {', '.join(known)}" for kind, known in QUANTISATIONS.items()]

@@ -1,6 +1,6 @@
-"""The forward pass of a Llama, Qwen2 or Qwen3 network in NumPy, float32: what engines are checked against.
+"""The forward pass of a Llama, Qwen2 or Qwen3 network in NumPy: engines are checked against it.
 
-Written from the definition and slow on purpose: one sequence, no cache, no batch.
+In float32, written from the definition, slow on purpose: one sequence, no cache, no batch.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ def forward(config: NetworkConfig, tensors: Tensors, ids: list[int]) -> Array:
         q, k, v = (linear(h, f"{block}self_attn.{kind}_proj") for kind in "qkv")
         if config.architecture == "qwen3":
             q, k = (
-                norm(part.reshape(len(ids), -1, config.head_dim), f"{block}self_attn.{kind}_norm.weight")
-                for part, kind in ((q, "q"), (k, "k"))
+                norm(part.reshape(len(ids), -1, config.head_dim), f"{block}self_attn.{name}.weight")
+                for part, name in ((q, "q_norm"), (k, "k_norm"))
             )
         x = x + linear(attention(config, q, k, v), block + "self_attn.o_proj")
         h = norm(x, block + "post_attention_layernorm.weight")

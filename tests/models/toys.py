@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -34,6 +35,15 @@ TOY = NetworkConfig(
     eos_token_id=1,
 )
 
+VARIANTS: dict[str, dict[str, Any]] = {
+    "llama": {},
+    "qwen2": {"architecture": "qwen2"},
+    "qwen3": {"architecture": "qwen3"},
+    "wide heads": {"head_dim": 128},  # heads * head_dim is not hidden_size
+    "llama 3": {"llama3_rope_factor": 32.0, "rope_theta": 500.0},  # all three ranges of it
+}
+"""Changes of `TOY` that engines must compute exactly."""
+
 
 def toy_tokenizer(path: Path) -> Path:
     """Train a byte-level BPE of at most `TOY.vocab_size` tokens and save it."""
@@ -63,9 +73,9 @@ def toy_network(folder: Path, **changes: object) -> Network:
     config = dataclasses.replace(TOY, **changes)
     tensors = dict(RandomTensors(config))
     random = np.random.default_rng(0)
-    for name in tensors:
+    for name, tensor in tensors.items():
         if name.endswith("norm.weight"):  # ones would hide a norm that is not applied
-            tensors[name] = random.uniform(0.5, 1.5, tensors[name].shape).astype(np.float16)
+            tensors[name] = random.uniform(0.5, 1.5, tensor.shape).astype(np.float16)
     return Network(
         name="toy",
         config=config,
