@@ -8,7 +8,8 @@ Kernels that took longer over certain values (subnormals, infinities, zeros that
 skipped) would tell them apart. Each turn runs `harness bench` once on each file, in an
 order that rotates. The result is the median over turns of the ratio to the first file
 with a bootstrap 95 % interval; the target is that each interval contains 1 or lies within
-2 % of it.
+2 % of it. On a busy machine look at the processor's seconds of the whole process, which
+others hardly stretch, and use one thread.
 """
 
 from __future__ import annotations
@@ -74,6 +75,15 @@ def make(folder: Path, shape: str, quant: str) -> dict[str, Path]:
     return files
 
 
+def measured(path: Path, threads: int) -> dict[str, float]:
+    """Rates of `harness bench` in tok/s, and one over the processor's seconds that it took."""
+    before = os.times()
+    rates = ours(path, threads, 1)
+    after = os.times()
+    spent = sum(after[2:4]) - sum(before[2:4])
+    return {**rates, "processor": 1 / spent}
+
+
 @click.command(help=__doc__)
 @click.option("--shape", default="qwen2.5-0.5b", show_default=True)
 @click.option("--quant", default="q4_0", show_default=True, help="One that trained weights have.")
@@ -87,7 +97,7 @@ def main(shape: str, quant: str, pairs: int, threads: int) -> None:
         names = list(files)
         for turn in range(pairs):
             order = names[turn % 3 :] + names[: turn % 3]
-            found = {name: ours(files[name], threads, 1) for name in order}
+            found = {name: measured(files[name], threads) for name in order}
             for name in names[1:]:
                 for test, rate in found[name].items():
                     ratio = rate / found[names[0]][test]
