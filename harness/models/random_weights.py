@@ -131,7 +131,8 @@ class RandomTensors(Mapping[str, Array]):
         rows, columns = self._shapes[name]
         codes = np.empty(rows * columns * bits // 8, np.uint8)
         start = 0
-        for part in self._bytes(name, codes.size):
+        # Not the stream of the embedding, of which a tied head is a second, quantised copy.
+        for part in self._bytes(name + ".codes", codes.size):
             codes[start : start + part.size] = part
             start += part.size
         scale = np.float32(1 / math.sqrt(columns) / math.sqrt((4**bits - 1) / 12))

@@ -116,7 +116,7 @@ def _is_stamped(path: Path, kind: Format) -> bool:
                 return _ONNX_STAMP in file.read()
         if kind == "safetensors":
             return safetensors_file.is_stamped(path)
-    except (OSError, SpecError, LookupError, TypeError, ValueError):
+    except (OSError, SpecError, LookupError, RecursionError, TypeError, ValueError):
         pass  # whoever opens the model says what is wrong with it
     return False
 

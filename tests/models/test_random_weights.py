@@ -109,7 +109,7 @@ PINNED = {
     "Q4_0": "b975a1971856df3f",
     "Q4_K": "77ee9780ec26a1ab",
     "Q6_K": "d2f29d7b36e64490",
-    "onnx": "61ffee25986c9491",
+    "onnx": "0ad607e84de0455b",
     "f16": "07cf17d6e25a95eb",
 }
 

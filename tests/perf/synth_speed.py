@@ -1,15 +1,15 @@
 """Whether random weights cost what other weights of the same shape cost, interleaved.
 
-Usage: python -m tests.perf.synth_speed [--shape qwen2.5-0.5b] [--quant q4_0] [--pairs 15]
+Usage: python -m tests.perf.synth_speed [--shape qwen2.5-0.5b] [--quant q4_0] [--turns 30]
 
 Three files of one shape: blocks drawn as such (`harness models synth`), the same from
 another seed, and normally distributed numbers that were quantised as trained weights are.
 Kernels that took longer over certain values (subnormals, infinities, zeros that are
-skipped) would tell them apart. Each turn runs `harness bench` once on each file, in an
-order that rotates. The result is the median over turns of the ratio to the first file
-with a bootstrap 95 % interval; the target is that each interval contains 1 or lies within
-2 % of it. On a busy machine look at the processor's seconds of the whole process, which
-others hardly stretch, and use one thread.
+skipped) would tell them apart. All three are loaded at once by the harness's own backend;
+each turn runs one request on each, in an order that rotates. The result is the median over
+turns of the ratio of rates to the first file with a bootstrap 95 % interval; the target is
+that each interval lies inside 0.97-1.03. Times are the process's processor time on one
+thread, which other programs stretch far less than the clock.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import json
 import os
 import statistics
 import tempfile
+import time
 import zlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -27,14 +28,18 @@ from typing import TYPE_CHECKING
 import click
 import numpy as np
 
+from harness.backends.llama_cpp import LlamaCppBackend
+from harness.backends.onnxruntime import OnnxRuntimeBackend
 from harness.models import shapes
 from harness.models.export_gguf import export_gguf
 from harness.models.export_onnx import export_onnx
 from harness.models.network import tensor_shapes
 from harness.models.synth import Recipe, random_network, synthesise
-from tests.perf.llama_bench import interval, ours
+from harness.spec import BackendOptions
+from tests.perf.llama_bench import interval
 
 if TYPE_CHECKING:
+    from harness.backends.base import Backend
     from harness.models.network import Array, Network
 
 
@@ -75,40 +80,61 @@ def make(folder: Path, shape: str, quant: str) -> dict[str, Path]:
     return files
 
 
-def measured(path: Path, threads: int) -> dict[str, float]:
-    """Rates of `harness bench` in tok/s, and one over the processor's seconds that it took."""
-    before = os.times()
-    rates = ours(path, threads, 1)
-    after = os.times()
-    spent = sum(after[2:4]) - sum(before[2:4])
-    return {**rates, "processor": 1 / spent}
+def opened(path: Path, context: int) -> Backend:
+    """The model in the backend that the harness measures with, on one thread."""
+    backend: Backend
+    if path.suffix == ".gguf":
+        backend = LlamaCppBackend()
+        model = path
+    else:
+        backend = OnnxRuntimeBackend()
+        model = path / "model.onnx"
+    backend.load(model, BackendOptions(threads=1, threads_prefill=1, context=context))
+    return backend
+
+
+def request(backend: Backend, prompt: int, output: int) -> dict[str, float]:
+    """Tokens a second of processor time of one request."""
+    backend.reset()
+    start = time.process_time()
+    token = backend.prefill([33 + 7 * index % 94 for index in range(prompt)]).next_id
+    first = time.process_time()
+    for _ in range(output):
+        token = backend.step(token).next_id
+    end = time.process_time()
+    return {"prefill": prompt / (first - start), "decode": output / (end - first)}
 
 
 @click.command(help=__doc__)
 @click.option("--shape", default="qwen2.5-0.5b", show_default=True)
 @click.option("--quant", default="q4_0", show_default=True, help="One that trained weights have.")
-@click.option("--pairs", default=15, show_default=True)
-@click.option("--threads", default=os.cpu_count() or 1, show_default=True)
-def main(shape: str, quant: str, pairs: int, threads: int) -> None:
-    """Print each turn as it ends, then the ratios as one JSON line."""
+@click.option("--turns", default=30, show_default=True)
+@click.option("--prompt", default=64, show_default=True)
+@click.option("--output", default=16, show_default=True)
+def main(shape: str, quant: str, turns: int, prompt: int, output: int) -> None:
+    """Print the ratios as one JSON line."""
     ratios: dict[str, list[float]] = {}
     with tempfile.TemporaryDirectory() as temporary:
         files = make(Path(temporary), shape, quant)
+        backends = {name: opened(path, prompt + output) for name, path in files.items()}
         names = list(files)
-        for turn in range(pairs):
+        for turn in range(-1, turns):
             order = names[turn % 3 :] + names[: turn % 3]
-            found = {name: measured(files[name], threads) for name in order}
+            found = {name: request(backends[name], prompt, output) for name in order}
+            if turn < 0:
+                continue  # the first touch of the weights
             for name in names[1:]:
                 for test, rate in found[name].items():
                     ratio = rate / found[names[0]][test]
                     ratios.setdefault(f"{name} {test}", []).append(ratio)
-            shown = "  ".join(f"{name} {found[name]}" for name in names)
-            print(f"{turn + 1}/{pairs}: {shown}  load {os.getloadavg()[0]:.1f}", flush=True)
+        for backend in backends.values():
+            backend.close()
     summary = {
         name: {"median_ratio": statistics.median(values), "interval": interval(values)}
         for name, values in ratios.items()
     }
-    print(json.dumps({"shape": shape, "quant": quant, "turns": pairs, **summary}))
+    load = os.getloadavg()[0]
+    print(json.dumps({"shape": shape, "quant": quant, "turns": turns, "load": load, **summary}))
 
 
 if __name__ == "__main__":
