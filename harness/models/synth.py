@@ -148,7 +148,7 @@ def synthesise(
             folder = Path(temporary)
             made = folder / target.name
             _export(random_network(recipe, folder, progress), made, recipe)
-            if target.exists():
+            if target.is_dir():  # which a rename does not replace
                 target.replace(folder / "replaced")
             made.replace(target)
     return target
