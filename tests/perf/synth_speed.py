@@ -1,15 +1,17 @@
 """Whether random weights cost what other weights of the same shape cost, interleaved.
 
-Usage: python -m tests.perf.synth_speed [--shape qwen2.5-0.5b] [--quant q4_0] [--turns 30]
+Usage: python -m tests.perf.synth_speed [--shape qwen2.5-0.5b] [--quant q4_0] [--rounds 9]
 
 Three files of one shape: blocks drawn as such (`harness models synth`), the same from
 another seed, and normally distributed numbers that were quantised as trained weights are.
 Kernels that took longer over certain values (subnormals, infinities, zeros that are
-skipped) would tell them apart. All three are loaded at once by the harness's own backend;
-each turn runs one request on each, in an order that rotates. The result is the median over
-turns of the ratio of rates to the first file with a bootstrap 95 % interval; the target is
-that each interval lies inside 0.97-1.03. Times are the process's processor time on one
-thread, which other programs stretch far less than the clock.
+skipped) would tell them apart. A round loads all three by the harness's own backend and
+asks each in turn; which is loaded first rotates from round to round, because where the
+weights lie in memory moves the rate of one loading by 4 %. A round's ratio is the median of
+its turns; the result is the median over rounds of the ratio of rates to the first file with
+a bootstrap 95 % interval; the target is that each interval lies inside 0.97-1.03. Times are
+the process's processor time on one thread, which other programs stretch far less than the
+clock.
 """
 
 from __future__ import annotations
@@ -108,33 +110,43 @@ def request(backend: Backend, prompt: int, output: int) -> dict[str, float]:
 @click.command(help=__doc__)
 @click.option("--shape", default="qwen2.5-0.5b", show_default=True)
 @click.option("--quant", default="q4_0", show_default=True, help="One that trained weights have.")
-@click.option("--turns", default=30, show_default=True)
-@click.option("--prompt", default=64, show_default=True)
-@click.option("--output", default=16, show_default=True)
-def main(shape: str, quant: str, turns: int, prompt: int, output: int) -> None:
+@click.option("--rounds", default=9, show_default=True)
+@click.option("--turns", default=10, show_default=True, help="In a round.")
+@click.option("--prompt", default=16, show_default=True)
+@click.option("--output", default=8, show_default=True)
+def main(shape: str, quant: str, rounds: int, turns: int, prompt: int, output: int) -> None:
     """Print the ratios as one JSON line."""
     ratios: dict[str, list[float]] = {}
     with tempfile.TemporaryDirectory() as temporary:
         files = make(Path(temporary), shape, quant)
-        backends = {name: opened(path, prompt + output) for name, path in files.items()}
-        names = list(files)
-        for turn in range(-1, turns):
-            order = names[turn % 3 :] + names[: turn % 3]
-            found = {name: request(backends[name], prompt, output) for name in order}
-            if turn < 0:
-                continue  # the first touch of the weights
-            for name in names[1:]:
-                for test, rate in found[name].items():
-                    ratio = rate / found[names[0]][test]
-                    ratios.setdefault(f"{name} {test}", []).append(ratio)
-        for backend in backends.values():
-            backend.close()
+        for number in range(rounds):
+            for name, ratio in one_round(files, number, turns, prompt, output).items():
+                ratios.setdefault(name, []).append(ratio)
     summary = {
         name: {"median_ratio": statistics.median(values), "interval": interval(values)}
         for name, values in ratios.items()
     }
     load = os.getloadavg()[0]
-    print(json.dumps({"shape": shape, "quant": quant, "turns": turns, "load": load, **summary}))
+    print(json.dumps({"shape": shape, "quant": quant, "rounds": rounds, "load": load, **summary}))
+
+
+def one_round(
+    files: dict[str, Path], number: int, turns: int, prompt: int, output: int
+) -> dict[str, float]:
+    """Median ratios to the first file of one loading."""
+    first, *others = files
+    order = [*files][number % 3 :] + [*files][: number % 3]
+    backends = {name: opened(files[name], prompt + output) for name in order}
+    rates = [
+        {name: request(backends[name], prompt, output) for name in order} for _ in range(turns + 1)
+    ][1:]  # the first turn touches the weights for the first time
+    for backend in backends.values():
+        backend.close()
+    return {
+        f"{name} {test}": statistics.median(rate[name][test] / rate[first][test] for rate in rates)
+        for name in others
+        for test in ("prefill", "decode")
+    }
 
 
 if __name__ == "__main__":
