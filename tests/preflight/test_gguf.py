@@ -165,6 +165,17 @@ FORGED = {
         "gguf_number",
         "3 used of 2 experts",
     ),
+    "every layer for further tokens": (
+        model(llama__nextn_predict_layers=u32(1)),
+        "gguf_number",
+        "1 of 1 layers predict further tokens",
+    ),
+    "it looks ahead": (
+        model(llama__attention__causal=(7, b"\0")),
+        "gguf_number",
+        "looks back only",
+    ),
+    "it pools": (model(llama__pooling_type=u32(9)), "gguf_number", "pools nothing"),
     "no number": (model(llama__rope__freq_base=(6, NAN)), "gguf_number", "nan, not"),
     "negative epsilon": (
         model(llama__attention__layer_norm_rms_epsilon=(6, struct.pack("<f", -1))),
