@@ -1,0 +1,1 @@
+"""Judge a submitted model before native code sees it."""
