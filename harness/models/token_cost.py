@@ -70,8 +70,7 @@ def weights_of(path: Path, kind: Format) -> dict[str, int]:
             file = read_header(path)
             return _gguf_weights(file) | _gguf_cache(file)
         if kind == "onnx":
-            graph = _read_graph(path)
-            return _onnx_weights(graph) | _onnx_cache(graph)
+            return onnx_weights(read_model(path)[0])
         if kind == "safetensors":
             return _safetensors_costs(path)
     except (AttributeError, LookupError, OSError, SpecError, TypeError, ValueError):
@@ -193,6 +192,12 @@ class _Graph(NamedTuple):
     makers: dict[str, Message]
 
 
+def onnx_weights(model: Message) -> dict[str, int]:
+    """`weights_of` a model that has been read."""
+    graph = _graph(model)
+    return _onnx_weights(graph) | _onnx_cache(graph)
+
+
 def _onnx_cache(graph: _Graph) -> dict[str, int]:
     """Keys and values of the past, `[batch, heads, past, width]` each."""
     cache = 0
@@ -203,7 +208,7 @@ def _onnx_cache(graph: _Graph) -> dict[str, int]:
             continue
         sizes = [dimension.number("dim_value") for dimension in shape.each("dim")]
         if len(sizes) == 4 and sizes[1] and sizes[3]:
-            cache += sizes[1] * sizes[3] * BITS[kind.number("elem_type")] // 8
+            cache += sizes[1] * sizes[3] * BITS.get(kind.number("elem_type"), 0) // 8
     return {"kv_bytes": cache} if cache else {}
 
 
@@ -258,15 +263,8 @@ def _source(name: str, graph: _Graph) -> _Weight | None:
     return None
 
 
-def _read_graph(path: Path) -> _Graph:
-    """The graph without its data.
-
-    Raises:
-        SpecError: not an ONNX file, or cut off.
-    """
-    graph = read_model(path)[0].one("graph")
-    if graph is None:
-        raise SpecError("there is no graph in it", where=str(path))
+def _graph(model: Message) -> _Graph:
+    graph = model.one("graph") or model
     nodes = graph.each("node")
     return _Graph(
         nodes=nodes,
@@ -275,7 +273,7 @@ def _read_graph(path: Path) -> _Graph:
         weights={
             tensor.text("name"): _Weight(
                 shape := tuple(tensor.numbers("dims")),
-                -(-math.prod(shape) * BITS[tensor.number("data_type")] // 8),
+                -(-math.prod(shape) * BITS.get(tensor.number("data_type"), 0) // 8),
             )
             for tensor in graph.each("initializer")
         },

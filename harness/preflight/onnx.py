@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, TypeAlias
 
-from harness.models.token_cost import weights_of
+from harness.models.token_cost import onnx_weights
 from harness.preflight import genai, onnx_checker
 from harness.preflight.onnx_operators import (
     DEFAULT,
@@ -70,8 +70,7 @@ def check(graph: Path, root: Path, *, submitted: bool = True) -> dict[str, Any]:
         submitted: no links are followed.
 
     Returns:
-        `synthetic`; `context` where the configuration declares one; `weights` of
-        `models.token_cost`.
+        `synthetic`, `context` (0 = not declared) and `weights` of `models.token_cost`.
 
     Raises:
         SpecError: the first rule that is broken, with its place. OSError: unreadable.
@@ -88,7 +87,7 @@ def check(graph: Path, root: Path, *, submitted: bool = True) -> dict[str, Any]:
     return {
         "synthetic": found.get("synthetic") == "true",
         "context": context,
-        "weights": weights_of(graph, "onnx"),
+        "weights": onnx_weights(model),
     }
 
 
