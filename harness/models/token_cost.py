@@ -16,14 +16,20 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from harness.errors import SpecError
 from harness.models import safetensors_file
 from harness.models.gguf_file import GgufFile, read_header
+<<<<<<< HEAD
 from harness.preflight.onnx_tensors import BITS
 from harness.preflight.onnx_wire import Message, read_model
 from harness.spec import Format
+=======
+
+if TYPE_CHECKING:
+    from harness.spec import Format
+>>>>>>> 7aeaa2c9f9da5187824efd34bcac1d7637bf2b26
 
 _LOOK_UPS: Final = frozenset(
     {"token_embd.weight", "per_layer_token_embd.weight", "position_embd.weight"}
@@ -67,8 +73,7 @@ def weights_of(path: Path, kind: Format) -> dict[str, int]:
     """
     try:
         if kind == "gguf":
-            file = read_header(path)
-            return _gguf_weights(file) | _gguf_cache(file)
+            return gguf_costs(read_header(path))
         if kind == "onnx":
             return onnx_weights(read_model(path)[0])
         if kind == "safetensors":
@@ -77,6 +82,11 @@ def weights_of(path: Path, kind: Format) -> dict[str, int]:
         # Whoever opens the model says what is wrong with it.
         return {}
     return {}
+
+
+def gguf_costs(file: GgufFile) -> dict[str, int]:
+    """The same for a header that has been read."""
+    return _gguf_weights(file) | _gguf_cache(file)
 
 
 def _gguf_weights(file: GgufFile) -> dict[str, int]:
