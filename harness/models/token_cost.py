@@ -21,15 +21,11 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from harness.errors import SpecError
 from harness.models import safetensors_file
 from harness.models.gguf_file import GgufFile, read_header
-<<<<<<< HEAD
 from harness.preflight.onnx_tensors import BITS
 from harness.preflight.onnx_wire import Message, read_model
-from harness.spec import Format
-=======
 
 if TYPE_CHECKING:
     from harness.spec import Format
->>>>>>> 7aeaa2c9f9da5187824efd34bcac1d7637bf2b26
 
 _LOOK_UPS: Final = frozenset(
     {"token_embd.weight", "per_layer_token_embd.weight", "position_embd.weight"}

@@ -8,16 +8,13 @@ refused all the same, because a startup would measure its model with it elsewher
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
+from harness.preflight import documents
 from harness.preflight.onnx_rules import broken, shown
-
-_BYTES_MAX: Final = 1 << 20
-_DEPTH_MAX: Final = 16
 
 _SECTIONS: Final = {
     "": {"model", "search"},
@@ -56,18 +53,14 @@ _PATHLIKE: Final = re.compile(
 )
 
 
-def check(path: Path) -> int:
-    """Check every setting of a configuration, if there is one.
-
-    Returns:
-        The context in tokens; 0 = not declared.
+def check(path: Path) -> None:
+    """Check every setting of a configuration.
 
     Raises:
         SpecError: damaged, or a setting, path or name that is not allowed.
+        OSError: it cannot be read.
     """
-    if not path.exists():
-        return 0
-    config = _read(path)
+    config = documents.read(path)
     _section(config, "", str(path))
     model = _object(config, "model", str(path))
     decoder = _object(model, "decoder", str(path))
@@ -82,45 +75,6 @@ def check(path: Path) -> int:
             raise broken("genai_path", str(path), f"{place} is {shown(value)}")
     for part in ("inputs", "outputs"):
         _names(decoder.get(part, {}), f"{path}: model.decoder.{part}")
-    context = model.get("context_length")
-    return context if type(context) is int and context > 0 else 0
-
-
-def _read(path: Path) -> Mapping[str, Any]:
-    size = path.stat().st_size
-    if size > _BYTES_MAX:
-        raise broken("genai_config", str(path), f"{size} bytes")
-    try:
-        config = json.loads(
-            path.read_text("utf-8"), object_pairs_hook=_once, parse_constant=_no_number
-        )
-        deep = _depth(config) > _DEPTH_MAX
-    except (ValueError, RecursionError) as error:
-        raise broken("genai_config", str(path), f"cannot be read: {error}") from None
-    if deep or not isinstance(config, dict):
-        raise broken("genai_config", str(path), "nested too deep, or not an object")
-    return config
-
-
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """An object; of two values for a key, one reader takes the first and one the last."""
-    values = dict(pairs)
-    if len(values) < len(pairs):
-        raise ValueError("a key stands there twice")
-    return values
-
-
-def _no_number(text: str) -> None:
-    raise ValueError(f"{text} is no number")
-
-
-def _depth(value: object) -> int:
-    inner = value.values() if isinstance(value, dict) else value
-    return (
-        1 + max(map(_depth, inner), default=0)
-        if isinstance(inner, (list, type({}.values())))
-        else 0
-    )
 
 
 def _section(values: Mapping[str, Any], place: str, where: str) -> None:
@@ -169,7 +123,7 @@ def _names(values: object, where: str) -> None:
 def _object(values: Mapping[str, Any], key: str, where: str) -> Mapping[str, Any]:
     found = values.get(key, {})
     if not isinstance(found, dict):
-        raise broken("genai_config", where, f"'{key}' is no object")
+        raise broken("genai_setting", where, f"'{key}' is no object")
     return found
 
 

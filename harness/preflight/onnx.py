@@ -70,13 +70,14 @@ def check(graph: Path, root: Path, *, submitted: bool = True) -> dict[str, Any]:
         submitted: no links are followed.
 
     Returns:
-        `synthetic`, `context` (0 = not declared) and `weights` of `models.token_cost`.
+        `synthetic`, and `weights` of `models.token_cost`.
 
     Raises:
         SpecError: the first rule that is broken, with its place. OSError: unreadable.
     """
-    home = graph.parent if (graph.parent / "genai_config.json").exists() else root
-    context = genai.check(home / "genai_config.json")
+    for folder in {graph.parent, root}:
+        if (folder / "genai_config.json").exists():
+            genai.check(folder / "genai_config.json")
     model, reader = read_model(graph)
     walk = _Walk(graph=graph, tensors=Tensors(graph=graph, inside=None if submitted else root))
     walk.tensors.files[graph] = model.span.size
@@ -86,7 +87,6 @@ def check(graph: Path, root: Path, *, submitted: bool = True) -> dict[str, Any]:
     found = {entry.text("key"): entry.text("value") for entry in model.each("metadata_props")}
     return {
         "synthetic": found.get("synthetic") == "true",
-        "context": context,
         "weights": onnx_weights(model),
     }
 

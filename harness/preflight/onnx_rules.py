@@ -41,7 +41,6 @@ RULES: Final[Mapping[str, str]] = {
     "onnx_external_missing": "every file that the graph names is beside it",
     "onnx_external_range": "a range of external data ends inside its file and fits its tensor",
     # genai_config.json
-    "genai_config": "a JSON object of at most 1 MiB and 16 levels, with every key once",
     "genai_setting": "a decoder's description; how it is run, the harness alone decides",
     "genai_path": "model.decoder.filename is a plain name; nothing else names a file or library",
     "genai_name": "names of inputs and outputs of letters, digits and `._/-`, with one %d in those "
