@@ -88,7 +88,7 @@ def _parts(location: str, where: str) -> list[str]:
     if len(location) > _PATH_CHARS_MAX:
         wrong = "is too long"
     elif found := sorted(set(location) & _FORBIDDEN):
-        wrong = f"has a {found[0]!r}"
+        wrong = f"has a {shown(found[0])}"
     elif not location.isprintable() or unicodedata.normalize("NFC", location) != location:
         wrong = "has characters that systems treat differently"
     elif any(part in {"", ".", ".."} or part != part.strip(" .") for part in parts):

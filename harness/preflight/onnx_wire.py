@@ -298,11 +298,13 @@ class Reader:
             byte = self.data[at + index]
             value |= (byte & 0x7F) << (7 * index)
             if byte < 0x80:
-                if value >> 64 or (minimal and not byte and index):
+                if value >> 64 or (minimal and index and not byte):
                     break
                 return value, at + index + 1
-        left = "it ends inside a number" if end - at < 10 else "a number that is written too long"
-        raise self._broken("onnx_damaged", at, left)
+        else:
+            if end - at < 10:
+                raise self._broken("onnx_damaged", at, "it ends inside a number")
+        raise self._broken("onnx_damaged", at, "a number that is written too long")
 
     def _count(self, fields: int, at: int) -> None:
         self._fields += fields
