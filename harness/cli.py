@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Literal
 import click
 
 import harness
+from harness import cli_preflight
 from harness.cli_accuracy import accuracy
 from harness.cli_shared import DURATION
 from harness.cli_shared import as_json as _as_json
@@ -279,6 +280,10 @@ def models_list(*, set_name: str, models_file: Path | None, as_json: bool) -> No
             f"{model.id:<{width}}  {model.source.kind:<9} {model.backend_name:<12} "
             f"{model.licence or 'licence unknown':<14} {', '.join(sets)}"
         )
+
+
+models.add_command(cli_preflight.check)
+models.add_command(cli_preflight.unpack)
 
 
 @cli.group()

@@ -7,16 +7,15 @@ answers there by `serve`.
 
 from __future__ import annotations
 
-import contextlib
 import json
 import math
 import os
-import signal
-import subprocess
 import sys
-import tempfile
 from collections.abc import Callable, Iterable, Mapping
-from typing import IO, Any, Final
+from typing import IO, TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    import subprocess
 
 TEXT_CHARS_MAX: Final = 1 << 20
 _MEMORY_BYTES: Final = 512 << 20
@@ -37,6 +36,10 @@ def ask(module: str, request: Mapping[str, Any], *, timeout_s: float) -> dict[st
         TimeoutError: there was none in time; its note is the child's last words.
         ChildProcessError: there was none; its arguments are exit status and last words.
     """
+    # Not at the top: the child has no use for them, and it is to start quickly.
+    import subprocess
+    import tempfile
+
     # The parent ends it first, unless the parent has been killed.
     limited = {**request, "cpu_s": math.ceil(timeout_s) + 1}
     with tempfile.TemporaryFile() as said, tempfile.TemporaryFile() as complained:
@@ -78,6 +81,9 @@ def _end(child: subprocess.Popen[bytes]) -> None:
     if sys.platform == "win32":
         child.kill()
     else:
+        import contextlib
+        import signal
+
         # Its id is also its group's; the system does not give it to another so soon.
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(child.pid, signal.SIGKILL)

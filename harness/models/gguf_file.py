@@ -16,7 +16,6 @@ import struct
 import sys
 from array import array
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, NamedTuple, NoReturn, Self, TypeAlias
 
@@ -118,8 +117,7 @@ class Tensor(NamedTuple):
         return math.prod(self.shape)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class GgufFile:
+class GgufFile(NamedTuple):
     """What a header says; `data_start` is the byte where tensor data begins."""
 
     path: Path

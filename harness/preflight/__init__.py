@@ -10,9 +10,8 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, NoReturn, Self
+from typing import TYPE_CHECKING, Final, NamedTuple, NoReturn
 
 from harness import sandbox
 from harness.errors import SpecError
@@ -29,8 +28,7 @@ READING: Final = "reading "
 _HINT: Final = "`harness models check PATH` repeats this; export the model again"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Facts:
+class Facts(NamedTuple):
     """What a model's files say, as far as the parent needs it.
 
     Attributes:
@@ -43,18 +41,9 @@ class Facts:
 
     context: int = 0
     synthetic: bool = False
-    weights: Mapping[str, int] = field(default_factory=dict)
+    weights: Mapping[str, int] = {}
     quantisation: str = "unknown"
     template_sha256: str = ""
-
-    @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> Self:
-        """Facts of a child's answer; what it does not say keeps its default."""
-        return cls(**{name: data[name] for name in cls.__dataclass_fields__ if name in data})
-
-    def to_json(self) -> dict[str, Any]:
-        """Plain JSON data."""
-        return asdict(self)
 
 
 def inspect(
@@ -64,7 +53,7 @@ def inspect(
 
     Args:
         path: what a backend opens: a GGUF file, an ONNX graph or a safetensors folder.
-        submitted: the rules for folders of strangers hold: no links, only known file types.
+        submitted: `path` comes from a stranger as it is: `folder.check` holds for it.
 
     Raises:
         SpecError: the rule that is broken, as `reason` (see `rules.RULES`).
@@ -72,7 +61,7 @@ def inspect(
     if submitted:
         from harness.preflight import folder
 
-        folder.check(path, kind)
+        folder.check(path)
     request = {"path": str(path), "kind": kind, "memory_bytes": _MEMORY_BYTES}
     try:
         answer = sandbox.ask("harness.preflight", request, timeout_s=timeout_s)
@@ -82,12 +71,10 @@ def inspect(
         _ended(path, f"what judged it ended with status {error.args[0]}", error)
     if wrong := answer.get("refused"):
         raise SpecError(wrong.pop("message"), **wrong)
-    return Facts.from_json(answer["facts"])
+    return Facts(**answer["facts"])
 
 
-def _ended(
-    path: Path, message: str, error: OSError, rule: str = "preflight_crashed"
-) -> NoReturn:
+def _ended(path: Path, message: str, error: OSError, rule: str = "preflight_crashed") -> NoReturn:
     """Refuse a file whose child gave no answer; its last line says which part it was at."""
     words = getattr(error, "__notes__", error.args[-1:]) or [""]
     last = str(words[-1]).rpartition("\n")[2]

@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import math
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final, NoReturn
@@ -224,8 +225,7 @@ def _check_tokens(file: GgufFile, found: Array) -> None:
         _refuse(file, "gguf_token", message, key)
     named = [token for token in tokens if token]  # empty ones get a name of their own
     if len(set(named)) < len(named):
-        seen: set[bytes] = set()
-        twice = next(token for token in named if token in seen or seen.add(token))
+        twice = Counter(named).most_common(1)[0][0]
         _refuse(file, "gguf_token", f"two tokens {_shown(twice.decode())}", key)
     if odd := _LIKE_BYTES.search(text):
         _refuse(file, "gguf_token", f"a byte token {_shown(odd[0][1:].decode())}", key)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
+import importlib.util
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,12 +16,21 @@ from harness.preflight.rules import RULES
 if TYPE_CHECKING:
     from harness.spec import Format
 
+_ONNX_STAMP = b"\x72\x11\x0a\x09synthetic\x12\x04true"
+"""`ModelProto.metadata_props {synthetic: true}` in a file; it stands behind the graph."""
+_ONNX_TAIL_BYTES = 4096
+
 
 def answer(request: Mapping[str, Any]) -> dict[str, Any]:
     """Facts of a model, or why it is refused, as JSON data."""
     path = Path(request["path"])
     try:
-        return {"facts": facts(path, request["kind"])}
+        found = facts(path, request["kind"], _reading)
+        if request["kind"] in {"onnx", "safetensors"}:
+            from harness.preflight import tokenizer
+
+            _reading("tokenizer.json")
+            tokenizer.check(_home(path) / "tokenizer.json")
     except SpecError as error:
         names = ("message", "where", "allowed", "hint", "reason")
         return {"refused": {name: getattr(error, name) for name in names}}
@@ -29,13 +40,24 @@ def answer(request: Mapping[str, Any]) -> dict[str, Any]:
     except OSError as error:
         rule, allowed = "model_unreadable", "files that can be read"
         message = f"the model cannot be read: {error.strerror}"
-    return {
-        "refused": {"message": message, "where": str(path), "allowed": allowed, "reason": rule}
-    }
+    else:
+        return {"facts": found}
+    return {"refused": {"message": message, "where": str(path), "allowed": allowed, "reason": rule}}
 
 
-def facts(path: Path, kind: Format) -> dict[str, Any]:
-    """Check every rule of a format; what the parent needs to know of the model.
+def _reading(name: str) -> None:
+    """Tell the parent what is read next, in case this process does not come back."""
+    sys.stderr.write(f"{READING}{name}\n")
+    sys.stderr.flush()
+
+
+def facts(
+    path: Path, kind: Format, reading: Callable[[str], None] = lambda _: None
+) -> dict[str, Any]:
+    """`preflight.Facts` of a model whose files keep every rule but those of tokenisers.
+
+    Args:
+        reading: told each file before it is read.
 
     Raises:
         SpecError: the rule that is broken.
@@ -43,29 +65,46 @@ def facts(path: Path, kind: Format) -> dict[str, Any]:
     if kind == "gguf":
         from harness.preflight import gguf
 
+        reading(path.name)
         return gguf.check(path)
-    if kind == "safetensors":
-        from harness.preflight import safetensors
+    if kind == "fake":
+        return {}
+    from harness.preflight import documents
 
-        return safetensors.check(path)
-    if kind == "onnx":
-        return _onnx(path)
-    return {}
-
-
-def _onnx(graph: Path) -> dict[str, Any]:
-    from harness.preflight import documents, tokenizer
-
-    home = graph.parent if (graph.parent / "tokenizer.json").is_file() else graph.parent.parent
-    reading(graph.name)
-    found = _onnx_facts(graph, home)
-    context = documents.context(home)
-    reading("tokenizer.json")
-    tokenizer.check(home / "tokenizer.json")
+    reading("config.json")
+    context = documents.context(_home(path))
+    found = _folder(path, reading) if kind == "safetensors" else _graph(path, reading)
     return {"context": context, **found}
 
 
-def reading(name: str) -> None:
-    """Tell the parent what is read next, in case this process does not come back."""
-    sys.stderr.write(f"{READING}{name}\n")
-    sys.stderr.flush()
+def _home(path: Path) -> Path:
+    """The folder of the tokeniser: that of a graph, or the one around it."""
+    home = path if path.is_dir() else path.parent
+    return home if (home / "tokenizer.json").is_file() else home.parent
+
+
+def _folder(path: Path, reading: Callable[[str], None]) -> dict[str, Any]:
+    from harness.models.safetensors_file import Tensor, read_header, stored_type, weight_files
+    from harness.models.token_cost import weights_of
+
+    tensors: dict[str, Tensor] = {}
+    for file in weight_files(path):
+        reading(file.name)
+        tensors |= read_header(file)
+    return {"weights": weights_of(path, "safetensors"), "quantisation": stored_type(tensors)}
+
+
+def _graph(graph: Path, reading: Callable[[str], None]) -> dict[str, Any]:
+    """What the graph itself says, and the files of weights around it."""
+    reading(graph.name)
+    if importlib.util.find_spec("harness.preflight.onnx"):
+        found: dict[str, Any] = importlib.import_module("harness.preflight.onnx").check(
+            graph, _home(graph)
+        )
+        return found
+    from harness.models.token_cost import weights_of
+
+    with graph.open("rb") as file:
+        file.seek(max(0, graph.stat().st_size - _ONNX_TAIL_BYTES))
+        synthetic = _ONNX_STAMP in file.read()
+    return {"synthetic": synthetic, "weights": weights_of(graph, "onnx")}

@@ -29,7 +29,8 @@ RULES: Final[Mapping[str, str]] = {
     "gguf_value": "texts in UTF-8, numbers, truth values, and arrays of these",
     "gguf_alignment": "general.alignment is an unsigned 32-bit power of two, at most 1 MiB",
     "gguf_tensor_name": "names of tensors are unique, 1 to 63 bytes, and UTF-8",
-    "gguf_tensor_shape": "1 to 4 dimensions above 0, rows of whole blocks, fewer than 2^63 elements",
+    "gguf_tensor_shape": "1 to 4 dimensions above 0, rows of whole blocks, fewer than 2^63 "
+    "elements",
     "gguf_tensor_type": "a number type that ggml has today; vectors are F32, F16 or BF16",
     "gguf_tensor_place": "each tensor begins where the one before it ended, rounded up to the "
     "alignment",
@@ -49,7 +50,6 @@ RULES: Final[Mapping[str, str]] = {
     "json_invalid": "one JSON object in UTF-8",
     "json_size": "at most 128 MiB for tokenizer.json, 8 MiB for other JSON files",
     "json_depth": "JSON nested at most 32 deep, with at most 8,388,608 values",
-    "config_code": "a model without code of its own (`auto_map`)",
     "tokenizer_invalid": "a tokenizer.json that the `tokenizers` package opens",
     "tokenizer_type": "BPE, Unigram, WordPiece or WordLevel, without custom parts",
     "tokenizer_ids": "ids of tokens differ and are below 1,048,576",
