@@ -61,13 +61,12 @@ _Key: TypeAlias = tuple[str, str, str]
 """Domain, name and overload of a local function."""
 
 
-def check(graph: Path, root: Path, *, submitted: bool = True) -> dict[str, Any]:
+def check(graph: Path, root: Path) -> dict[str, Any]:
     """Judge the graph, its external data and `genai_config.json`.
 
     Args:
         graph: the `.onnx` file; its external data are looked for beside it.
-        root: the model's folder; for a hub's cache the folder that its links may not leave.
-        submitted: no links are followed.
+        root: the model's folder, with its configuration.
 
     Returns:
         `synthetic`, and `weights` of `models.token_cost`.
@@ -79,7 +78,7 @@ def check(graph: Path, root: Path, *, submitted: bool = True) -> dict[str, Any]:
         if (folder / "genai_config.json").exists():
             genai.check(folder / "genai_config.json")
     model, reader = read_model(graph)
-    walk = _Walk(graph=graph, tensors=Tensors(graph=graph, inside=None if submitted else root))
+    walk = _Walk(graph=graph, tensors=Tensors(graph=graph))
     walk.tensors.files[graph] = model.span.size
     walk.model(model)
     if not walk.tensors.external_inside:

@@ -25,6 +25,7 @@ _KEYS: Final = frozenset({"location", "offset", "length", "checksum"})
 """ONNX Runtime also knows `prepacked_…`: ranges that go into kernels unread. Not from strangers."""
 
 _NUMBER: Final = re.compile(r"[0-9]{1,19}")
+_COMMIT: Final = re.compile(r"[0-9a-f]{40}")
 _PATH_CHARS_MAX: Final = 200
 _FORBIDDEN: Final = frozenset('\\:*?"<>|%~$\x7f')
 """Windows forbids most; `%`, `~` and `$` are for whoever expands them. `*` also begins the
@@ -42,12 +43,11 @@ class Range(NamedTuple):
     size: int
 
 
-def find(tensor: Message, folder: Path, where: str, *, inside: Path | None) -> Range:
+def find(tensor: Message, folder: Path, where: str) -> Range:
     """The range that a tensor's `external_data` names.
 
     Args:
         folder: where the graph lies; ONNX Runtime starts there too.
-        inside: links are followed if they end in this folder (a hub's cache); None = no links.
 
     Raises:
         SpecError: a path, a link, a file or a number that no honest exporter writes.
@@ -62,7 +62,7 @@ def find(tensor: Message, folder: Path, where: str, *, inside: Path | None) -> R
     if "location" not in entries:
         raise broken("onnx_external", where, "external data without a location")
     file = folder.joinpath(*_parts(entries["location"], where))
-    size = _size(file, folder, where, inside)
+    size = _size(file, folder, where)
     offset = _number(entries, "offset", where) or 0
     return Range(file, offset, _number(entries, "length", where), size)
 
@@ -101,29 +101,37 @@ def _parts(location: str, where: str) -> list[str]:
     return parts
 
 
-def _size(file: Path, folder: Path, where: str, inside: Path | None) -> int:
+def _size(file: Path, folder: Path, where: str) -> int:
     """Bytes of a regular file below `folder`, no part of whose path is a link."""
     name = shown(file.relative_to(folder).as_posix())
     try:
-        if inside is not None:
-            if not file.resolve().is_relative_to(inside.resolve()):
-                raise broken("onnx_external_link", where, f"{name} leads out of {inside}")
-            found = file.stat()
-        else:
-            chain = [*reversed(file.relative_to(folder).parents)][1:]
-            for parent in chain:
-                if not stat.S_ISDIR(os.lstat(folder / parent).st_mode):
-                    message = f"{shown(parent.as_posix())} is a link or no folder"
-                    raise broken("onnx_external_link", where, message)
-            found = os.lstat(file)
+        for parent in [*reversed(file.relative_to(folder).parents)][1:]:
+            if not stat.S_ISDIR(os.lstat(folder / parent).st_mode):
+                message = f"{shown(parent.as_posix())} is a link or no folder"
+                raise broken("onnx_external_link", where, message)
+        found = os.lstat(file)
+        if stat.S_ISLNK(found.st_mode) and file.resolve().parent == _blobs(folder):
+            return file.stat().st_size
     except (FileNotFoundError, NotADirectoryError):
         raise broken("onnx_external_missing", where, f"{name} is not there") from None
     if not stat.S_ISREG(found.st_mode):
         raise broken("onnx_external_link", where, f"{name} is not a regular file")
-    if inside is None and found.st_nlink != 1:
+    if found.st_nlink != 1:
         message = f"{name} is one of {found.st_nlink} hard links to a file"
         raise broken("onnx_external_link", where, message)
     return found.st_size
+
+
+def _blobs(folder: Path) -> Path | None:
+    """Where a hub's cache keeps the files that `snapshots/<commit>/…` links to.
+
+    Those are its own links, and its files are known by their hashes.
+    """
+    inside = folder.absolute()
+    for commit in (inside, *inside.parents):
+        if commit.parent.name == "snapshots" and _COMMIT.fullmatch(commit.name):
+            return (commit.parents[1] / "blobs").resolve()
+    return None
 
 
 def _number(entries: dict[str, str], key: str, where: str) -> int | None:

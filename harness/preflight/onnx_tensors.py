@@ -60,7 +60,6 @@ class Tensors:
 
     Attributes:
         graph: the graph's file; external data lie below its folder.
-        inside: see `onnx_external.find`.
         total_bytes: of all tensors so far, sparse ones spread out.
         files: sizes of the files that they lie in.
         external: how many lie outside the graph's file.
@@ -68,7 +67,6 @@ class Tensors:
     """
 
     graph: Path
-    inside: Path | None
     total_bytes: int = 0
     files: dict[Path, int] = field(default_factory=dict)
     external: int = 0
@@ -134,7 +132,7 @@ class Tensors:
             raise broken("onnx_external", where, "strings, or data inside the graph as well")
         if (raw := tensor.values.get("raw_data")) and raw.size:
             raise broken("onnx_external", where, "data inside the graph as well")
-        part = onnx_external.find(tensor, self.graph.parent, where, inside=self.inside)
+        part = onnx_external.find(tensor, self.graph.parent, where)
         onnx_external.fit(part, needed, where)
         self.files[part.file] = part.size
         self.external += 1

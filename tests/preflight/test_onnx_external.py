@@ -154,21 +154,22 @@ def test_honest_external_data_pass(tmp_path: Path, carrier: str, location: str) 
 
 
 @ONLY_POSIX
-def test_a_hubs_cache_may_link_inside_its_repository_only(tmp_path: Path) -> None:
-    for name in ("repository/snapshot", "repository/blobs", "other"):
-        (tmp_path / name).mkdir(parents=True)
-    folder, root = tmp_path / "repository/snapshot", tmp_path / "repository"
-    for name in ("repository/blobs/a", "other/a"):
-        (tmp_path / name).write_bytes(bytes(64))
-    graph = save(folder, CARRIERS["initialiser"](outside(weight(), "weights")))
-    (folder / "weights").symlink_to("../blobs/a")
-    check(graph, root, submitted=False)
-    with pytest.raises(SpecError, match="not a regular file") as caught:
-        check(graph, root)
-    (folder / "weights").unlink()
-    (folder / "weights").symlink_to("../../other/a")
-    with pytest.raises(SpecError, match="leads out of") as caught:
-        check(graph, root, submitted=False)
+def test_a_hubs_cache_links_to_its_own_blobs_only(tmp_path: Path) -> None:
+    commit = tmp_path / "models--a--b" / "snapshots" / ("0123456789" * 4)
+    (commit / "onnx").mkdir(parents=True)
+    for blobs in ("models--a--b/blobs", "models--a--c/blobs"):
+        (tmp_path / blobs).mkdir(parents=True)
+        (tmp_path / blobs / "e5").write_bytes(bytes(64))
+    made = CARRIERS["initialiser"](outside(weight(), "weights"))
+    save(tmp_path / "models--a--b" / "blobs", made)
+    graph = commit / "onnx" / "model.onnx"
+    graph.symlink_to("../../../blobs/model.onnx")
+    (commit / "onnx" / "weights").symlink_to("../../../blobs/e5")
+    check(graph, commit)
+    (commit / "onnx" / "weights").unlink()
+    (commit / "onnx" / "weights").symlink_to("../../../../models--a--c/blobs/e5")
+    with pytest.raises(SpecError, match="'weights' is not a regular file") as caught:
+        check(graph, commit)
     assert caught.value.reason == "onnx_external_link"
 
 
