@@ -8,7 +8,6 @@ external data as a forger would write them, and of bytes without knowing what th
 
 from __future__ import annotations
 
-import copy
 import functools
 import json
 import random
@@ -17,9 +16,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 from harness.models.reference import materialise
-from tests.backends.plain_graph import write_plain_folder
+from tests.backends.plain_graph import VOCABULARY, write_plain_folder
 from tests.fuzz.campaign import main
 from tests.fuzz.wire import Part, encode, other_number, parse, varint, walk
+from tests.perf.make_05b import byte_tokenizer
 
 NAMES = ("fp32", "int8", "int4", "external", "plain")
 LOCATIONS = ("../secret", "/etc/passwd", "weights", "a/../weights", "nul", "C:\\x", "", "%2e/x")
@@ -33,7 +33,7 @@ def seed(name: str) -> tuple[Part, dict[str, bytes]]:
     with tempfile.TemporaryDirectory() as temporary:
         source = materialise(f"ref-2m.{name if name.startswith(('fp', 'int')) else 'int4'}.onnx")
         if name == "plain":
-            tokenizer = source / "tokenizer.json"
+            tokenizer = byte_tokenizer(Path(temporary) / "tokenizer.json", VOCABULARY)
             source = write_plain_folder(Path(temporary) / "plain", tokenizer, 64)
         files = {file.name: file.read_bytes() for file in source.iterdir()}
     (graph,) = (file for file in files if file.endswith(".onnx"))
@@ -66,22 +66,25 @@ def entry(key: str, value: str) -> Part:
 def make(chance: random.Random, folder: Path) -> Path:
     """Write one mutated submission."""
     tree, files = seed(chance.choice(NAMES))
-    tree = copy.deepcopy(tree)
-    files = dict(files)
+    tree, files = tree.copy(), dict(files)
     for _ in range(chance.choice((1, 1, 1, 2, 3))):
         chance.choice(TREE)(chance, tree)
     graph = encode(tree)
     if chance.random() < 0.15:
         graph = chance.choice(BYTES)(chance, graph)
-    path = folder / files.pop("graph").decode()
+    if chance.random() < 0.1:
+        files["genai_config.json"] = _config(chance, files["genai_config.json"])
+    if "weights" in files and chance.random() < 0.2:
+        files["weights"] = _cut(chance, files["weights"])
+    return write(folder, graph, files)
+
+
+def write(folder: Path, graph: bytes, files: dict[str, bytes]) -> Path:
+    """Write a submission; returns the graph's path."""
+    path = folder / files["graph"].decode()
     path.write_bytes(graph)
-    for name, content in files.items():
-        changed = content
-        if name == "genai_config.json" and chance.random() < 0.1:
-            changed = _config(chance, content)
-        elif name == "weights" and chance.random() < 0.2:
-            changed = content[: chance.randrange(len(content))]
-        (folder / name).write_bytes(changed)
+    for name in files.keys() - {"graph"}:
+        (folder / name).write_bytes(files[name])
     return path
 
 
@@ -174,11 +177,11 @@ def _structure(chance: random.Random, tree: Part) -> None:
     if choice == 0:
         around.inner.remove(part)
     elif choice == 1:
-        around.inner.append(copy.deepcopy(part))
+        around.inner.append(part.copy())
     elif choice == 2:
         chance.shuffle(around.inner)
     elif other := _some(chance, tree):
-        around.inner[around.inner.index(part)] = copy.deepcopy(other[1])
+        around.inner[around.inner.index(part)] = other[1].copy()
 
 
 def _wire(chance: random.Random, tree: Part) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from harness.preflight.onnx_wire import SCHEMA, Reader, Span
 
@@ -27,6 +27,10 @@ class Part:
     inner: list[Part] = field(default_factory=list)
     length: int | None = None
     tag: bytes | None = None
+
+    def copy(self) -> Part:
+        """A tree of its own; `deepcopy` takes ten times as long."""
+        return replace(self, inner=[part.copy() for part in self.inner])
 
     def encode(self) -> bytes:
         tag = varint(self.number << 3 | self.wire) if self.tag is None else self.tag

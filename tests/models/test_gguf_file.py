@@ -178,7 +178,11 @@ REFUSED: dict[str, tuple[bytes, str, str]] = {
         "gguf_tensor_outside",
         "ends at byte 352 of a file of 351",
     ),
-    "gap": (document(info(offset=32), tensors=1, data=512), "gguf_tensor_place", "at 32, expected 0"),
+    "gap": (
+        document(info(offset=32), tensors=1, data=512),
+        "gguf_tensor_place",
+        "at 32, expected 0",
+    ),
     "overlap": (
         document(info("a"), info("b", offset=0), tensors=2, data=512),
         "gguf_tensor_place",
