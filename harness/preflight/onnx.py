@@ -11,10 +11,10 @@ from __future__ import annotations
 
 import math
 from collections import ChainMap, Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, NamedTuple, TypeAlias
 
 from harness.models.token_cost import onnx_weights
 from harness.preflight import genai, onnx_checker
@@ -57,6 +57,10 @@ _VALUES: Final = {
 }
 """Field of an attribute's value by its type (`AttributeProto.AttributeType`)."""
 
+_INTEGER: Final = 2
+_UNKNOWN: Final = -(1 << 62)
+"""For an integer that a function's caller gives: it lies outside every operator's limits."""
+
 _Key: TypeAlias = tuple[str, str, str]
 """Domain, name and overload of a local function."""
 
@@ -94,6 +98,14 @@ _Scope: TypeAlias = ChainMap[str, Tensor | None]
 """Values by name, of the graph and those around it; None = not a constant."""
 
 
+class _Around(NamedTuple):
+    """Where nodes stand: what names mean there, how deep, and whether a function is called."""
+
+    scope: _Scope
+    depth: int = 0
+    called: bool = False
+
+
 @dataclass(slots=True, kw_only=True)
 class _Walk:
     """One pass over a model; counts nodes and notes who calls which function."""
@@ -121,17 +133,17 @@ class _Walk:
             self._declare(function)
         domains = {domain for domain, _, _ in self.functions}
         self._imports(model, domains)
-        self._graph(graph, ChainMap(), depth=0, inside=None)
+        self._graph(graph, _Around(ChainMap()))
         _interface(graph, where)
         total, own = self.nodes, {}
         main = self.calls
         for key, function in self.functions.items():
             self.nodes, self.calls = 0, Counter()
             self._imports(function, domains)
-            names = dict.fromkeys(function.texts("input"))
+            inside = _Around(ChainMap(dict.fromkeys(function.texts("input"))), called=True)
             for attribute in function.each("attribute_proto"):
-                self._value(attribute, "", ChainMap(), 0, inside=function)
-            self._nodes(function.each("node"), ChainMap(names), depth=0, inside=function)
+                self._value(attribute, "", inside)
+            self._nodes(function.each("node"), inside)
             own[key] = (self.nodes, self.calls)
         _require_end(where, total, main, own)
 
@@ -159,12 +171,12 @@ class _Walk:
                 raise broken("onnx_ambiguous", where, f"a second opset of {shown(domain)}")
             seen.add(domain)
 
-    def _graph(self, graph: Message, outer: _Scope, *, depth: int, inside: Message | None) -> None:
+    def _graph(self, graph: Message, around: _Around) -> None:
         """Check tensors and nodes of a graph; names of the graphs around it are visible."""
-        if depth > _SUBGRAPHS_MAX:
+        if around.depth > _SUBGRAPHS_MAX:
             where = f"{self.graph}: byte {graph.span.start}"
-            raise broken("onnx_limit", where, f"{depth} subgraphs inside each other")
-        scope = outer.new_child()
+            raise broken("onnx_limit", where, f"{around.depth} subgraphs inside each other")
+        scope = around.scope.new_child()
         inputs = [item.text("name") for item in graph.each("input")]
         self._unique(inputs, "input", graph)
         scope.update(dict.fromkeys(inputs))
@@ -176,7 +188,7 @@ class _Walk:
             names.append(self.tensors.check_sparse(sparse))
             scope[names[-1]] = None
         self._unique(names, "tensor", graph)
-        self._nodes(graph.each("node"), scope, depth=depth, inside=inside)
+        self._nodes(graph.each("node"), around._replace(scope=scope))
 
     def _unique(self, names: list[str], what: str, graph: Message) -> None:
         where = f"{self.graph}: graph, byte {graph.span.start}"
@@ -186,9 +198,8 @@ class _Walk:
             name, count = Counter(names).most_common(1)[0]
             raise broken("onnx_name", where, f"{count} {what}s named {shown(name)}")
 
-    def _nodes(
-        self, nodes: Iterable[Message], scope: _Scope, *, depth: int, inside: Message | None
-    ) -> None:
+    def _nodes(self, nodes: Iterable[Message], around: _Around) -> None:
+        scope = around.scope
         made = set(scope.maps[0])
         for node in nodes:
             self.nodes += 1
@@ -196,16 +207,14 @@ class _Walk:
             where = f"{self.graph}: node {shown(name)}, byte {node.span.start}"
             if self.nodes > _NODES_MAX:
                 raise broken("onnx_limit", where, f"more than {_NODES_MAX} nodes")
-            constant = self._node(node, where, scope, depth, inside)
+            constant = self._node(node, where, around)
             for output in filter(None, node.texts("output")):
                 if output in made:
                     raise broken("onnx_name", where, f"{shown(output)} is made a second time")
                 made.add(output)
                 scope[output] = constant
 
-    def _node(
-        self, node: Message, where: str, scope: _Scope, depth: int, inside: Message | None
-    ) -> Tensor | None:
+    def _node(self, node: Message, where: str, around: _Around) -> Tensor | None:
         """Check one node; returns the constant that it makes, if it makes one."""
         operator, domain = node.text("op_type"), node.text("domain")
         key = (domain, operator, node.text("overload"))
@@ -213,6 +222,18 @@ class _Walk:
             self.calls[key] += 1
         else:
             require_known(operator, domain, where)
+        plain = operator if domain in DEFAULT else ""
+        value, numbers = self._attributes(node, plain, where, around)
+        inputs = node.texts("input")
+        constants = [around.scope.get(name) if name else None for name in inputs]
+        if domain == MICROSOFT:
+            check_shapes(Node(operator, inputs, constants, numbers, where))
+        return _constant(plain, value, constants, numbers)
+
+    def _attributes(
+        self, node: Message, operator: str, where: str, around: _Around
+    ) -> tuple[Tensor | None, dict[str, int]]:
+        """Check a node's attributes; returns the tensor among them, and the integers."""
         value: Tensor | None = None
         numbers: dict[str, int] = {}
         seen: set[str] = set()
@@ -221,62 +242,55 @@ class _Walk:
             if not name or name in seen:
                 raise broken("onnx_attribute", where, f"attribute {shown(name)} again, or unnamed")
             seen.add(name)
-            graphs = operator if domain in DEFAULT else ""
-            value = self._value(attribute, graphs, scope, depth, inside=inside) or value
-            if "i" in attribute.values:
+            value = self._value(attribute, operator, around) or value
+            if attribute.text("ref_attr_name"):
+                numbers[name] = _UNKNOWN
+            elif attribute.number("type") == _INTEGER:
                 numbers[name] = attribute.number("i")
-        inputs = node.texts("input")
-        constants = [scope.get(name) if name else None for name in inputs]
-        if domain == MICROSOFT:
-            check_shapes(Node(operator, inputs, constants, numbers, where))
-        if domain not in DEFAULT or not (value or constants):
-            return None
-        if operator == "Constant":
-            return value
-        # What the engine folds into a constant before its kernels repack it.
-        if operator == "Identity":
-            return constants[0]
-        if operator == "Cast" and constants[0]:
-            return constants[0]._replace(type=numbers.get("to", 0))
-        return None
+        return value, numbers
 
-    def _value(
-        self,
-        attribute: Message,
-        operator: str,
-        scope: _Scope,
-        depth: int,
-        *,
-        inside: Message | None,
-    ) -> Tensor | None:
-        """Check an attribute's value; returns the tensor, if it is one."""
+    def _value(self, attribute: Message, operator: str, around: _Around) -> Tensor | None:
+        """Check an attribute's value; returns the tensor, if it is one.
+
+        Args:
+            operator: of the default domain that has it; empty = another domain's.
+        """
         where = f"{self.graph}: attribute {shown(attribute.text('name'))}"
         where += f", byte {attribute.span.start}"
-        expected = _VALUES.get(attribute.number("type"))
+        kind, before = attribute.number("type"), self.tensors.external
+        expected = _VALUES.get(kind)
         given = attribute.values.keys() & set(_VALUES.values())
         refers = bool(attribute.text("ref_attr_name"))
         allowed = set() if refers else {expected}
-        if expected is None or given - allowed or (refers and inside is None):
-            message = (
-                f"type {attribute.number('type')} with {', '.join(sorted(given)) or 'nothing'}"
-            )
+        if expected is None or given - allowed or (refers and not around.called):
+            message = f"type {kind} with {', '.join(sorted(given)) or 'nothing'}"
             raise broken("onnx_attribute", where, message)
-        graphs = [*attribute.each("graphs"), *filter(None, [attribute.one("g")])]
+        graphs = attribute.all("g", "graphs")
         if graphs and operator not in WITH_GRAPHS:
             raise broken("onnx_attribute", where, f"a graph inside of {operator or 'a function'}")
         for graph in graphs:
-            self._graph(graph, scope, depth=depth + 1, inside=inside)
-        sparse = [
-            *attribute.each("sparse_tensors"),
-            *filter(None, [attribute.one("sparse_tensor")]),
-        ]
-        dense = [*attribute.each("tensors"), *filter(None, [attribute.one("t")])]
-        before = self.tensors.external
+            self._graph(graph, around._replace(depth=around.depth + 1))
+        for sparse in attribute.all("sparse_tensor", "sparse_tensors"):
+            self.tensors.check_sparse(sparse)
+        dense = attribute.all("t", "tensors")
         found = [self.tensors.check(tensor, "tensor of an attribute,") for tensor in dense]
-        for tensor in sparse:
-            self.tensors.check_sparse(tensor)
         self.tensors.external_inside |= self.tensors.external > before
         return found[-1] if found else None
+
+
+def _constant(
+    operator: str,
+    value: Tensor | None,
+    constants: Sequence[Tensor | None],
+    numbers: Mapping[str, int],
+) -> Tensor | None:
+    """What the engine folds into a constant before its kernels repack it."""
+    first = constants[0] if constants else None
+    if operator == "Constant":
+        return value
+    if operator == "Cast" and first:
+        return first._replace(type=numbers.get("to", 0))
+    return first if operator == "Identity" else None
 
 
 def _interface(graph: Message, where: str) -> None:

@@ -109,7 +109,7 @@ def _inner_nodes(model: Message) -> Iterator[Message]:
     left = [*own, *called]
     while left:
         for attribute in left.pop().each("attribute"):
-            for inner in [*attribute.each("graphs"), *filter(None, [attribute.one("g")])]:
+            for inner in attribute.all("g", "graphs"):
                 yield from inner.each("node")
                 left += inner.each("node")
 

@@ -147,12 +147,16 @@ _PACKED: Final = {2}
 
 
 def _matmul_n_bits(node: Node) -> None:
-    """`B [N, blocks, block · bits / 8]`, scales and zero points a block, K inputs, N outputs."""
+    """`B [N, blocks, block · bits / 8]`, scales and zero points a block, K inputs, N outputs.
+
+    Weights that are packed for a kernel already would go into it unread.
+    """
     inputs, outputs = node.number("K", None, 1), node.number("N", None, 1)
     bits = node.number("bits", 4, 2, 8)
     block = node.number("block_size", None, 16, 1 << 16)
     if bits not in {2, 4, 8} or block & (block - 1):
         raise node.wrong(f"{bits} bits in blocks of {block}")
+    node.number("weight_prepacked", 0, 0, 0)
     blocks = -(-inputs // block)
     node.holds(1, "B", outputs * blocks * (block * bits // 8), _PACKED)
     node.holds(2, "scales", outputs * blocks, _FLOATS | {2})
@@ -205,12 +209,18 @@ def _gather_block_quantized(node: Node) -> None:
 
 
 def _mixture(node: Node) -> None:
-    """Experts' matrices `[experts, out, in · bits / 8]`, up to three, with scales and biases."""
+    """Experts' matrices `[experts, out, in · bits / 8]`, up to three, with scales and biases.
+
+    What newer engines can have beside them is refused: nobody's laptop model has it yet.
+    """
     bits = node.number("expert_weight_bits", 4, 2, 8)
     block = node.number("block_size", 0, 0, 1 << 16)
     experts = 0
-    if bits not in {2, 4, 8}:
-        raise node.wrong(f"{bits} bits")
+    node.number("weights_prepacked", 0, 0, 0)
+    for matrix in ("fc1", "fc2", "fc3"):
+        node.number(f"{matrix}_expert_weight_bits", bits, bits, bits)
+    if bits not in {2, 4, 8} or any(map(node.given, range(11, 21))):
+        raise node.wrong(f"{bits} bits, with zero points or scales beyond those of blocks")
     for first in (2, 5, 8):
         if first != 8 or node.given(8):
             weights = node.constant(first)

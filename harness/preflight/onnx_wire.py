@@ -146,6 +146,11 @@ class Message:
         found: list[Message] = self.values.get(name, [])
         return found
 
+    def all(self, single: str, repeated: str) -> list[Message]:
+        """The messages of two fields, as attributes have them."""
+        one = self.one(single)
+        return [*self.each(repeated), *([one] if one else [])]
+
     def texts(self, name: str) -> list[str]:
         """The strings of a repeated field."""
         found: list[str] = self.values.get(name, [])

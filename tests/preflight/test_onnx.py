@@ -281,6 +281,7 @@ SHAPES = [
     (PRODUCT, {"b": np.zeros((16, 1, 8), np.int8)}, "B has 128 of type 3"),
     (PRODUCT, {"s": np.ones(8, np.float32)}, "scales has 8 of type 1, not 16"),
     (PRODUCT.replace("b, s", "x, s"), {}, "B is not a constant"),
+    (PRODUCT.replace("K =", "weight_prepacked = 1, K ="), {}, "weight_prepacked is 1"),
     (PRODUCT.replace("s)", "s, z)"), {"z": np.zeros(3, np.uint8)}, "zero_points has 3"),
     ("c = Cast<to = 1>(s) " + PRODUCT.replace("s)", "c)"), {"s": np.ones(8, np.half)}, "has 8"),
     (heads(num_heads=3, kv_num_heads=2), {}, "3 heads share 2"),
@@ -321,6 +322,22 @@ def test_operators_that_trust_their_attributes(
         check(save(tmp_path, quantised(text, **arrays)), tmp_path)
     assert caught.value.reason == "onnx_shape"
     assert words in caught.value.message
+
+
+def test_numbers_that_only_the_caller_of_a_function_knows(tmp_path: Path) -> None:
+    made = called("o = com.microsoft.RotaryEmbedding<num_heads: int = @heads>(i, i, i, i)")
+    made.functions[0].opset_import.add(domain=MICROSOFT, version=1)
+    with pytest.raises(SpecError, match="num_heads is -4611686018427387904"):
+        check(save(tmp_path, made), tmp_path)
+
+
+def test_an_integer_that_is_not_written_is_zero(tmp_path: Path) -> None:
+    made = quantised()
+    for attribute in made.graph.node[0].attribute:
+        if attribute.name == "bits":
+            attribute.ClearField("i")
+    with pytest.raises(SpecError, match="bits is 0"):
+        check(save(tmp_path, made), tmp_path)
 
 
 def test_inputs_that_nobody_could_allocate(tmp_path: Path) -> None:
