@@ -126,6 +126,8 @@ class _Walk:
         keys = [entry.text("key") for entry in model.each("metadata_props")]
         if len(set(keys)) < len(keys):
             raise broken("onnx_ambiguous", where, "two entries of metadata_props share a key")
+        if "ort_config" in keys:  # ONNX Runtime can be told to take its options from there
+            raise broken("onnx_setting", where, "ort_config in metadata_props")
         graph = model.one("graph")
         if graph is None:
             raise broken("onnx_damaged", where, "there is no graph in it")

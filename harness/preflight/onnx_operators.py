@@ -159,7 +159,7 @@ def _matmul_n_bits(node: Node) -> None:
     node.number("weight_prepacked", 0, 0, 0)
     blocks = -(-inputs // block)
     node.holds(1, "B", outputs * blocks * (block * bits // 8), _PACKED)
-    node.holds(2, "scales", outputs * blocks, _FLOATS | {2})
+    node.holds(2, "scales", outputs * blocks, _FLOATS)
     if node.given(3):
         points = node.constant(3)
         packed = points is not None and points.type in _PACKED

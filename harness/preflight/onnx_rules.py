@@ -20,6 +20,7 @@ RULES: Final[Mapping[str, str]] = {
     "onnx_limit": "less than 2 GiB, 1 million fields, 32 MiB of text, 100,000 nodes with all "
     "local functions inlined, 8 subgraphs deep",
     "onnx_version": "IR version 3 to 14, opset 7 to 28",
+    "onnx_setting": "metadata describe the model and set nothing in an engine (`ort_config`)",
     "onnx_training": "a graph for inference, without training information",
     # what it computes
     "onnx_domain": "operators of ONNX and of com.microsoft, and local functions in a domain of "

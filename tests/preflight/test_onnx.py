@@ -206,6 +206,7 @@ HOSTILE: list[tuple[str, Callable[[], ModelProto], str]] = [
     ("onnx_version", lambda: model(opset=999), "opset 999 of ''"),
     ("onnx_training", changed(lambda m: m.training_info.add()), "training information"),
     ("onnx_ambiguous", changed(lambda m: [m.metadata_props.add(key="a") for _ in "ab"]), "share"),
+    ("onnx_setting", changed(lambda m: m.metadata_props.add(key="ort_config")), "ort_config"),
     ("onnx_ambiguous", lambda: model(imports=', "ai.onnx" : 21'), "a second opset of ''"),
     ("onnx_damaged", changed(lambda m: m.ClearField("graph")), "there is no graph"),
     ("onnx_domain", lambda: model(imports=', "com.evil" : 1'), "the domain 'com.evil'"),
