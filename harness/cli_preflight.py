@@ -68,4 +68,4 @@ def unpack(*, archive: Path, folder: Path, as_json: bool) -> None:
     if as_json:
         _emit({"folder": str(folder), "files": files})
     else:
-        click.echo(f"{files} files in {folder}\nnext: harness models check {folder}")
+        click.echo(f"unpacked: {files}\nnext: harness models check {folder}")

@@ -20,6 +20,7 @@ from harness.preflight.rules import refuse
 if TYPE_CHECKING:
     from harness.spec import Format
 
+_CHILD: Final = "harness.preflight"
 _TIMEOUT_S: Final = 20.0
 _MEMORY_BYTES: Final = 1 << 30
 _LIMIT_STATUS: Final = (-signal.SIGKILL, -getattr(signal, "SIGXCPU", 0))
@@ -64,14 +65,17 @@ def inspect(
         folder.check(path)
     request = {"path": str(path), "kind": kind, "memory_bytes": _MEMORY_BYTES}
     try:
-        answer = sandbox.ask("harness.preflight", request, timeout_s=timeout_s)
+        answer = sandbox.ask(_CHILD, request, timeout_s=timeout_s)
     except TimeoutError as error:
         _ended(path, f"judging it {str(error).removeprefix('it ')}", error, "preflight_limit")
     except ChildProcessError as error:
         _ended(path, f"what judged it ended with status {error.args[0]}", error)
-    if wrong := answer.get("refused"):
-        raise SpecError(wrong.pop("message"), **wrong)
-    return Facts(**answer["facts"])
+    try:
+        if wrong := answer.get("refused"):
+            raise SpecError(wrong.pop("message"), **wrong)
+        return Facts(**answer["facts"])
+    except (AttributeError, LookupError, TypeError):
+        refuse(path, "preflight_crashed", "what judged it gave no answer", hint=_HINT)
 
 
 def _ended(path: Path, message: str, error: OSError, rule: str = "preflight_crashed") -> NoReturn:

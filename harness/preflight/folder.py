@@ -109,8 +109,8 @@ def check_type(path: Path | str, name: str) -> None:
     Raises:
         SpecError: `file_type`.
     """
-    if _ALLOWED.fullmatch(name):
-        return
     suffix = PurePath(name).suffix.lower()
+    if _ALLOWED.fullmatch(name) and suffix not in _REASONS:
+        return
     why = _REASONS.get(suffix, f"'{suffix or name}' is no type of file that a model has")
     refuse(path, "file_type", why, hint="remove it from the submission, or submit another format")

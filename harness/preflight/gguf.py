@@ -169,6 +169,14 @@ def _check_heads(file: GgufFile, family: str) -> None:
     if heads and (turned > width or turned % 2):
         message = f"{turned} rotated dimensions of heads of {width}"
         _refuse(file, "gguf_number", message, f"{family}.rope.dimension_count")
+    blocks = number("block_count", 0)
+    if (further := number("nextn_predict_layers", 0)) >= blocks:
+        message = f"{further} of {blocks} layers predict further tokens"
+        _refuse(file, "gguf_number", message, f"{family}.nextn_predict_layers")
+    if file.metadata.get(key := f"{family}.attention.causal", True) is not True:
+        _refuse(file, "gguf_number", "a decoder looks back only", key)
+    if file.metadata.get(key := f"{family}.pooling_type", 0) != 0:
+        _refuse(file, "gguf_number", "a decoder pools nothing", key)
     experts, used = number("expert_count", 0), number("expert_used_count", 0)
     groups = number("expert_group_count", 0)
     if used > experts or (experts and not used) or (groups and (experts % groups or not experts)):

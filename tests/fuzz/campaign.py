@@ -24,6 +24,7 @@ from typing import Any, NamedTuple
 
 from harness import plan, preflight
 from harness.backends import BACKENDS
+from harness.cases import Case
 from harness.errors import SpecError
 from harness.execute import execute_apart
 from harness.models.resolve import model_from_path
@@ -75,8 +76,12 @@ def _outcome(path: Path) -> tuple[str, str]:
         return "refused", f"{error.reason}: {error.message}"
     artefact = Artefact(model=model, path=str(path), sha256={}, size_bytes=0)
     options = BackendOptions(threads=1, context=64)
-    job = plan.kernel_job(artefact, prompt=4, output=2, repetitions=1, options=options)
-    (ended,), _ = execute_apart([replace(job, timeout_s=WORKER_TIMEOUT_S)], BACKENDS)
+    kernel = plan.kernel_job(artefact, prompt=4, output=2, repetitions=1, options=options)
+    kernel = replace(kernel, timeout_s=WORKER_TIMEOUT_S)
+    # The kernel suite makes up token ids: a text also meets the vocabulary.
+    text = Case(id="text", prompt_tokens=32, items=64, language="ko")
+    words = replace(kernel, id=f"{kernel.id}-text", suite="language", cases=(text,))
+    ended = execute_apart([kernel, words], BACKENDS)[0][-1]
     outcome = {"ok": "loaded", "failed": "engine_refused"}.get(ended.state, ended.state)
     return outcome, f"{ended.reason}: {ended.detail}"
 
