@@ -101,7 +101,8 @@ def _last_words(file: IO[bytes]) -> str:
 def serve(answer: Callable[[Mapping[str, Any]], Mapping[str, Any]]) -> None:
     """Answer one request on standard input, within the limits."""
     request = json.load(sys.stdin)
-    limit(request["cpu_s"], request.get("memory_bytes", _MEMORY_BYTES))
+    own = {name: request[name] for name in ("memory_bytes",) if name in request}
+    limit(request["cpu_s"], **own)
     json.dump(answer(request), sys.stdout)
 
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from harness.spec import Format
 
 _CHILD: Final = "harness.preflight"
-_TIMEOUT_S: Final = 20.0
+_TIMEOUT_S: Final = 60.0
 _MEMORY_BYTES: Final = 1 << 30
 _LIMIT_STATUS: Final = (-signal.SIGKILL, -getattr(signal, "SIGXCPU", 0))
 READING: Final = "reading "

@@ -42,6 +42,11 @@ def check(path: Path) -> None:
         SpecError: `tokenizer_type`, `tokenizer_ids`, `tokenizer_invalid`, `tokenizer_limit`
             or one of `documents.read`.
     """
+    _check_text(path)  # whose objects are gone before the package makes its own
+    _try(path)
+
+
+def _check_text(path: Path) -> None:
     document = documents.read(path, _BYTES_MAX)
     model = document.get("model")
     if not isinstance(model, dict):
@@ -53,7 +58,6 @@ def check(path: Path) -> None:
         if any(part == "Custom" for part in _types(document.get(name))):
             refuse(path, "tokenizer_type", "a custom part", place=name)
     _check_ids(path, model, document.get("added_tokens"))
-    _try(path)
 
 
 def _types(part: object) -> Iterator[object]:

@@ -25,7 +25,7 @@ def test_the_harness_stands_every_folder() -> None:
 
 def test_fifty_headers_are_read_or_refused(tmp_path: Path) -> None:
     base = materialise("ref-2m.f32.safetensors")
-    passed = 0
+    passed, reasons = 0, set()
     for index in range(50):
         shutil.copy(base / "model.safetensors", tmp_path)
         folders.safetensors(campaign.seeded(1, index), tmp_path)
@@ -33,15 +33,16 @@ def test_fifty_headers_are_read_or_refused(tmp_path: Path) -> None:
             read_header(tmp_path / "model.safetensors")
             passed += 1
         except SpecError as error:
-            assert error.reason.startswith("safetensors_")
+            reasons.add(error.reason.partition("_")[0])
     assert 3 < passed < 40
+    assert reasons == {"safetensors"}
 
 
 def test_fifty_tokenisers_are_judged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Only what they say, in this process: patterns are tried in the child."""
     monkeypatch.setattr(tokenizer, "_try", documents.read)
     base = materialise("ref-2m.int8.onnx")
-    passed = 0
+    passed, reasons = 0, set()
     for index in range(50):
         shutil.copy(base / "tokenizer.json", tmp_path)
         folders.tokenizer(campaign.seeded(1, index), tmp_path)
@@ -49,5 +50,6 @@ def test_fifty_tokenisers_are_judged(tmp_path: Path, monkeypatch: pytest.MonkeyP
             tokenizer.check(tmp_path / "tokenizer.json")
             passed += 1
         except SpecError as error:
-            assert error.reason.startswith(("tokenizer_", "json_"))
+            reasons.add(error.reason.partition("_")[0])
     assert 3 < passed < 45
+    assert reasons <= {"tokenizer", "json"}

@@ -7,39 +7,52 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from harness import sandbox
 
 
+def environment() -> None:
+    sys.stderr.write(json.dumps(dict(os.environ)))
+    sys.stderr.flush()
+    os.abort()
+
+
+def hang(name: str) -> None:
+    sys.stderr.write(f"reading {name}\n")
+    sys.stderr.flush()
+    time.sleep(60)
+
+
+def spin() -> None:
+    while True:
+        pass
+
+
+def flood() -> None:
+    while True:
+        os.write(1, b"x" * (1 << 20))
+
+
+HOW: Mapping[str, Callable[[], Any]] = {
+    "environment": environment,
+    "hang": lambda: hang("m.gguf"),
+    "tokenizer-hang": lambda: hang("tokenizer.json"),
+    "spin": spin,
+    "flood": flood,
+    "abort": os.abort,
+    "killed": lambda: os.kill(os.getpid(), signal.SIGKILL),
+    "grow": lambda: len(bytearray(2 << 30)),
+    "nonsense": lambda: ["context"],
+    "stranger": lambda: {"a field of": "its own"},
+    "fine": lambda: {"context": 7},
+}
+
+
 def answer(request: Mapping[str, Any]) -> dict[str, Any]:
-    how = Path(request["path"]).stem
-    if how == "environment":
-        sys.stderr.write(json.dumps(dict(os.environ)))
-        os.abort()
-    if how in {"hang", "tokenizer-hang"}:
-        sys.stderr.write(f"reading {'tokenizer.json' if how != 'hang' else 'm.gguf'}\n")
-        sys.stderr.flush()
-        time.sleep(60)
-    elif how == "spin":
-        while True:
-            pass
-    elif how == "flood":
-        while True:
-            os.write(1, b"x" * (1 << 20))
-    elif how == "abort":
-        os.abort()
-    elif how == "killed":
-        os.kill(os.getpid(), signal.SIGKILL)
-    elif how == "grow":
-        return {"facts": len(bytearray(2 << 30))}
-    elif how == "nonsense":
-        return {"facts": ["context"]}
-    elif how == "stranger":
-        return {"facts": {"a field of": "its own"}}
-    return {"facts": {"context": 7}}
+    return {"facts": HOW[Path(request["path"]).stem]()}
 
 
 if __name__ == "__main__":

@@ -79,8 +79,8 @@ def test_a_child_that_behaves_is_believed(tmp_path: Path) -> None:
 def test_secrets_are_not_handed_on(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("HF_TOKEN", "hf_secret")
     monkeypatch.setattr(sandbox, "_WORDS_CHARS", 1 << 16)
+    request = {"path": str(tmp_path / "environment")}
     with pytest.raises(ChildProcessError) as caught:
-        request = {"path": str(tmp_path / "environment")}
         sandbox.ask("tests.preflight.misbehaving", request, timeout_s=10)
     inherited = json.loads(caught.value.args[1])
     assert "HF_TOKEN" not in inherited
