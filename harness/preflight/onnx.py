@@ -73,7 +73,7 @@ def check(graph: Path, root: Path) -> dict[str, Any]:
         root: the model's folder, with its configuration.
 
     Returns:
-        `synthetic`, and `weights` of `models.token_cost`.
+        `synthetic`, `weights` of `models.token_cost`, and `files`, which the graph names.
 
     Raises:
         SpecError: the first rule that is broken, with its place. OSError: unreadable.
@@ -91,6 +91,11 @@ def check(graph: Path, root: Path) -> dict[str, Any]:
     return {
         "synthetic": found.get("synthetic") == "true",
         "weights": onnx_weights(model),
+        "files": sorted(
+            file.relative_to(graph.parent).as_posix()
+            for file in walk.tensors.files
+            if file != graph
+        ),
     }
 
 

@@ -41,6 +41,8 @@ RULES: Final[Mapping[str, str]] = {
     "onnx_external_link": "external data is a regular file: no symbolic or hard link, no device",
     "onnx_external_missing": "every file that the graph names is beside it",
     "onnx_external_range": "a range of external data ends inside its file and fits its tensor",
+    "onnx_external_unhashed": "every file that the graph names is among those that are hashed: "
+    "beside the graph, and in the entry's `files` if it has them",
     # genai_config.json
     "genai_setting": "a decoder's description; how it is run, the harness alone decides",
     "genai_path": "model.decoder.filename is a plain name; nothing else names a file or library",
@@ -55,6 +57,7 @@ _HINTS: Final = {
     "onnx_external": _WEIGHTS,
     "onnx_external_link": "put the file itself into the folder",
     "onnx_external_missing": "add the file to the folder",
+    "onnx_external_unhashed": "put it beside the graph, or name it in the entry",
     "onnx_function": "inline the local functions (onnx.inliner)",
     "genai_setting": "remove the setting: it is not used",
     "genai_path": "remove the path: it is not used",

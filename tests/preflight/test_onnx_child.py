@@ -12,6 +12,7 @@ import pytest
 import harness
 from harness.errors import SpecError
 from harness.models.reference import materialise
+from harness.models.resolve import judged
 from harness.preflight import inspect
 from harness.preflight.onnx_rules import RULES
 from tests.conftest import Harness
@@ -52,11 +53,25 @@ def test_the_child_says_what_the_parent_needs(tmp_path: Path) -> None:
     folder = submitted(tmp_path / "model")
     facts = inspect(folder / "model.onnx", "onnx")
     assert (facts.context, facts.synthetic) == (2048, False)
+    assert facts.files == ["model.onnx.data"]
     assert facts.weights["head_parameters"] == 786_432
     (folder / "model.onnx").write_bytes((folder / "model.onnx").read_bytes()[:-9])
     with pytest.raises(SpecError, match="a field of 9 bytes where 0 are left") as caught:
         inspect(folder / "model.onnx", "onnx")
     assert caught.value.reason == "onnx_damaged"
+
+
+@pytest.mark.parametrize("place", ["weights/w.data", "model_q4.onnx_data", "w.md"])
+def test_weights_that_no_hash_covers_are_refused(tmp_path: Path, place: str) -> None:
+    """In a folder below, with another graph's name, or with the name of a document."""
+    folder = submitted(tmp_path / "model", place)
+    (folder / place).parent.mkdir(exist_ok=True)
+    (folder / "model.onnx.data").rename(folder / place)
+    (folder / "model_q4.onnx").write_bytes(b"another one")
+    with pytest.raises(SpecError) as caught:
+        judged(str(folder / "model.onnx"))
+    assert caught.value.reason == "onnx_external_unhashed"
+    assert f"'{place}'" in caught.value.message
 
 
 def test_the_page_lists_the_rules_in_their_order_and_words() -> None:
