@@ -11,12 +11,14 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
 from harness.errors import PrerequisiteError, SpecError
 from harness.models import reference, safetensors_file
 from harness.preflight import Facts, archive, documents, folder, inspect
+from harness.preflight.onnx_rules import broken, shown
 from harness.spec import Artefact, Format, Model, Source, file_sha256
 
 _TEXT_SUFFIXES = frozenset({".json", ".model", ".txt"})
@@ -47,7 +49,7 @@ def resolve(model: Model, base: Path) -> Artefact:
         if source.kind in {"file", "folder"} and _exists(path):
             folder.check(path)
         path, files = check_files(path, model.format)
-        facts = _facts(path, model)
+        facts = _facts(path, model, files)
         hashes = {name: file_sha256(file) for name, file in files.items()}
         size_bytes = sum(file.stat().st_size for file in files.values())
     except OSError as error:
@@ -84,15 +86,25 @@ def _unreadable(error: OSError, path: Path) -> PrerequisiteError:
     )
 
 
-def _facts(path: Path, model: Model) -> Facts:
-    """What the files say; the embedded ones are our own, proven by their sha256."""
+def _facts(path: Path, model: Model, files: Mapping[str, Path]) -> Facts:
+    """What the files say; the embedded ones are our own, proven by their sha256.
+
+    Raises:
+        SpecError: a rule is broken, or the graph takes weights from a file outside `files`:
+            the same hashes could then stand for another model.
+    """
     if model.format == "fake":
         return Facts()
     if model.source.kind == "embedded":
         from harness.preflight import judge
 
         return Facts(**judge.facts(path, model.format))
-    return inspect(path, model.format, submitted=False)
+    facts = inspect(path, model.format, submitted=False)
+    hashed = {file.resolve() for file in files.values()}
+    for name in facts.files:
+        if (path.parent / name).resolve() not in hashed:
+            raise broken("onnx_external_unhashed", str(path), f"{shown(name)} is not one of them")
+    return facts
 
 
 def judged(text: str) -> Facts:
@@ -105,8 +117,8 @@ def judged(text: str) -> Facts:
     path = Path(model.source.path)
     try:
         folder.check(path)
-        path, _ = check_files(path, model.format)
-        return _facts(path, model)
+        path, files = check_files(path, model.format)
+        return _facts(path, model, files)
     except OSError as error:
         raise _unreadable(error, path) from error
 

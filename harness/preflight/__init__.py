@@ -9,7 +9,7 @@ raises what the child found. Data: path → link and type rules (here) → child
 from __future__ import annotations
 
 import signal
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple, NoReturn
 
@@ -37,6 +37,7 @@ class Facts(NamedTuple):
         synthetic: stamped as random weights.
         weights: see `models.token_cost`.
         quantisation: how the weights are stored, where the file says it, else `unknown`.
+        files: that an ONNX graph names, relative to its folder.
         template_sha256: of the chat template's text in a GGUF file; empty = none.
     """
 
@@ -44,6 +45,7 @@ class Facts(NamedTuple):
     synthetic: bool = False
     weights: Mapping[str, int] = {}
     quantisation: str = "unknown"
+    files: Sequence[str] = ()
     template_sha256: str = ""
 
 

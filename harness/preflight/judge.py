@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -15,10 +13,6 @@ from harness.preflight.rules import RULES
 
 if TYPE_CHECKING:
     from harness.spec import Format
-
-_ONNX_STAMP = b"\x72\x11\x0a\x09synthetic\x12\x04true"
-"""`ModelProto.metadata_props {synthetic: true}` in a file; it stands behind the graph."""
-_ONNX_TAIL_BYTES = 4096
 
 
 def answer(request: Mapping[str, Any]) -> dict[str, Any]:
@@ -95,16 +89,8 @@ def _folder(path: Path, reading: Callable[[str], None]) -> dict[str, Any]:
 
 
 def _graph(graph: Path, reading: Callable[[str], None]) -> dict[str, Any]:
-    """What the graph itself says, and the files of weights around it."""
-    reading(graph.name)
-    if importlib.util.find_spec("harness.preflight.onnx"):
-        found: dict[str, Any] = importlib.import_module("harness.preflight.onnx").check(
-            graph, _home(graph)
-        )
-        return found
-    from harness.models.token_cost import weights_of
+    """What the graph itself says."""
+    from harness.preflight import onnx
 
-    with graph.open("rb") as file:
-        file.seek(max(0, graph.stat().st_size - _ONNX_TAIL_BYTES))
-        synthetic = _ONNX_STAMP in file.read()
-    return {"synthetic": synthetic, "weights": weights_of(graph, "onnx")}
+    reading(graph.name)
+    return onnx.check(graph, _home(graph))
