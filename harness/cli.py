@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Literal
 import click
 
 import harness
+from harness import cli_preflight
 from harness.cli_accuracy import accuracy
 from harness.cli_shared import DURATION
 from harness.cli_shared import as_json as _as_json
@@ -283,6 +284,8 @@ def models_list(*, set_name: str, models_file: Path | None, as_json: bool) -> No
 
 
 models.add_command(synth)
+models.add_command(cli_preflight.check)
+models.add_command(cli_preflight.unpack)
 
 
 @cli.group()

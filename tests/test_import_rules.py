@@ -40,7 +40,12 @@ ALLOWED = {
     "seeds": CORE | SPEC | {"seeds", "suites.tasks"},
     "environment": CORE | SPEC | {"environment"},
     "probes": CORE | SPEC | {"probes"},
-    "models": CORE | SPEC | {"models", "sandbox"},
+    "models": CORE | SPEC | {"models", "preflight", "sandbox"},
+    # The parsers, and what a parsed header tells; nothing that makes or finds models.
+    "preflight": CORE
+    | SPEC
+    | {"preflight", "sandbox"}
+    | {"models.gguf_file", "models.safetensors_file", "models.token_cost"},
     "score": CORE | SPEC | {"score", "scoring"},
     "scoring": CORE | SPEC | {"scoring"},
     "backends": CORE | SPEC | {"backends"},
@@ -56,6 +61,7 @@ FREE = {
     "__main__",
     "cli",
     "cli_accuracy",
+    "cli_preflight",
     "cli_shared",
     "cli_synth",
     "terminal",
