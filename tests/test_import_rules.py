@@ -32,7 +32,7 @@ ALLOWED = {
     "records": CORE | {"spec"},
     "adaptive": CORE | {"spec", "cases", "plan"},
     "extensions": CORE,
-    "sandbox": set(),
+    "sandbox": {"sandbox"},
     "specyaml": CORE | {"spec"},
     "specprofile": CORE | {"spec", "spectext", "specyaml", "cases"},
     "specfile": CORE | {"spec", "specyaml", "specprofile", "extensions"},
@@ -46,10 +46,10 @@ ALLOWED = {
     "backends": CORE | SPEC | {"backends"},
     "suites": CORE | SPEC | {"suites", "backends.base", "probes"},
     "report": CORE | SPEC | SCORING | {"report", "scoring.details"},
-    "worker": CORE | SPEC | {"backends.base", "backends", "suites", "probes"},
-    "execute": CORE | SPEC | {"environment", "models", "probes"},
+    "worker": CORE | SPEC | {"backends.base", "backends", "suites", "probes", "sandbox"},
+    "execute": CORE | SPEC | {"environment", "models", "probes", "sandbox"},
     "exam": CORE | SPEC | {"budget", "heldout", "models", "suites"},
-    "doctor": CORE | SPEC | {"environment", "models", "backends", "probes"},
+    "doctor": CORE | SPEC | {"environment", "models", "backends", "probes", "sandbox"},
     "scaffold": CORE | SPEC,
 }
 FREE = {

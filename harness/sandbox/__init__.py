@@ -1,38 +1,57 @@
-"""Jinja templates that others wrote, rendered in a child with limits.
+"""Files that others wrote, met in a child that can do little else.
 
-A template is a program. It runs in Jinja's immutable sandbox, in a process of its own with
-limits on time, memory and output: a module asks itself, run with `-m`, by `ask`, and
-answers there by `serve`.
+A template is a program, and a model file may attack its parser. A module asks itself, run
+with `-m`, by `ask`, and answers there by `serve`: with limits on time, memory and output,
+and confined as the measured worker is (`confine`). docs/sandbox.md says what is denied.
+
+Standard library only: the measured child imports this package.
 """
 
 from __future__ import annotations
 
 import json
 import math
-import subprocess
+import os
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, Final
+
+from harness.sandbox.confine import Access, confine, limits
+from harness.sandbox.environment import clean
 
 TEXT_CHARS_MAX: Final = 1 << 20
 _MEMORY_BYTES: Final = 512 << 20
 _WORDS_CHARS: Final = 300
 
 
-def ask(module: str, request: Mapping[str, Any], *, timeout_s: float) -> dict[str, Any]:
+def ask(
+    module: str, request: Mapping[str, Any], *, timeout_s: float, readable: Sequence[Path] = ()
+) -> dict[str, Any]:
     """The answer of a child that runs `module`.
+
+    Args:
+        readable: files and folders that the child may read, besides Python and its packages.
 
     Raises:
         TimeoutError: there was none in time.
         ChildProcessError: there was none; its arguments are exit status and last words.
     """
-    # The parent ends it first, unless the parent has been killed.
-    limited = {**request, "cpu_s": math.ceil(timeout_s) + 1}
+    # Not at the top: the measured child asks nobody.
+    import subprocess
+
+    limited = {
+        **request,
+        # The parent ends it first, unless the parent has been killed.
+        "cpu_s": math.ceil(timeout_s) + 1,
+        "readable": [os.path.realpath(path) for path in readable],
+    }
     try:
         done = subprocess.run(
             [sys.executable, "-P", "-m", module],
             input=json.dumps(limited).encode(),
             capture_output=True,
+            env=clean({}),
             timeout=timeout_s,
             check=False,
         )
@@ -53,6 +72,7 @@ def serve(answer: Callable[[Mapping[str, Any]], Mapping[str, Any]]) -> None:
     """Answer one request on standard input, within the limits."""
     request = json.load(sys.stdin)
     limit(request["cpu_s"])
+    confine(Access(request["readable"], home=os.path.expanduser("~")))  # noqa: PTH111
     json.dump(answer(request), sys.stdout)
 
 
@@ -62,12 +82,9 @@ def limit(cpu_s: int) -> None:
         return
     import resource
 
+    limits()
     # Address space would also count what is only mapped, such as this interpreter.
-    for kind, most in (
-        (resource.RLIMIT_CPU, cpu_s),
-        (resource.RLIMIT_DATA, _MEMORY_BYTES),
-        (resource.RLIMIT_CORE, 0),
-    ):
+    for kind, most in ((resource.RLIMIT_CPU, cpu_s), (resource.RLIMIT_DATA, _MEMORY_BYTES)):
         resource.setrlimit(kind, (most, most))
 
 
