@@ -42,7 +42,7 @@ def main(job_path: str, part_path: str, started_ns: int) -> int:
     from harness.errors import HarnessError
     from harness.plan import job_from_json
     from harness.records import PartWriter
-    from harness.sandbox.confine import confine, limits, of_job
+    from harness.sandbox.policy import confine, limits, of_job
 
     writer = PartWriter(Path(part_path))
     data = json.loads(Path(job_path).read_text("utf-8"))

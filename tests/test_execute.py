@@ -157,6 +157,7 @@ def test_grandchildren_do_not_survive(
     planned = dataclasses.replace(job("latency", LATENCY), path=str(model))
     journal = JournalWriter(tmp_path / "records.jsonl")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.setenv("HARNESS_SANDBOX", "off")  # where there is one, nothing is started
     (outcome,) = execute((planned,), {"fake": "forking_engine:Forking"}, tmp_path / "p", journal)
     assert outcome.state == "ok"
     pid = int((tmp_path / "pid").read_text())

@@ -2,7 +2,7 @@
 
 A template is a program, and a model file may attack its parser. A module asks itself, run
 with `-m`, by `ask`, and answers there by `serve`: with limits on time, memory and output,
-and confined as the measured worker is (`confine`). docs/sandbox.md says what is denied.
+and confined as the measured worker is (`policy`). docs/sandbox.md says what is denied.
 
 Standard library only: the measured child imports this package.
 """
@@ -14,11 +14,13 @@ import math
 import os
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
-from harness.sandbox.confine import Access, confine, limits
 from harness.sandbox.environment import clean
+from harness.sandbox.policy import Access, confine, limits
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 TEXT_CHARS_MAX: Final = 1 << 20
 _MEMORY_BYTES: Final = 512 << 20

@@ -3,7 +3,7 @@
 import json
 import sys
 
-from harness.sandbox.confine import Access, confine
+from harness.sandbox.policy import Access, confine
 
 if __name__ == "__main__":
     json.dump(confine(Access()), sys.stdout)

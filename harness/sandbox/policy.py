@@ -12,7 +12,6 @@ Standard library only, and ctypes only on Linux: the measured child imports this
 from __future__ import annotations
 
 import contextlib
-import glob
 import importlib.util
 import os
 import sys
@@ -39,7 +38,8 @@ _SYSTEM = (
     *("/dev/urandom", "/dev/random", "/dev/zero"),
 )
 """Libraries, and what engines and probes read of the machine. Not /etc, /home, /tmp or /run."""
-_DEVICES = ("/dev/dri", "/dev/accel", "/dev/kfd", "/dev/dxg")
+_DEVICES = ("accel", "dri", "dxg", "kfd", "nvidia")
+"""How the names of graphics and neural processors in /dev begin."""
 _ON_PROCESSORS = frozenset({"llama_cpp", "onnxruntime", "transformers", "fake"})
 """Backends that need no device: ours run on the processor."""
 _LIBRARY_VARIABLES = ("LD_LIBRARY_PATH", "LLAMA_CPP_LIB_PATH")
@@ -156,7 +156,7 @@ def _rules(access: Access) -> Iterator[Rule]:
             os.open(path, os.O_PATH | os.O_CLOEXEC)
             yield Rule(path, rights)
     if access.devices:
-        nodes = (*_DEVICES, *glob.glob("/dev/nvidia*"))  # noqa: PTH207 - as above
+        nodes = (f"/dev/{name}" for name in os.listdir("/dev") if name.startswith(_DEVICES))  # noqa: PTH208 - as above
         yield from (Rule(path, DEVICE) for path in nodes)
     for path, rights in (*_python(access.module), *_coverage()):
         # A home that is itself a folder of modules stays closed.
