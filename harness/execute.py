@@ -253,7 +253,7 @@ def _run_child(
     tail = _Tail()
     timed_out = interrupted = False
     started_ns = time.perf_counter_ns()
-    child = subprocess.Popen(
+    child = _popen()(
         [sys.executable, "-P", "-m", "harness.worker", str(job_file), str(part), str(started_ns)],
         stdin=subprocess.PIPE if feed else subprocess.DEVNULL,
         stdout=subprocess.PIPE if feed else subprocess.DEVNULL,
@@ -287,6 +287,14 @@ def _run_child(
         fed=feed.records if feed else (),
         broken=feed.broken if feed else "",
     )
+
+
+def _popen() -> type[subprocess.Popen[bytes]]:
+    if sys.platform == "win32":
+        from harness.sandbox.windows import Contained
+
+        return Contained
+    return subprocess.Popen
 
 
 def _wait(child: subprocess.Popen[bytes], timeout_s: float) -> bool:

@@ -16,12 +16,14 @@ from harness.errors import (
     PrerequisiteError,
     SpecError,
     did_you_mean,
+    printable,
 )
 from harness.extensions import target
 from harness.heldout import HeldOutTask
 from harness.models import chat
 from harness.models import resolve as artefacts
 from harness.plan import Plan, Skip
+from harness.sandbox.policy import SWITCH
 from harness.spec import (
     Artefact,
     Catalogue,
@@ -251,7 +253,15 @@ def require_engine(model: Model) -> None:
 
     Raises:
         PrerequisiteError: with the command that installs it.
+        SpecError: the switch of the sandbox says what it cannot.
     """
+    if (switch := os.environ.get(SWITCH, "on")) not in {"on", "off"}:
+        raise SpecError(
+            f"{SWITCH} is '{printable(switch)}'",
+            allowed="on or off",
+            hint=f"unset {SWITCH}",
+            reason="unknown_name",
+        )
     name = model.backend_name
     if not _installed(model):
         raise PrerequisiteError(

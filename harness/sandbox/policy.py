@@ -88,8 +88,9 @@ def confine(access: Access) -> dict[str, Any]:
     """Give up what is not needed, for ever.
 
     Returns:
-        For the records: the `level` reached and the `reason` why it is not 1; on Linux the
-        ABI of `landlock` (0 = none), whether `seccomp` filters calls, and what follows.
+        For the records: the `level` reached and the `reason` why it is not 1; on Linux what
+        the kernel refused, the ABI of `landlock` (0 = none), whether `seccomp` filters calls,
+        and what follows for the network and other programs.
     """
     if os.environ.get(SWITCH) == "off":
         return {"level": 0, "reason": "switched_off"}
@@ -109,11 +110,12 @@ def confine(access: Access) -> dict[str, Any]:
             seccomp.install(libc)
             filtered = True
     except OSError as error:
-        refused = f": {error.strerror}"
-    reason = "" if version and filtered else f"no_{'seccomp' if version else 'landlock'}{refused}"
+        refused = error.strerror or str(error)
+    reason = "" if version and filtered else "no_seccomp" if version else "no_landlock"
     return {
         "level": 0 if reason else 1,
         "reason": reason,
+        "detail": refused,
         "landlock": version,
         "seccomp": filtered,
         "network": "denied" if filtered else "no TCP" if version >= 4 else "allowed",
