@@ -28,12 +28,12 @@ def _order(found: Mapping[str, Any]) -> tuple[int, str]:
 
 def unconfined(found: Mapping[str, Mapping[str, Any]]) -> list[dict[str, str]]:
     """The finding on models that an official run must not have measured like this."""
-    below = {
-        model: f"level {one['level']} ({one['reason']})"
+    below = [
+        f"{model} at level {one['level']} ({one['reason']})"
         for model, one in sorted(found.items())
         if one.get("level", 0) < LEAST_OFFICIAL
-    }
+    ]
     if not below:
         return []
-    detail = f"{len(below)} models, {next(iter(below))} first: {next(iter(below.values()))}"
+    detail = ", ".join(below)
     return [{"code": "not_sandboxed", "severity": "warn", "detail": detail}]
