@@ -312,6 +312,8 @@ def test_the_bare_worker_is_small() -> None:
     ours = (
         "import harness.worker, harness.plan, harness.records, harness.extensions\n"
         "import harness.suites.memory\n"
+        "from harness.sandbox import policy\n"
+        "policy.confine(policy.Access())\n"
     )
     read = "print(next(l for l in open('/proc/self/status') if l.startswith('VmHWM')).split()[1])"
 

@@ -137,6 +137,7 @@ def test_the_child_imports_nothing_but_numpy_before_its_engine() -> None:
     """Every third-party import in the worker is memory that is blamed on a model."""
     script = (
         "import sys, harness.worker, harness.plan, harness.records, harness.extensions\n"
+        "import harness.sandbox.policy\n"
         "import harness.backends.base, harness.suites.latency, harness.suites.memory\n"
         "import harness.suites.accuracy, harness.suites.task, harness.suites.sustained\n"
         "import harness.suites.energy, harness.suites.kernel, harness.probes.counters\n"

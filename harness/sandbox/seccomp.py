@@ -14,6 +14,7 @@ from __future__ import annotations
 import errno
 import os
 import struct
+import sys
 from typing import Any, Final, NamedTuple
 
 # name, number on x86-64, number on aarch64; 0 where the architecture lacks the call
@@ -125,8 +126,8 @@ def _first_argument(number: int, *tests: _Step) -> list[_Step]:
 
 
 def is_known(machine: str) -> bool:
-    """Whether there is a filter for this architecture."""
-    return machine in _MACHINES
+    """Whether there is a filter for this architecture and this process, which is not 32-bit."""
+    return machine in _MACHINES and sys.maxsize > 1 << 32
 
 
 def install(libc: Any) -> None:

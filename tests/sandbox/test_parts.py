@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import json
 import os
 import re
@@ -248,6 +249,35 @@ def test_half_a_sandbox_is_level_0(missing: str) -> None:
     assert (found["level"], found["reason"], found["detail"]) == (0, f"no_{missing}", "")
     assert found["seccomp"] == (missing == "landlock")
     assert bool(found["landlock"]) == (missing == "seccomp")
+
+
+@LINUX
+@pytest.mark.parametrize("version", [1, 2, 3, 4, 5, 6])
+def test_older_kernels_deny_files_as_well(version: int, tmp_path: Path) -> None:
+    """This kernel is asked for no more than an older one knows."""
+    file = tmp_path / "file"
+    file.write_text("not given")
+    script = (
+        "import json, os, pathlib, sys\n"
+        "from harness.sandbox import landlock, policy\n"
+        "from tests.sandbox.hostile import outcome\n"
+        f"landlock.abi = lambda libc: {version}\n"
+        "level = policy.confine(policy.Access())['level']\n"
+        f"file = pathlib.Path({str(file)!r})\n"
+        "found = [file.read_bytes, lambda: file.write_text('x'), lambda: os.truncate(file, 0)]\n"
+        "print(json.dumps([level, *map(outcome, found)]))\n"
+    )
+    if version > landlock.abi(ctypes.CDLL(None)):
+        pytest.skip("this kernel is older still")
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        capture_output=True,
+        check=False,
+        text=True,
+        env=environment,
+    )
+    assert json.loads(done.stdout) == [1, "EACCES", "EACCES", "EPERM"], done.stderr
 
 
 @LINUX
