@@ -29,7 +29,8 @@ _TRUNCATE, _IOCTL_DEV = 1 << 14, 1 << 15
 LIST: Final = _READ_DIR
 READ: Final = _READ_FILE | _READ_DIR
 """Reading is enough for a library to be mapped; no rule lets anything be executed."""
-UPDATE: Final = _READ_FILE | _WRITE_FILE
+UPDATE: Final = _READ_FILE | _WRITE_FILE | _TRUNCATE
+"""Python opens a file that it writes by truncating it, `/proc/self/clear_refs` too."""
 DEVICE: Final = UPDATE | _IOCTL_DEV | _READ_DIR
 CHANGE: Final = READ | _WRITE_FILE | _TRUNCATE | _REMOVE_DIR | _REMOVE_FILE | _MAKE_DIR | _MAKE_REG
 _OF_FILES = UPDATE | _TRUNCATE | _IOCTL_DEV

@@ -281,6 +281,28 @@ def test_older_kernels_deny_files_as_well(version: int, tmp_path: Path) -> None:
 
 
 @LINUX
+def test_what_a_worker_reads_of_itself_and_the_machine_stays_readable() -> None:
+    script = (
+        "import json, os, pathlib, threading\n"
+        "from harness.probes import counters, memory\n"
+        "before = counters.read().keys()\n"
+        "from harness.sandbox import policy\n"
+        "level = policy.confine(policy.Access())['level']\n"
+        "thread = threading.Thread(target=print)\n"
+        "thread.start(); thread.join()\n"
+        "lost = sorted(before - counters.read().keys())\n"
+        "pathlib.Path('/dev/null').write_text('x')\n"
+        "split = memory.resident_split(os.getpid())\n"
+        "rollup = pathlib.Path('/proc/self/smaps_rollup').read_text()\n"
+        "print(json.dumps([level, lost, memory.reset_peak(), bool(split), 'Pss' in rollup]))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, check=True, text=True
+    )
+    assert json.loads(done.stdout) == [1, [], True, True, True]
+
+
+@LINUX
 def test_core_dumps_and_files_are_limited() -> None:
     script = (
         "import resource\n"
