@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
-import pwd
 import socket
 import sys
 from collections.abc import Iterator
@@ -21,6 +20,7 @@ from tests.conftest import FakeModel
 from tests.suites.helpers import job
 from tests.test_execute import LATENCY
 
+pwd = pytest.importorskip("pwd", reason="not on Windows")
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="level 1 is Linux's")
 
 DENIED = {
