@@ -63,7 +63,11 @@ _NUMBER_AT, _MACHINE_AT, _FIRST_AT = 0, 4, 16
 _ALLOW, _ERRNO, _KILL_PROCESS = 0x7FFF0000, 0x00050000, 0x80000000
 _DENY, _ABSENT = _ERRNO | errno.EPERM, _ERRNO | errno.ENOSYS
 
-_PR_SET_SECCOMP, _MODE_FILTER = 22, 2
+_SECCOMP = {"x86_64": 317, "aarch64": 277}
+_SET_MODE_FILTER, _SPEC_ALLOW = 1, 1 << 2
+"""Without the flag, kernels before 5.16 switch speculation off for whoever has a filter, and
+what is measured would be another processor.
+"""
 
 
 class _Step(NamedTuple):
@@ -143,8 +147,9 @@ def install(libc: Any) -> None:
     class Program(ctypes.Structure):
         _fields_ = (("length", ctypes.c_ushort), ("filter", ctypes.c_char_p))
 
-    code = program(os.uname().machine, os.getpid())
+    machine = os.uname().machine
+    code = program(machine, os.getpid())
     handed = Program(len(code) // 8, code)
-    if libc.prctl(_PR_SET_SECCOMP, _MODE_FILTER, ctypes.byref(handed), 0, 0):
+    if libc.syscall(_SECCOMP[machine], _SET_MODE_FILTER, _SPEC_ALLOW, ctypes.byref(handed)):
         number = ctypes.get_errno()
         raise OSError(number, os.strerror(number))
