@@ -16,7 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from harness.errors import PrerequisiteError, SpecError
-from harness.models import reference, safetensors_file
+from harness.models import hub_cache, reference, safetensors_file
 from harness.models.gguf_file import read_header
 from harness.models.token_cost import weights_of
 from harness.spec import Artefact, Format, Model, Source, file_sha256
@@ -44,14 +44,17 @@ def resolve(model: Model, base: Path) -> Artefact:
         SpecError: the path holds something else than the entry says.
     """
     source = model.source
+    fetched: dict[str, Path] = {}
     if source.kind == "embedded":
         path = reference.materialise(model.id)
     elif source.kind == "hub":
-        path = _fetched(model, base)
+        path, fetched = _fetched(model, base)
     else:
         path = (base / source.path).expanduser()
     try:
         path, files = check_files(path, model.format)
+        # Of a repository only what the entry names belongs to the model.
+        files = fetched or files
         hashes = {name: file_sha256(file) for name, file in files.items()}
         size_bytes = sum(file.stat().st_size for file in files.values())
     except OSError as error:
@@ -66,7 +69,9 @@ def resolve(model: Model, base: Path) -> Artefact:
             raise SpecError(
                 f"sha256 is {hashes.get(name, 'missing')}, the entry of {model.id} says {expected}",
                 where=str(files.get(name, path)),
-                hint="fetch the file again, or correct the entry",
+                hint=f"harness models pull {model.id}"
+                if fetched
+                else "fetch the file again, or correct the entry",
                 reason="hash_mismatch",
             )
     return Artefact(
@@ -75,7 +80,8 @@ def resolve(model: Model, base: Path) -> Artefact:
             context=model.context or _declared_context(files, model.format),
             synthetic=model.synthetic or _is_stamped(path, model.format),
         ),
-        path=str(path.resolve()),
+        # The cache's links are kept: what they lead to has neither name nor neighbours.
+        path=str(path.absolute() if fetched else path.resolve()),
         sha256=hashes,
         size_bytes=size_bytes,
         weights=weights_of(path, model.format),
@@ -85,6 +91,7 @@ def resolve(model: Model, base: Path) -> Artefact:
 def _declared_context(files: Mapping[str, Path], kind: Format) -> int:
     """Longest context in tokens that the model's files declare; 0 = they do not say."""
     found: object = None
+    files = {path.name: path for path in files.values()}
     try:
         if kind == "gguf":
             (model,) = files.values()
@@ -316,21 +323,42 @@ def _wrong(path: Path, message: str, reason: str) -> SpecError:
     )
 
 
-def _fetched(model: Model, base: Path) -> Path:
-    """Where a person has put the files of a hub entry, until this release can pull them.
+def hub_files(model: Model, base: Path) -> dict[str, Path]:
+    """Files of a hub entry that are here, by their names in the repository.
+
+    They lie in `models/ID` beside the models file, or in the hub's cache.
+
+    Raises:
+        SpecError: a link leads out of the cache.
+    """
+    folder = base / "models" / model.id
+    if folder.is_dir():
+        return {name: folder / name for name in model.source.files if (folder / name).is_file()}
+    return hub_cache.pulled(model.source)
+
+
+def _fetched(model: Model, base: Path) -> tuple[Path, dict[str, Path]]:
+    """What a backend opens of a hub entry, and the files that the entry names.
 
     Raises:
         PrerequisiteError: they are not there; `hint` fetches them.
     """
-    source = model.source
-    folder = base / "models" / model.id
-    if folder.is_dir():
-        graphs = [name for name in source.files if name.endswith((".gguf", ".onnx"))]
-        return folder / graphs[0] if graphs else folder
-    files = "".join(f" {name}" for name in source.files)
-    revision = f" --revision {source.revision}" if source.revision else ""
-    raise PrerequisiteError(
-        f"{model.id} is not on this machine: {folder} is missing",
-        hint=f"hf download {source.repo}{files}{revision} --local-dir {folder}",
-        reason="model_missing",
-    )
+    files = hub_files(model, base)
+    missing = [name for name in model.source.files if name not in files]
+    if missing:
+        raise PrerequisiteError(
+            f"{model.id} is not on this machine: {', '.join(missing)} missing",
+            hint=f"harness models pull {model.id}",
+            reason="not_pulled",
+        )
+    suffix = ".safetensors" if model.format == "safetensors" else f".{model.format}"
+    weights = next((files[name] for name in files if name.endswith(suffix)), None)
+    if weights is None:
+        raise SpecError(
+            f"none of the files of {model.id} is a model of format '{model.format}'",
+            where=", ".join(files),
+            allowed=f"a file that ends in {suffix}",
+            hint="correct its entry in the models file",
+            reason="wrong_format",
+        )
+    return (weights.parent if model.format == "safetensors" else weights), files
