@@ -129,6 +129,8 @@ def look_up(model: Model) -> Listing:
         PrerequisiteError: the hub cannot be asked, or refuses.
     """
     _require_online(model)
+    # Read when the client is imported; nothing but the question itself is to leave this machine.
+    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     from huggingface_hub import HfApi
 
     source = model.source
