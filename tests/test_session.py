@@ -86,7 +86,7 @@ def test_a_commercial_comparison_leaves_other_models_out() -> None:
     assert "not known to allow" in barred["llama-3.2-1b.q4_k_m.gguf"].detail
     assert "qwen3-0.6b.q4_k_m.gguf" not in barred
     assert {job.model for job in plan.jobs} == {"ref-4m.f16.gguf"}
-    with pytest.raises(SpecError, match="CC-BY-NC-4.0") as caught:
+    with pytest.raises(SpecError, match="CC-BY-NC") as caught:
         prepare(models=["kanana-nano-2.1b.q4_k_m.gguf"], commercial=True)
     assert caught.value.reason == "not_commercial"
     assert not prepare(models=["ref-2m.q8_0.gguf"], suites=["memory"], commercial=True).skipped
