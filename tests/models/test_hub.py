@@ -89,7 +89,7 @@ def test_what_was_pulled_is_what_a_run_opens(server: Hub, tmp_path: Path) -> Non
     server.asked.clear()
     assert hub.pull(model, lines.append) == done
     assert server.asked == [], "what is pinned, here and right needs nobody"
-    assert not [path for path in (tmp_path / "cache").rglob("*.incomplete")]
+    assert not list((tmp_path / "cache").rglob("*.incomplete"))
 
 
 def test_the_clients_own_tools_find_what_was_pulled(server: Hub) -> None:

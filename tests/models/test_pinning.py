@@ -182,14 +182,26 @@ def one(tmp_path: Path, source: str) -> Catalogue:
 PINS = {"m.q.gguf": Pin(COMMIT, {"a.gguf": HASH})}
 
 
-@pytest.mark.parametrize(
-    "source",
-    [
-        "    source:\n      ? kind\n      : hub\n      ? repo\n      : a/b\n      files: [a.gguf]\n",
-        "    source:\n      kind: hub\n      repo: >-\n        a/b\n"
-        "      files:\n        [a.gguf,\n        ]\n",
-    ],
-)
+QUESTIONED = """\
+    source:
+      ? kind
+      : hub
+      ? repo
+      : a/b
+      files: [a.gguf]
+"""
+FOLDED = """\
+    source:
+      kind: hub
+      repo: >-
+        a/b
+      files:
+        [a.gguf,
+        ]
+"""
+
+
+@pytest.mark.parametrize("source", [QUESTIONED, FOLDED], ids=["questioned", "folded"])
 def test_what_cannot_be_added_to_is_left_alone(tmp_path: Path, source: str) -> None:
     catalogue = one(tmp_path, source)
     with pytest.raises(SpecError, match="pins cannot be put into") as caught:
