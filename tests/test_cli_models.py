@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from harness.cli_models import models
+from harness.cli import cli
 from harness.errors import HarnessError
 from harness.specfile import load_catalogue
 from tests.conftest import Harness
@@ -55,7 +55,7 @@ def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
 
 
 def typed(*arguments: str) -> Result:
-    return CliRunner().invoke(models, arguments)
+    return CliRunner().invoke(cli, ["models", *arguments])
 
 
 def last_json(result: Result) -> dict[str, object]:

@@ -69,9 +69,9 @@ def resolve(model: Model, base: Path) -> Artefact:
             raise SpecError(
                 f"sha256 is {hashes.get(name, 'missing')}, the entry of {model.id} says {expected}",
                 where=str(files.get(name, path)),
-                hint=f"harness models pull {model.id}"
+                hint=_fetch_again(model, base)
                 if fetched
-                else "fetch the file again, or correct the entry",
+                else "fetch it again, or correct the entry",
                 reason="hash_mismatch",
             )
     return Artefact(
@@ -326,15 +326,19 @@ def _wrong(path: Path, message: str, reason: str) -> SpecError:
 def hub_files(model: Model, base: Path) -> dict[str, Path]:
     """Files of a hub entry that are here, by their names in the repository.
 
-    They lie in `models/ID` beside the models file, or in the hub's cache.
+    They lie in `models/ID` beside the models file if all of them do, else in the hub's cache.
 
     Raises:
         SpecError: a link leads out of the cache.
     """
-    folder = base / "models" / model.id
-    if folder.is_dir():
-        return {name: folder / name for name in model.source.files if (folder / name).is_file()}
-    return hub_cache.pulled(model.source)
+    own = {name: base / "models" / model.id / name for name in model.source.files}
+    return own if all(path.is_file() for path in own.values()) else hub_cache.pulled(model.source)
+
+
+def _fetch_again(model: Model, base: Path) -> str:
+    own = base / "models" / model.id
+    first = f"remove {own}, then: " if own.is_dir() else ""  # it comes before the cache
+    return f"{first}harness models pull {model.id}"
 
 
 def _fetched(model: Model, base: Path) -> tuple[Path, dict[str, Path]]:

@@ -7,6 +7,7 @@ import random
 import resource
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -385,6 +386,20 @@ def test_a_cache_that_cannot_be_written(
     assert "HF_HUB_CACHE=FOLDER" in text
 
 
+def test_two_pulls_at_once_fetch_once(server: Hub) -> None:
+    server.rate = 5_000_000
+    found: list[hub.Pulled] = []
+    threads = [
+        threading.Thread(target=lambda: found.append(hub.pull(entry(), quiet))) for _ in range(2)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert [done.sha256 for done in found] == [PINNED, PINNED]
+    assert len(server.paths()) == 1
+
+
 # --- pin ------------------------------------------------------------------------------------
 
 
@@ -450,9 +465,10 @@ def test_the_files_beside_a_models_file_still_count(server: Hub, tmp_path: Path)
     (folder / "sub" / "config.json").write_bytes(CONFIG)
     assert resolve(entry(), tmp_path).sha256 == PINNED
     (folder / "toy.gguf").write_bytes(WEIGHTS + b"!")
-    with pytest.raises(SpecError) as caught:
+    with pytest.raises(SpecError) as changed:
         resolve(entry(), tmp_path)
-    assert caught.value.reason == "hash_mismatch"
+    assert changed.value.reason == "hash_mismatch"
+    assert changed.value.hint == f"remove {folder}, then: harness models pull toy.q4_0.gguf"
 
 
 def test_an_entry_whose_files_are_no_model(server: Hub, tmp_path: Path) -> None:
