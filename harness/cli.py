@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Literal
 import click
 
 import harness
-from harness import cli_shared
+from harness import cli_preflight, cli_shared
 from harness.cli_accuracy import accuracy
 from harness.cli_models import models
 from harness.cli_shared import DURATION
@@ -336,6 +336,8 @@ def init(*, folder: Path, as_json: bool) -> None:
 
 
 cli.add_command(accuracy)
+models.add_command(cli_preflight.check)
+models.add_command(cli_preflight.unpack)
 cli.add_command(models)
 
 

@@ -27,11 +27,13 @@ def models() -> None:
     """What can be measured, and its files.
 
     \b
+    check    judge submitted files before anything loads them
     list     what is there, from where, under which licence
     pull     fetch the files of models from their repositories
     pin      write commits and hashes into the models file
     verify   hash what is here against the models file
     schema   the models file's JSON Schema, for editors
+    unpack   open a submitted archive safely
     """  # noqa: D301 - Click wants the control character itself
 
 

@@ -9,41 +9,90 @@ from __future__ import annotations
 
 import json
 import math
-import subprocess
+import os
 import sys
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Final
+from typing import IO, TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    import subprocess
 
 TEXT_CHARS_MAX: Final = 1 << 20
 _MEMORY_BYTES: Final = 512 << 20
+_OUTPUT_BYTES: Final = 64 << 20
+_OPEN_FILES: Final = 128
 _WORDS_CHARS: Final = 300
+_KEPT: Final = frozenset(
+    {"HOME", "LANG", "LD_LIBRARY_PATH", "PATH", "SYSTEMROOT", "TEMP", "TMP", "TMPDIR"}
+)
 
 
 def ask(module: str, request: Mapping[str, Any], *, timeout_s: float) -> dict[str, Any]:
     """The answer of a child that runs `module`.
 
+    It writes into files, whose size the system bounds: a flood cannot fill this process.
+
     Raises:
-        TimeoutError: there was none in time.
+        TimeoutError: there was none in time; its note is the child's last words.
         ChildProcessError: there was none; its arguments are exit status and last words.
     """
+    # Not at the top: the child has no use for them, and it is to start quickly.
+    import subprocess
+    import tempfile
+
     # The parent ends it first, unless the parent has been killed.
     limited = {**request, "cpu_s": math.ceil(timeout_s) + 1}
-    try:
-        done = subprocess.run(
+    with tempfile.TemporaryFile() as said, tempfile.TemporaryFile() as complained:
+        child = subprocess.Popen(
             [sys.executable, "-P", "-m", module],
-            input=json.dumps(limited).encode(),
-            capture_output=True,
-            timeout=timeout_s,
-            check=False,
+            stdin=subprocess.PIPE,
+            stdout=said,
+            stderr=complained,
+            env=_environment(),
+            start_new_session=True,
         )
-    except subprocess.TimeoutExpired as error:
-        raise TimeoutError(f"it takes more than {timeout_s:.0f} s") from error
-    try:
-        answer: dict[str, Any] = json.loads(done.stdout)
-    except ValueError:
-        words = done.stderr.decode("utf-8", "replace").strip()[-_WORDS_CHARS:]
-        raise ChildProcessError(done.returncode, words) from None
+        try:
+            child.communicate(json.dumps(limited).encode(), timeout_s)
+        except subprocess.TimeoutExpired:
+            late = TimeoutError(f"it takes more than {timeout_s:.0f} s")
+            late.add_note(_last_words(complained))
+            raise late from None
+        finally:
+            _end(child)
+        said.seek(0)
+        try:
+            answer: dict[str, Any] = json.loads(said.read())
+        except ValueError:
+            raise ChildProcessError(child.returncode, _last_words(complained)) from None
     return answer
+
+
+def _environment() -> dict[str, str]:
+    """What an interpreter needs; secrets of the user are none of a template's business."""
+    return {
+        name: value
+        for name, value in os.environ.items()
+        if name.upper() in _KEPT or name.upper().startswith(("PYTHON", "COVERAGE", "LC_"))
+    } | {"TOKENIZERS_PARALLELISM": "false"}
+
+
+def _end(child: subprocess.Popen[bytes]) -> None:
+    """Nothing of a child is left, whatever it started."""
+    if sys.platform == "win32":
+        child.kill()
+    else:
+        import contextlib
+        import signal
+
+        # Its id is also its group's; the system does not give it to another so soon.
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(child.pid, signal.SIGKILL)
+    child.wait()
+
+
+def _last_words(file: IO[bytes]) -> str:
+    file.seek(max(0, file.seek(0, os.SEEK_END) - _WORDS_CHARS))
+    return file.read().decode("utf-8", "replace").strip()
 
 
 # --- the child ----------------------------------------------------------------------
@@ -52,11 +101,12 @@ def ask(module: str, request: Mapping[str, Any], *, timeout_s: float) -> dict[st
 def serve(answer: Callable[[Mapping[str, Any]], Mapping[str, Any]]) -> None:
     """Answer one request on standard input, within the limits."""
     request = json.load(sys.stdin)
-    limit(request["cpu_s"])
+    own = {name: request[name] for name in ("memory_bytes",) if name in request}
+    limit(request["cpu_s"], **own)
     json.dump(answer(request), sys.stdout)
 
 
-def limit(cpu_s: int) -> None:
+def limit(cpu_s: int, memory_bytes: int = _MEMORY_BYTES) -> None:
     """Have the system end this process where it takes too much; Windows has only the timeout."""
     if sys.platform == "win32":
         return
@@ -65,8 +115,10 @@ def limit(cpu_s: int) -> None:
     # Address space would also count what is only mapped, such as this interpreter.
     for kind, most in (
         (resource.RLIMIT_CPU, cpu_s),
-        (resource.RLIMIT_DATA, _MEMORY_BYTES),
+        (resource.RLIMIT_DATA, memory_bytes),
         (resource.RLIMIT_CORE, 0),
+        (resource.RLIMIT_FSIZE, _OUTPUT_BYTES),
+        (resource.RLIMIT_NOFILE, _OPEN_FILES),
     ):
         resource.setrlimit(kind, (most, most))
 

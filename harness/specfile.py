@@ -27,6 +27,7 @@ HUB_FILE_TYPES = (
     *(".json", ".txt", ".model", ".jinja"),
 )
 """What may be fetched: weights, graphs and texts, which are read as data."""
+_NUMBERED = re.compile(r"(?<=\.onnx_data)_\d+$")  # large weights come in several files
 _RUNS_CODE = (".bin", ".ckpt", ".pickle", ".pkl", ".pt", ".pth", ".py")
 
 
@@ -311,7 +312,7 @@ def _check_files(document: Document, where: Keys, files: Sequence[str]) -> None:
                 f"file '{name}' would lie outside the repository",
                 allowed="a relative path with '/' and without '..'",
             )
-        if not name.lower().endswith(HUB_FILE_TYPES):
+        if not _NUMBERED.sub("", name.lower()).endswith(HUB_FILE_TYPES):
             why = (
                 "may run code when it is opened" if name.endswith(_RUNS_CODE) else "is not fetched"
             )

@@ -75,7 +75,7 @@ def _source(fields: dict[str, Any]) -> dict[str, Any]:
         "description": "the full commit, 40 hex digits; `harness models pin` writes it",
     }
     fields["files"] |= {
-        "items": {"type": "string", "pattern": f"({types})$"},
+        "items": {"type": "string", "pattern": f"({types}|\\.onnx_data_\\d+)$"},
         "description": "names in the repository: " + _LIST(HUB_FILE_TYPES),
     }
     fields["sha256"] |= {

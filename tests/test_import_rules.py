@@ -41,7 +41,12 @@ ALLOWED = {
     "seeds": CORE | SPEC | {"seeds", "suites.tasks"},
     "environment": CORE | SPEC | {"environment"},
     "probes": CORE | SPEC | {"probes"},
-    "models": CORE | SPEC | {"models", "sandbox"},
+    "models": CORE | SPEC | {"models", "preflight", "sandbox"},
+    # The parsers, and what a parsed header tells; nothing that makes or finds models.
+    "preflight": CORE
+    | SPEC
+    | {"preflight", "sandbox"}
+    | {"models.gguf_file", "models.safetensors_file", "models.token_cost"},
     "score": CORE | SPEC | {"score", "scoring"},
     "scoring": CORE | SPEC | {"scoring"},
     "backends": CORE | SPEC | {"backends"},
@@ -58,6 +63,7 @@ FREE = {
     "cli",
     "cli_accuracy",
     "cli_models",
+    "cli_preflight",
     "cli_shared",
     "terminal",
     "schedule",

@@ -110,7 +110,7 @@ def catalogues(draw: st.DrawFn) -> tuple[str, dict[str, list[str]]]:
 HEXES = st.text(st.sampled_from("0123456789" * 4 + HEX), min_size=64, max_size=64)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(made=catalogues(), data=st.data())
 def test_only_pins_come_in(
     made: tuple[str, dict[str, list[str]]], data: Any, tmp_path_factory: pytest.TempPathFactory
