@@ -13,7 +13,7 @@ ROOT = Path(harness.__file__).parent
 
 CORE = {"errors", "kernelfs", "metrics", "stats", "stats_items"}
 SPEC = {"spec", "cases", "plan", "records", "specfile", "specprofile", "specyaml", "extensions"}
-SPEC |= {"spectext", "families", "order"}
+SPEC |= {"spectext", "families", "order", "specschema"}
 SCORING = {"score", "compare", "gate"}
 # package or module → harness modules that it may import (by first part of the name)
 ALLOWED = {
@@ -36,6 +36,7 @@ ALLOWED = {
     "specyaml": CORE | {"spec"},
     "specprofile": CORE | {"spec", "spectext", "specyaml", "cases"},
     "specfile": CORE | {"spec", "specyaml", "specprofile", "extensions"},
+    "specschema": CORE | {"spec", "specyaml", "specfile"},
     "heldout": CORE | SPEC | {"heldout", "sandbox", "suites.tasks.base"},
     "seeds": CORE | SPEC | {"seeds", "suites.tasks"},
     "environment": CORE | SPEC | {"environment"},
@@ -61,6 +62,7 @@ FREE = {
     "__main__",
     "cli",
     "cli_accuracy",
+    "cli_models",
     "cli_preflight",
     "cli_shared",
     "terminal",
