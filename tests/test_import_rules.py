@@ -13,7 +13,7 @@ ROOT = Path(harness.__file__).parent
 
 CORE = {"errors", "kernelfs", "metrics", "stats", "stats_items"}
 SPEC = {"spec", "cases", "plan", "records", "specfile", "specprofile", "specyaml", "extensions"}
-SPEC |= {"spectext", "families", "order"}
+SPEC |= {"spectext", "families", "order", "specschema"}
 SCORING = {"score", "compare", "gate"}
 # package or module → harness modules that it may import (by first part of the name)
 ALLOWED = {
@@ -36,11 +36,17 @@ ALLOWED = {
     "specyaml": CORE | {"spec"},
     "specprofile": CORE | {"spec", "spectext", "specyaml", "cases"},
     "specfile": CORE | {"spec", "specyaml", "specprofile", "extensions"},
+    "specschema": CORE | {"spec", "specyaml", "specfile"},
     "heldout": CORE | SPEC | {"heldout", "sandbox", "suites.tasks.base"},
     "seeds": CORE | SPEC | {"seeds", "suites.tasks"},
     "environment": CORE | SPEC | {"environment"},
     "probes": CORE | SPEC | {"probes"},
-    "models": CORE | SPEC | {"models", "sandbox"},
+    "models": CORE | SPEC | {"models", "preflight", "sandbox"},
+    # The parsers, and what a parsed header tells; nothing that makes or finds models.
+    "preflight": CORE
+    | SPEC
+    | {"preflight", "sandbox"}
+    | {"models.gguf_file", "models.safetensors_file", "models.token_cost"},
     "score": CORE | SPEC | {"score", "scoring"},
     "scoring": CORE | SPEC | {"scoring"},
     "backends": CORE | SPEC | {"backends"},
@@ -56,6 +62,8 @@ FREE = {
     "__main__",
     "cli",
     "cli_accuracy",
+    "cli_models",
+    "cli_preflight",
     "cli_shared",
     "terminal",
     "schedule",

@@ -14,16 +14,19 @@ import math
 import os
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Final
+from typing import IO, TYPE_CHECKING, Any, Final
 
 from harness.sandbox.environment import clean
 from harness.sandbox.policy import Access, confine, limits
 
 if TYPE_CHECKING:
+    import subprocess
     from pathlib import Path
 
 TEXT_CHARS_MAX: Final = 1 << 20
 _MEMORY_BYTES: Final = 512 << 20
+_OUTPUT_BYTES: Final = 64 << 20
+_OPEN_FILES: Final = 128
 _WORDS_CHARS: Final = 300
 
 
@@ -32,39 +35,67 @@ def ask(
 ) -> dict[str, Any]:
     """The answer of a child that runs `module`.
 
+    It writes into files, whose size the system bounds: a flood cannot fill this process.
+
     Args:
         readable: files and folders that the child may read, besides Python and its packages.
 
     Raises:
-        TimeoutError: there was none in time.
+        TimeoutError: there was none in time; its note is the child's last words.
         ChildProcessError: there was none; its arguments are exit status and last words.
     """
-    # Not at the top: the measured child asks nobody.
+    # Not at the top: the child has no use for them, and it is to start quickly.
     import subprocess
+    import tempfile
 
+    # The parent ends it first, unless the parent has been killed.
     limited = {
         **request,
-        # The parent ends it first, unless the parent has been killed.
         "cpu_s": math.ceil(timeout_s) + 1,
         "readable": [os.path.realpath(path) for path in readable],
     }
-    try:
-        done = subprocess.run(
+    with tempfile.TemporaryFile() as said, tempfile.TemporaryFile() as complained:
+        child = subprocess.Popen(
             [sys.executable, "-P", "-m", module],
-            input=json.dumps(limited).encode(),
-            capture_output=True,
-            env=clean({}),
-            timeout=timeout_s,
-            check=False,
+            stdin=subprocess.PIPE,
+            stdout=said,
+            stderr=complained,
+            env=clean({"TOKENIZERS_PARALLELISM": "false"}),
+            start_new_session=True,
         )
-    except subprocess.TimeoutExpired as error:
-        raise TimeoutError(f"it takes more than {timeout_s:.0f} s") from error
-    try:
-        answer: dict[str, Any] = json.loads(done.stdout)
-    except ValueError:
-        words = done.stderr.decode("utf-8", "replace").strip()[-_WORDS_CHARS:]
-        raise ChildProcessError(done.returncode, words) from None
+        try:
+            child.communicate(json.dumps(limited).encode(), timeout_s)
+        except subprocess.TimeoutExpired:
+            late = TimeoutError(f"it takes more than {timeout_s:.0f} s")
+            late.add_note(_last_words(complained))
+            raise late from None
+        finally:
+            _end(child)
+        said.seek(0)
+        try:
+            answer: dict[str, Any] = json.loads(said.read())
+        except ValueError:
+            raise ChildProcessError(child.returncode, _last_words(complained)) from None
     return answer
+
+
+def _end(child: subprocess.Popen[bytes]) -> None:
+    """Nothing of a child is left, whatever it started."""
+    if sys.platform == "win32":
+        child.kill()
+    else:
+        import contextlib
+        import signal
+
+        # Its id is also its group's; the system does not give it to another so soon.
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(child.pid, signal.SIGKILL)
+    child.wait()
+
+
+def _last_words(file: IO[bytes]) -> str:
+    file.seek(max(0, file.seek(0, os.SEEK_END) - _WORDS_CHARS))
+    return file.read().decode("utf-8", "replace").strip()
 
 
 # --- the child ----------------------------------------------------------------------
@@ -73,12 +104,13 @@ def ask(
 def serve(answer: Callable[[Mapping[str, Any]], Mapping[str, Any]]) -> None:
     """Answer one request on standard input, within the limits."""
     request = json.load(sys.stdin)
-    limit(request["cpu_s"])
+    own = {name: request[name] for name in ("memory_bytes",) if name in request}
+    limit(request["cpu_s"], **own)
     confine(Access(request["readable"], home=os.path.expanduser("~")))  # noqa: PTH111
     json.dump(answer(request), sys.stdout)
 
 
-def limit(cpu_s: int) -> None:
+def limit(cpu_s: int, memory_bytes: int = _MEMORY_BYTES) -> None:
     """Have the system end this process where it takes too much; Windows has only the timeout."""
     if sys.platform == "win32":
         return
@@ -86,7 +118,12 @@ def limit(cpu_s: int) -> None:
 
     limits()
     # Address space would also count what is only mapped, such as this interpreter.
-    for kind, most in ((resource.RLIMIT_CPU, cpu_s), (resource.RLIMIT_DATA, _MEMORY_BYTES)):
+    for kind, most in (
+        (resource.RLIMIT_CPU, cpu_s),
+        (resource.RLIMIT_DATA, memory_bytes),
+        (resource.RLIMIT_FSIZE, _OUTPUT_BYTES),
+        (resource.RLIMIT_NOFILE, _OPEN_FILES),
+    ):
         resource.setrlimit(kind, (most, most))
 
 

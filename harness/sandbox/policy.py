@@ -70,7 +70,7 @@ def of_job(job: Mapping[str, Any], target: str, scratch: str, home: str) -> Acce
     Args:
         job: its JSON. target: `module:class` of its backend.
     """
-    read = list(_model(job["path"], home))
+    read = list(model_files(job["path"], home))
     change = [scratch] if scratch else []
     if job["suite"] == "fidelity" and job.get("shared"):
         leaves = any(case.get("reference") == job["model"] for case in job["cases"])
@@ -193,7 +193,7 @@ def _code(folder: str) -> Iterator[str]:
                 yield entry.path
 
 
-def _model(path: str, home: str) -> Iterator[str]:
+def model_files(path: str, home: str) -> Iterator[str]:
     """A model's files. What an ONNX graph needs lies beside it, its tokeniser maybe one folder
     up; a hub's cache has links in the place of files.
     """

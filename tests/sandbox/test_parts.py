@@ -177,12 +177,12 @@ def test_a_model_is_its_files(tmp_path: Path) -> None:
         file.touch()
     (graph.parent / "model.onnx.data").symlink_to(blob)
     gguf = str(graph.with_name("a.gguf"))
-    assert list(policy._model(gguf, "")) == [gguf], "one file is one file"
-    found = set(policy._model(str(graph), ""))
+    assert list(policy.model_files(gguf, "")) == [gguf], "one file is one file"
+    found = set(policy.model_files(str(graph), ""))
     tokenizer = str(tmp_path / "model" / "tokenizer.json")
     assert found == {str(graph.parent), str(graph), str(blob), tokenizer}
     # Whoever keeps a model in his home gives its visible files away, and nothing else.
-    assert str(graph.parent) not in set(policy._model(str(graph), str(graph.parent)))
+    assert str(graph.parent) not in set(policy.model_files(str(graph), str(graph.parent)))
 
 
 def test_secrets_are_not_inherited(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
