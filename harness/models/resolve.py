@@ -16,7 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from harness.errors import PrerequisiteError, SpecError
-from harness.models import reference, safetensors_file, synth
+from harness.models import hub_cache, reference, safetensors_file, synth
 from harness.preflight import Facts, archive, documents, folder, inspect
 from harness.preflight.onnx_rules import broken, shown
 from harness.spec import Artefact, Format, Model, Source, file_sha256
@@ -39,10 +39,11 @@ def resolve(model: Model, base: Path) -> Artefact:
         SpecError: the path holds something else than the entry says.
     """
     source = model.source
+    fetched: dict[str, Path] = {}
     if source.kind == "embedded":
         path = reference.materialise(model.id)
     elif source.kind == "hub":
-        path = _fetched(model, base)
+        path, fetched = _fetched(model, base)
     elif source.kind == "synthetic":
         path = synth.locate(model)
     else:
@@ -51,19 +52,18 @@ def resolve(model: Model, base: Path) -> Artefact:
         if source.kind in {"file", "folder"} and _exists(path):
             folder.check(path)
         path, files = check_files(path, model.format)
-        facts = _facts(path, model, files)
-        hashes = {name: file_sha256(file) for name, file in files.items()}
+        # Of a repository only what the entry names belongs to the model.
+        files = fetched or files
+        try:
+            facts = _facts(path, model, files)
+        except SpecError:
+            # What became another file is better called so than by what is wrong inside it.
+            _hashes(model, base, files)
+            raise
+        hashes = _hashes(model, base, files)
         size_bytes = sum(file.stat().st_size for file in files.values())
     except OSError as error:
         raise _unreadable(error, path) from error
-    for name, expected in source.sha256.items():
-        if hashes.get(name) != expected.lower():
-            raise SpecError(
-                f"sha256 is {hashes.get(name, 'missing')}, the entry of {model.id} says {expected}",
-                where=str(files.get(name, path)),
-                hint="fetch the file again, or correct the entry",
-                reason="hash_mismatch",
-            )
     stored = facts.quantisation if model.quantisation == "unknown" else model.quantisation
     return Artefact(
         model=replace(
@@ -72,11 +72,32 @@ def resolve(model: Model, base: Path) -> Artefact:
             synthetic=model.synthetic or facts.synthetic or source.kind == "synthetic",
             quantisation=stored,
         ),
-        path=str(path.resolve()),
+        # The cache's links are kept: what they lead to has neither name nor neighbours.
+        path=str(path.absolute() if fetched else path.resolve()),
         sha256=hashes,
         size_bytes=size_bytes,
         weights=facts.weights,
     )
+
+
+def _hashes(model: Model, base: Path, files: Mapping[str, Path]) -> dict[str, str]:
+    """The sha256 of each file, if they are those of the entry.
+
+    Raises:
+        SpecError: another file than the entry names.
+    """
+    hashes = {name: file_sha256(file) for name, file in files.items()}
+    for name, expected in model.source.sha256.items():
+        if hashes.get(name) != expected.lower():
+            raise SpecError(
+                f"sha256 is {hashes.get(name, 'missing')}, the entry of {model.id} says {expected}",
+                where=str(files.get(name, name)),
+                hint=_fetch_again(model, base)
+                if model.source.kind == "hub"
+                else "fetch it again, or correct the entry",
+                reason="hash_mismatch",
+            )
+    return hashes
 
 
 def _unreadable(error: OSError, path: Path) -> PrerequisiteError:
@@ -303,21 +324,49 @@ def _wrong(path: Path, message: str, reason: str) -> SpecError:
     )
 
 
-def _fetched(model: Model, base: Path) -> Path:
-    """Where a person has put the files of a hub entry, until this release can pull them.
+def hub_files(model: Model, base: Path) -> dict[str, Path]:
+    """Files of a hub entry that are here, by their names in the repository.
+
+    They lie in `models/ID` beside the models file if all of them do, else in the hub's cache.
+
+    Raises:
+        SpecError: a link leads out of the cache.
+    """
+    own = {name: base / "models" / model.id / name for name in model.source.files}
+    return own if all(path.is_file() for path in own.values()) else hub_cache.pulled(model.source)
+
+
+def _fetch_again(model: Model, base: Path) -> str:
+    own = base / "models" / model.id
+    first = f"remove {own}, then: " if own.is_dir() else ""  # it comes before the cache
+    return f"{first}harness models pull {model.id}"
+
+
+def _fetched(model: Model, base: Path) -> tuple[Path, dict[str, Path]]:
+    """What a backend opens of a hub entry, and the files that the entry names.
 
     Raises:
         PrerequisiteError: they are not there; `hint` fetches them.
     """
-    source = model.source
-    folder = base / "models" / model.id
-    if folder.is_dir():
-        graphs = [name for name in source.files if name.endswith((".gguf", ".onnx"))]
-        return folder / graphs[0] if graphs else folder
-    files = "".join(f" {name}" for name in source.files)
-    revision = f" --revision {source.revision}" if source.revision else ""
-    raise PrerequisiteError(
-        f"{model.id} is not on this machine: {folder} is missing",
-        hint=f"hf download {source.repo}{files}{revision} --local-dir {folder}",
-        reason="model_missing",
-    )
+    files = hub_files(model, base)
+    own = base / "models" / model.id
+    if any(path.is_relative_to(own) for path in files.values()):
+        folder.check(own)
+    missing = [name for name in model.source.files if name not in files]
+    if missing:
+        raise PrerequisiteError(
+            f"{model.id} is not on this machine: {', '.join(missing)} missing",
+            hint=f"harness models pull {model.id}",
+            reason="not_pulled",
+        )
+    suffix = ".safetensors" if model.format == "safetensors" else f".{model.format}"
+    weights = next((files[name] for name in files if name.endswith(suffix)), None)
+    if weights is None:
+        raise SpecError(
+            f"none of the files of {model.id} is a model of format '{model.format}'",
+            where=", ".join(files),
+            allowed=f"a file that ends in {suffix}",
+            hint="correct its entry in the models file",
+            reason="wrong_format",
+        )
+    return (weights.parent if model.format == "safetensors" else weights), files

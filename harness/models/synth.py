@@ -154,27 +154,31 @@ def synthesise(
     return target
 
 
-def locate(model: Model) -> Path:
-    """Where the weights of a `synthetic` entry lie.
-
-    Raises:
-        PrerequisiteError: they have not been made; `hint` makes them.
-    """
-    recipe = Recipe(
+def recipe_of(model: Model) -> Recipe:
+    """What a `synthetic` entry is made from."""
+    return Recipe(
         shape=model.source.shape,
         format=model.format,
         quantisation=model.quantisation,
         seed=model.source.seed,
         context=model.context,
     )
-    recipe.config()
-    if not recipe.path().exists():
+
+
+def locate(model: Model) -> Path:
+    """Where the weights of a `synthetic` entry lie.
+
+    Raises:
+        PrerequisiteError: they have not been made; `hint` makes them.
+    """
+    path = recipe_of(model).path()
+    if not path.exists():
         raise PrerequisiteError(
-            f"the random weights of {model.id} have not been made: {recipe.path()} is missing",
-            hint=recipe.command(),
+            f"the random weights of {model.id} have not been made: {path} is missing",
+            hint=recipe_of(model).command(),
             reason="model_missing",
         )
-    return recipe.path()
+    return path
 
 
 def byte_tokenizer(path: Path, vocab_size: int) -> Path:

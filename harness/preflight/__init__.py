@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple, NoReturn
 from harness import sandbox
 from harness.errors import SpecError
 from harness.preflight.rules import refuse
+from harness.sandbox.policy import model_files
 
 if TYPE_CHECKING:
     from harness.spec import Format
@@ -66,8 +67,9 @@ def inspect(
 
         folder.check(path)
     request = {"path": str(path), "kind": kind, "memory_bytes": _MEMORY_BYTES}
+    readable = [*map(Path, model_files(str(path), str(Path.home())))]
     try:
-        answer = sandbox.ask(_CHILD, request, timeout_s=timeout_s)
+        answer = sandbox.ask(_CHILD, request, timeout_s=timeout_s, readable=readable)
     except TimeoutError as error:
         _ended(path, f"judging it {str(error).removeprefix('it ')}", error, "preflight_limit")
     except ChildProcessError as error:

@@ -23,6 +23,7 @@ from harness import specfile
 from harness.cli import cli
 from harness.errors import PrerequisiteError, SpecError
 from harness.models import quantise, shapes, synth
+from harness.models.inventory import presence
 from harness.models.network import Array
 from harness.models.random_weights import RandomTensors
 from harness.models.resolve import model_from_path, resolve
@@ -349,7 +350,9 @@ def test_an_entry_names_the_command_that_makes_its_weights(tmp_path: Path) -> No
     assert caught.value.reason == "model_missing"
     command = "harness models synth tiny --quant q4_0 --format gguf --seed 7 --context 256"
     assert caught.value.hint == command
+    assert not presence(model, tmp_path).here
     assert call(*command.split()[3:]).exit_code == 0
+    assert presence(model, tmp_path).here
     artefact = resolve(model, tmp_path)
     assert artefact.model.synthetic
     assert artefact.model.context == 256

@@ -1,8 +1,10 @@
-"""Jinja templates that others wrote, rendered in a child with limits.
+"""Files that others wrote, met in a child that can do little else.
 
-A template is a program. It runs in Jinja's immutable sandbox, in a process of its own with
-limits on time, memory and output: a module asks itself, run with `-m`, by `ask`, and
-answers there by `serve`.
+A template is a program, and a model file may attack its parser. A module asks itself, run
+with `-m`, by `ask`, and answers there by `serve`: with limits on time, memory and output,
+and confined as the measured worker is (`policy`). docs/sandbox.md says what is denied.
+
+Standard library only: the measured child imports this package.
 """
 
 from __future__ import annotations
@@ -11,26 +13,32 @@ import json
 import math
 import os
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import IO, TYPE_CHECKING, Any, Final
+
+from harness.sandbox.environment import clean
+from harness.sandbox.policy import Access, confine, limits
 
 if TYPE_CHECKING:
     import subprocess
+    from pathlib import Path
 
 TEXT_CHARS_MAX: Final = 1 << 20
 _MEMORY_BYTES: Final = 512 << 20
 _OUTPUT_BYTES: Final = 64 << 20
 _OPEN_FILES: Final = 128
 _WORDS_CHARS: Final = 300
-_KEPT: Final = frozenset(
-    {"HOME", "LANG", "LD_LIBRARY_PATH", "PATH", "SYSTEMROOT", "TEMP", "TMP", "TMPDIR"}
-)
 
 
-def ask(module: str, request: Mapping[str, Any], *, timeout_s: float) -> dict[str, Any]:
+def ask(
+    module: str, request: Mapping[str, Any], *, timeout_s: float, readable: Sequence[Path] = ()
+) -> dict[str, Any]:
     """The answer of a child that runs `module`.
 
     It writes into files, whose size the system bounds: a flood cannot fill this process.
+
+    Args:
+        readable: files and folders that the child may read, besides Python and its packages.
 
     Raises:
         TimeoutError: there was none in time; its note is the child's last words.
@@ -41,14 +49,18 @@ def ask(module: str, request: Mapping[str, Any], *, timeout_s: float) -> dict[st
     import tempfile
 
     # The parent ends it first, unless the parent has been killed.
-    limited = {**request, "cpu_s": math.ceil(timeout_s) + 1}
+    limited = {
+        **request,
+        "cpu_s": math.ceil(timeout_s) + 1,
+        "readable": [os.path.realpath(path) for path in readable],
+    }
     with tempfile.TemporaryFile() as said, tempfile.TemporaryFile() as complained:
         child = subprocess.Popen(
             [sys.executable, "-P", "-m", module],
             stdin=subprocess.PIPE,
             stdout=said,
             stderr=complained,
-            env=_environment(),
+            env=clean({"TOKENIZERS_PARALLELISM": "false"}),
             start_new_session=True,
         )
         try:
@@ -65,15 +77,6 @@ def ask(module: str, request: Mapping[str, Any], *, timeout_s: float) -> dict[st
         except ValueError:
             raise ChildProcessError(child.returncode, _last_words(complained)) from None
     return answer
-
-
-def _environment() -> dict[str, str]:
-    """What an interpreter needs; secrets of the user are none of a template's business."""
-    return {
-        name: value
-        for name, value in os.environ.items()
-        if name.upper() in _KEPT or name.upper().startswith(("PYTHON", "COVERAGE", "LC_"))
-    } | {"TOKENIZERS_PARALLELISM": "false"}
 
 
 def _end(child: subprocess.Popen[bytes]) -> None:
@@ -103,6 +106,7 @@ def serve(answer: Callable[[Mapping[str, Any]], Mapping[str, Any]]) -> None:
     request = json.load(sys.stdin)
     own = {name: request[name] for name in ("memory_bytes",) if name in request}
     limit(request["cpu_s"], **own)
+    confine(Access(request["readable"], home=os.path.expanduser("~")))  # noqa: PTH111
     json.dump(answer(request), sys.stdout)
 
 
@@ -112,11 +116,11 @@ def limit(cpu_s: int, memory_bytes: int = _MEMORY_BYTES) -> None:
         return
     import resource
 
+    limits()
     # Address space would also count what is only mapped, such as this interpreter.
     for kind, most in (
         (resource.RLIMIT_CPU, cpu_s),
         (resource.RLIMIT_DATA, memory_bytes),
-        (resource.RLIMIT_CORE, 0),
         (resource.RLIMIT_FSIZE, _OUTPUT_BYTES),
         (resource.RLIMIT_NOFILE, _OPEN_FILES),
     ):
