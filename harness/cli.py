@@ -80,6 +80,11 @@ def cli() -> None:
     help="Time for the accuracy items of one model, such as 10m: those that tell most are asked.",
 )
 @click.option("--verify", is_flag=True, help="Score 2 % of the choices again, one full pass each.")
+@click.option(
+    "--chat-template",
+    type=click.Choice(["own", "canonical"]),
+    help="Whose chat template models are asked in [default: as the profile says].",
+)
 @click.option("--dry-run", is_flag=True, help="Print the plan and an estimate; measure nothing.")
 @_results
 @_models_file
@@ -96,6 +101,7 @@ def run(
     seed_file: Path | None,
     budget: float | None,
     verify: bool,
+    chat_template: Literal["own", "canonical"] | None,
     dry_run: bool,
     results: Path,
     models_file: Path | None,
@@ -131,6 +137,7 @@ def run(
         own=(own := own_items(profile)),
         budget_s=budget or 0.0,
         verify=0.02 if verify else 0.0,
+        chat_template=chat_template,
     )
     if dry_run:
         _print_plan(plan, as_json=as_json)

@@ -354,7 +354,12 @@ class Exam:
         messages = [shots + item.question for item, shots in items]
         texts = chat.render(template, messages, Path(self._artefact.path))
         return [
-            {"text": text, "special": True, "max_tokens": item.max_tokens, "stop": ""}
+            {
+                "text": text,
+                "special": template.special,
+                "max_tokens": item.max_tokens,
+                "stop": template.stop,
+            }
             for text, (item, _) in zip(texts, items, strict=True)
         ]
 

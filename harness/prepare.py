@@ -7,6 +7,7 @@ import importlib.util
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Literal
 
 from harness import environment, heldout, specfile, tuning
 from harness import plan as planning
@@ -54,6 +55,7 @@ def prepare(
     own: Mapping[str, HeldOutTask] | None = None,
     budget_s: float = 0.0,
     verify: float = 0.0,
+    chat_template: Literal["own", "canonical"] | None = None,
 ) -> Plan:
     """Build the plan of a run: the profile's reference model is always part of it.
 
@@ -65,6 +67,7 @@ def prepare(
         own: what `own_items` read for this profile.
         budget_s: time for one model's accuracy items; 0 = all that the profile asks for.
         verify: least share of choice items to score again without anything shared.
+        chat_template: in place of the profile's; None = as the profile says.
 
     Raises:
         SpecError: an unknown name or a malformed file.
@@ -72,6 +75,8 @@ def prepare(
     """
     catalogue = specfile.load_catalogue(catalogue_path or specfile.default_catalogue_path())
     chosen_profile = specfile.resolve_profile(profile)
+    if chat_template:
+        chosen_profile = dataclasses.replace(chosen_profile, chat_template=chat_template)
     chosen_profile = _with_accuracy(chosen_profile, own or {}, budget_s, verify)
     chosen_device = specfile.resolve_device(device)
     _check_suites(suites, chosen_profile.suites)
@@ -103,6 +108,7 @@ def prepare(
         )
     required = {model.id for model in wanted} if models else set()
     found, skipped = _locate(unique.values(), base, required | {reference.id})
+    found = [chat.with_template(artefact, chosen_profile.chat_template) for artefact in found]
     facts = environment.observe()
     if tune:
         tuned, untuned = _tune_all(found, facts, tune)

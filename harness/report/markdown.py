@@ -262,6 +262,7 @@ def _plain(plain: tables.Plain, lang: Lang) -> list[str]:
 def _machine(view: View, lang: Lang) -> list[str]:
     lines = [f"## {say(lang, 'machine')}", "", escape(words.calibration(view, lang)), ""]
     engines = _plain(tables.engines(view), lang) if view.rows else []
+    engines += _plain(found, lang) if (found := tables.templates(view)).rows else []
     if not view.facts:
         return [*lines, say(lang, "machine.none"), "", *engines]
     head = [say(lang, "fact"), say(lang, "before"), say(lang, "after")]

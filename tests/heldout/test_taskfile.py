@@ -264,7 +264,7 @@ FAULTS = [
     ("{{q}}", "{% include 'x' %}", 8, "doc_to_text failed for line 1 of the data: TypeError: ",
      "{{field}}"),
     ("{{q}}", "{{'x' * 9999999}}", 8,
-     "doc_to_text failed for line 1 of the data: ValueError: more than 1048576 characters",
+     "doc_to_text failed for line 1 of the data: OverflowError: more than 1048576 characters",
      "{{field}}"),
     ("num_fewshot: 1\nfewshot_config:\n  sampler: first_n", "num_fewshot: 1", 11,
      "shots would be drawn anew for every item", "fewshot_config: {sampler: first_n}"),
