@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -33,6 +33,9 @@ TIMEOUT_S: Final = 9.0
 """For a batch, the child's start included; an honest template takes a tenth of it."""
 _BATCH: Final = 1000
 _BATCH_CHARS: Final = 4 << 20
+_QUOTED_CHARS: Final = 40
+_GREETING: Final = "안녕하세요? 오늘은 어떤 이야기를 해 볼까요?"
+"""Rendered beside all others: an exam's questions must not be treated as an exam's."""
 
 _Conversation = Sequence[Mapping[str, str]]
 
@@ -137,14 +140,51 @@ def render(
     Raises:
         HarnessError: `chat_template_failed` (it raises, or drops the message),
             `chat_template_escape` (it tries to leave the sandbox), `chat_template_limit`
-            (too much memory, output or nesting) or `chat_template_timeout`.
+            (too much memory, output or nesting), `chat_template_timeout` or
+            `chat_template_varies` (what it adds depends on the message).
     """
-    conversations = [[{"role": "user", "content": message}] for message in messages]
+    if not messages:
+        return []
+    asked = [*messages, _GREETING]
+    conversations = [[{"role": "user", "content": message}] for message in asked]
     texts = _render(template, conversations, where, timeout_s, ask=True)
-    for message, text in zip(messages, texts, strict=True):
+    for message, text in zip(asked, texts, strict=True):
         if message.strip() not in text:
             raise _failed("the message is not in what it makes", where)
-    return texts
+    _require_one_frame(asked, texts, where)
+    return texts[:-1]
+
+
+def _require_one_frame(messages: Sequence[str], texts: Sequence[str], where: Path) -> None:
+    """Refuse a template that reads the questions: what it adds has to be the same for all."""
+    # In the longest one nothing of the frame can be taken for the message.
+    longest, text = max(zip(messages, texts, strict=True), key=lambda pair: len(pair[0]))
+    for taken in (str, str.strip):
+        before, found, after = text.partition(taken(longest))
+        if found and all(
+            text == before + taken(message) + after
+            for message, text in zip(messages, texts, strict=True)
+        ):
+            return
+    raise _failed(
+        "what it puts around a message depends on the message",
+        where,
+        reason="chat_template_varies",
+    )
+
+
+def quoted(template: Template, items: Iterable[str]) -> int:
+    """How many texts have 40 characters in a row, spaces and case aside, in a template."""
+    said = _bare(template.text)
+    parts = {said[i : i + _QUOTED_CHARS] for i in range(len(said) - _QUOTED_CHARS + 1)}
+    return sum(
+        any(text[i : i + _QUOTED_CHARS] in parts for i in range(len(text) - _QUOTED_CHARS + 1))
+        for text in map(_bare, items)
+    )
+
+
+def _bare(text: str) -> str:
+    return "".join(text.split()).casefold()
 
 
 def render_turns(
@@ -216,31 +256,33 @@ def _answer_of_child(request: Mapping[str, object], where: Path, timeout_s: floa
     try:
         answer = sandbox.ask("harness.models.template_child", request, timeout_s=timeout_s)
     except TimeoutError as error:
-        raise _failed(str(error), where, kind="timeout") from error
+        raise _failed(str(error), where, reason="chat_template_timeout") from error
     except ChildProcessError as error:
         status, words = error.args
         # A signal: the system ended it for what it took.
-        kind = "limit" if status < 0 else "failed"
-        raise _failed(f"its child ended with {status} {words}".strip(), where, kind=kind) from None
+        reason = "chat_template_limit" if status < 0 else "chat_template_failed"
+        message = f"its child ended with {status} {words}".strip()
+        raise _failed(message, where, reason=reason) from None
     if "error" in answer:
-        raise _failed(answer["error"], where, kind=answer["kind"])
+        raise _failed(answer["error"], where, reason=answer["reason"])
     texts: list[str] = answer["texts"]
     return texts
 
 
-def _failed(message: str, where: Path, *, kind: str = "failed") -> HarnessError:
+def _failed(message: str, where: Path, *, reason: str = "chat_template_failed") -> HarnessError:
     # Templates word their own errors.
     return HarnessError(
-        f"its chat template {_VERBS[kind]}: {printable(' '.join(message.split()))}",
+        f"its chat template {_VERBS[reason]}: {printable(' '.join(message.split()))}",
         where=str(where),
         hint="fetch the model from its maker, or mend the template",
-        reason=f"chat_template_{kind}",
+        reason=reason,
     )
 
 
 _VERBS: Final = {
-    "failed": "failed",
-    "escape": "tries to leave its sandbox",
-    "limit": "takes too much",
-    "timeout": "takes too long",
+    "chat_template_failed": "failed",
+    "chat_template_varies": "reads the questions",
+    "chat_template_escape": "tries to leave its sandbox",
+    "chat_template_limit": "takes too much",
+    "chat_template_timeout": "takes too long",
 }

@@ -72,7 +72,7 @@ def compiled(text: str) -> Callable[..., str]:
 
 
 def answer(request: Mapping[str, Any]) -> dict[str, Any]:
-    """A template and conversations in, texts out; or an error and its kind."""
+    """A template and conversations in, texts out; or an error and its reason."""
     left = _ALL_CHARS_MAX
     texts = []
     try:
@@ -89,17 +89,16 @@ def answer(request: Mapping[str, Any]) -> dict[str, Any]:
             left -= len(text)
             texts.append(text)
     except Exception as error:  # noqa: BLE001  (whatever a template raises is its failure)
-        return {"error": sandbox.words_of(error), "kind": _kind(error)}
+        return {"error": sandbox.words_of(error), "reason": _reason(error)}
     return {"texts": texts}
 
 
-def _kind(error: Exception) -> str:
-    """`escape`: it tried to leave the sandbox; `limit`: it takes too much; else `failed`."""
+def _reason(error: Exception) -> str:
     if isinstance(error, SecurityError):
-        return "escape"
+        return "chat_template_escape"
     if isinstance(error, MemoryError | RecursionError | OverflowError):
-        return "limit"
-    return "failed"
+        return "chat_template_limit"
+    return "chat_template_failed"
 
 
 if __name__ == "__main__":

@@ -125,6 +125,7 @@ def examine(
             *_repetitions(seen, rules),
             *_engine(seen.id, records),
             *_warm_up(seen.id, records),
+            *_quotes(seen.id, records),
         ]
         for seen in observed
     }
@@ -377,6 +378,19 @@ def _warm_up(model: str, records: Iterable[Mapping[str, Any]]) -> Iterator[Findi
         yield _finding(
             "not_converged", "warn", f"{unsettled} of {len(warmed)} warm-ups did not settle"
         )
+
+
+def _quotes(model: str, records: Iterable[Mapping[str, Any]]) -> Iterator[Finding]:
+    """A template that quotes what is asked may hold the answers, too."""
+    found = [
+        (record.get("items", 0), record.get("of", 0))
+        for record in records
+        if record.get("kind") == "template_holds_items" and record.get("model") == model
+    ]
+    if found:
+        quoted, of = map(sum, zip(*found, strict=True))
+        detail = f"its chat template quotes {quoted} of {of} questions"
+        yield _finding("template_holds_items", "invalid", detail)
 
 
 def _drift(measured: Mapping[str, Mapping[str, Any] | None]) -> Iterator[Finding]:

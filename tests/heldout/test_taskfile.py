@@ -261,7 +261,7 @@ FAULTS = [
      "doc_to_choice failed for line 1 of the data: TypeError: its list holds a list", "{{"),
     ("{{q}}", "{{q.__class__.__mro__}}", 8,
      "doc_to_text failed for line 1 of the data: SecurityError: ", "{{field}}"),
-    ("{{q}}", "{% include 'x' %}", 8, "doc_to_text failed for line 1 of the data: TypeError: ",
+    ("{{q}}", "{% include 'x' %}", 8, "doc_to_text failed for line 1 of the data: SecurityError: ",
      "{{field}}"),
     ("{{q}}", "{{'x' * 9999999}}", 8,
      "doc_to_text failed for line 1 of the data: OverflowError: more than 1048576 characters",
