@@ -82,8 +82,9 @@ def cli() -> None:
 @click.option("--verify", is_flag=True, help="Score 2 % of the choices again, one full pass each.")
 @click.option(
     "--chat-template",
+    metavar="WHOSE",
     type=click.Choice(["own", "canonical"]),
-    help="Whose chat template models are asked in [default: as the profile says].",
+    help="own or canonical: the chat template to ask in [default: as the profile says].",
 )
 @click.option("--dry-run", is_flag=True, help="Print the plan and an estimate; measure nothing.")
 @_results

@@ -174,8 +174,8 @@ def _require_one_frame(messages: Sequence[str], texts: Sequence[str], where: Pat
 
 
 def quoted(template: Template, items: Iterable[str]) -> int:
-    """How many texts have 40 characters in a row, spaces and case aside, in a template."""
-    said = _bare(template.text)
+    """How many texts share 40 characters in a row, spaces and case aside, with a template."""
+    said = _bare(template.text + "".join(template.tokens.values()))
     parts = {said[i : i + _QUOTED_CHARS] for i in range(len(said) - _QUOTED_CHARS + 1)}
     return sum(
         any(text[i : i + _QUOTED_CHARS] in parts for i in range(len(text) - _QUOTED_CHARS + 1))

@@ -44,9 +44,12 @@ def find(path: Path, kind: Format) -> Template | None:
     """
     found = _in_gguf(read_header(path)) if kind == "gguf" else _in_folder(path)
     if found:
-        if len(found.text) > _TEMPLATE_CHARS_MAX:
-            raise ValueError(f"it has {len(found.text)} characters")
-        found.text.encode()  # JSON can spell half a character
+        whole = "".join([found.text, *found.tokens.values()])
+        if len(whole) > _TEMPLATE_CHARS_MAX:
+            raise ValueError(
+                f"it has {len(whole)} characters, at most {_TEMPLATE_CHARS_MAX} may be"
+            )
+        whole.encode()  # JSON can spell half a character
     return found
 
 

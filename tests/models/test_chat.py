@@ -178,7 +178,11 @@ def test_without_a_template_the_reason_says_so(tmp_path: Path) -> None:
     [
         ({"tokenizer_config.json": "{"}, "cannot be read"),
         ({"tokenizer_config.json": []}, "no JSON object"),
-        ({"chat_template.jinja": "x" * 300_000}, "300000 characters"),
+        ({"chat_template.jinja": "x" * 300_000}, "300000 characters, at most 262144"),
+        (
+            {"tokenizer_config.json": {"chat_template": "x", "bos_token": "y" * 300_000}},
+            "300001 characters",
+        ),
         ({"tokenizer_config.json": "[" * 100_000}, "nested too deeply"),
         ({"tokenizer_config.json": '{"chat_template": "\\ud800"}'}, "surrogates not allowed"),
     ],
@@ -324,6 +328,7 @@ def test_questions_in_a_template_are_counted() -> None:
     items = [f"Question: {long}", long[:39], "Which harbour is it?"]
     assert chat.quoted(template, items) == 1
     assert chat.quoted(Template(CHATML, {}), items) == 0
+    assert chat.quoted(Template(CHATML, {"bos_token": long}), items) == 1
 
 
 def test_a_template_cannot_run_for_ever() -> None:
