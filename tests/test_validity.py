@@ -462,3 +462,13 @@ def test_a_template_that_quotes_the_exam_speaks_against_its_model():
     assert finding["detail"] == "its chat template quotes 6 of 16 questions"
     assert entries(card)["x"]["score"] is None
     assert entries(card)["ref"]["score"] is not None
+
+
+def test_sequences_belong_to_the_suite_and_not_to_the_engine():
+    def edit(row):
+        if row["type"] != "engine":
+            return row
+        sequences = 8 if row["process"] == 3 else 1
+        return row | {"options": row["options"] | {"sequences": sequences}}
+
+    assert entries(forced(edit))["x"]["findings"] == []

@@ -44,8 +44,8 @@ _MODES = ("power_mode", "governor", "energy_preference", "turbo")
 _SPEEDS = ("read_bytes_per_s", "copy_bytes_per_s", "fp32_flop_per_s")
 _SPREAD = ("ttft_s", "decode_tok_per_s")
 _UNKNOWN = (None, "", "unknown")
-_BY_SUITE = frozenset({"context", "context_allocated", "batch", "micro_batch"})
-"""What an engine makes as large as the cases of a suite need."""
+_BY_SUITE = frozenset({"context", "context_allocated", "batch", "micro_batch", "sequences"})
+"""What an engine makes as large as the cases of a suite need; sequences are scoring's."""
 _SENSORS = {
     ("on_battery",): ("power_source", "unknown", "whether the machine ran on battery"),
     ("throttle_count",): ("throttle_count", "unknown", "thermal throttling"),
