@@ -7,7 +7,6 @@ each took and the most memory that its child held.
 from __future__ import annotations
 
 import json
-import resource
 import subprocess
 import sys
 import time
@@ -104,7 +103,7 @@ CHAT_ESCAPES = {
 }
 """For chat templates alone."""
 
-_DEEP = "{% set n = namespace(x=1) %}{% for i in range(100000) %}{% set n.x = STEP %}{% endfor %}"
+_DEEP = "{% set n = namespace(x=1) %}{% for i in range(20000) %}{% set n.x = STEP %}{% endfor %}"
 BOMBS = {
     "loops": "{% for i in range(99999) %}{% for j in range(99999) %}{% endfor %}{% endfor %}",
     "product": "{{ range(99999) | map('string') | map('center', 9999) | map('length') | sum }}"
@@ -127,7 +126,7 @@ BOMBS = {
 
 
 class Ended(NamedTuple):
-    """How a bomb ended, after how long, and the largest child of the process by then."""
+    """How a bomb ended, after how long, and the largest child of this process by then."""
 
     reason: str
     seconds: float
@@ -143,8 +142,15 @@ def detonate(text: str, timeout_s: float = chat.TIMEOUT_S) -> Ended:
     except HarnessError as error:
         reason = error.reason
     seconds = time.perf_counter() - begun
-    kib = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
-    return Ended(reason, seconds, kib << 10)
+    return Ended(reason, seconds, largest_child_bytes())
+
+
+def largest_child_bytes() -> int:
+    """Peak resident memory of the largest child that has ended."""
+    import resource  # Windows has none
+
+    kib: int = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
+    return kib << 10
 
 
 def detonated(name: str, timeout_s: float = chat.TIMEOUT_S) -> Ended:

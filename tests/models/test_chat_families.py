@@ -72,7 +72,7 @@ def test_prompts_are_those_of_transformers(text: str) -> None:
     assert "2 * 3?" in several
 
 
-@pytest.mark.parametrize("seed", range(40))
+@pytest.mark.parametrize("seed", range(30))
 def test_a_mutant_renders_or_is_refused(seed: int) -> None:
     begun = time.perf_counter()
     assert classified(mutant(seed), timeout_s=2.0) in REASONS
@@ -81,5 +81,5 @@ def test_a_mutant_renders_or_is_refused(seed: int) -> None:
 
 def test_mutants_end_in_many_ways() -> None:
     """Or they would test nothing; each is the same whenever it is made."""
-    assert len({mutant(seed) for seed in range(40)}) > 35
+    assert len({mutant(seed) for seed in range(30)}) > 27
     assert mutant(7) == mutant(7)

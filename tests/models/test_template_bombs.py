@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from tests.hostile_templates import BOMBS, detonated
+from tests.hostile_templates import BOMBS, detonate, largest_child_bytes
 
 SLOW = ("loops", "product", "power")
 
@@ -16,7 +16,9 @@ SLOW = ("loops", "product", "power")
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has only the timeout")
 @pytest.mark.parametrize("name", BOMBS)
 def test_a_bomb_is_stopped(name: str) -> None:
-    ended = detonated(name, timeout_s=1.0 if name in SLOW else 9.0)
+    before = largest_child_bytes()
+    ended = detonate(BOMBS[name], timeout_s=1.0 if name in SLOW else 9.0)
     assert ended.reason == f"chat_template_{'timeout' if name in SLOW else 'limit'}"
     assert ended.seconds <= 10
-    assert ended.peak_bytes <= 1 << 30
+    # Engines in other tests may have been larger.
+    assert ended.peak_bytes <= max(before, 1 << 30)
