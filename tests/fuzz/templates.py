@@ -38,27 +38,36 @@ _SNIPPETS = [
     "{% filter upper %}{{ self }}{% endfilter %}",
 ]
 _WORDS = re.compile(r"\w+|[^\w\s]+|\s+")
+_BETWEEN = re.compile(r"(?<=[%}]})|\A")
+
+
+def _place(draw: random.Random, text: str) -> int:
+    """Mostly between two tags, where what follows still is a template."""
+    if draw.random() < 0.2:
+        return draw.randrange(len(text) + 1)
+    return draw.choice([found.start() for found in _BETWEEN.finditer(text)])
 
 
 def _cut(draw: random.Random, text: str) -> str:
-    start = draw.randrange(len(text) + 1)
-    return text[:start] + text[start + draw.choice([1, 5, 50]) :]
+    start = _place(draw, text)
+    end = _BETWEEN.search(text, start + 1)
+    return text[:start] + text[end.start() if end else start + draw.choice([1, 5, 50]) :]
 
 
 def _twice(draw: random.Random, text: str) -> str:
-    start = draw.randrange(len(text) + 1)
+    start = _place(draw, text)
     part = text[start : start + draw.choice([5, 50, 500])]
     return text[:start] + part * draw.choice([2, 2, 30]) + text[start:]
 
 
 def _insert(draw: random.Random, text: str) -> str:
-    start = draw.randrange(len(text) + 1)
+    start = _place(draw, text)
     return text[:start] + draw.choice(_SNIPPETS) + text[start:]
 
 
 def _splice(draw: random.Random, text: str) -> str:
     other = draw.choice(list(TEMPLATES.values()))
-    return text[: draw.randrange(len(text) + 1)] + other[draw.randrange(len(other)) :]
+    return text[: _place(draw, text)] + other[_place(draw, other) :]
 
 
 def _swap(draw: random.Random, text: str) -> str:
@@ -87,7 +96,7 @@ def mutant(seed: int) -> str:
     """A template that differs in a few places from one that models have."""
     draw = random.Random(seed)
     text = draw.choice(list(TEMPLATES.values()))
-    for _ in range(draw.randint(1, 3)):
+    for _ in range(draw.choice([1, 1, 2, 3])):
         text = draw.choice(_MUTATIONS)(draw, text or " ")
     return text
 
