@@ -18,10 +18,13 @@ from typing import TYPE_CHECKING, Literal
 import click
 
 import harness
+from harness import cli_preflight, cli_shared
 from harness.cli_accuracy import accuracy
+from harness.cli_models import models
 from harness.cli_shared import DURATION
 from harness.cli_shared import as_json as _as_json
 from harness.cli_shared import emit as _emit
+from harness.cli_shared import models_file as _models_file
 from harness.cli_shared import results as _results
 from harness.errors import Exit, HarnessError
 
@@ -30,12 +33,6 @@ if TYPE_CHECKING:
 
 Lang = Literal["ko", "en"]
 
-_models_file = click.option(
-    "--models",
-    "models_file",
-    type=click.Path(path_type=Path),
-    help="Models file [default: ./models.yaml, else the one that comes with harness].",
-)
 _lang = click.option(
     "--lang",
     type=click.Choice(["ko", "en"]),
@@ -86,6 +83,7 @@ def cli() -> None:
     type=click.Choice(["own", "canonical"]),
     help="own or canonical: the chat template to ask in [default: as the profile says].",
 )
+@cli_shared.commercial
 @click.option("--dry-run", is_flag=True, help="Print the plan and an estimate; measure nothing.")
 @_results
 @_models_file
@@ -103,6 +101,7 @@ def run(
     budget: float | None,
     verify: bool,
     chat_template: Literal["own", "canonical"] | None,
+    commercial: bool,
     dry_run: bool,
     results: Path,
     models_file: Path | None,
@@ -139,6 +138,7 @@ def run(
         budget_s=budget or 0.0,
         verify=0.02 if verify else 0.0,
         chat_template=chat_template,
+        commercial=commercial,
     )
     if dry_run:
         _print_plan(plan, as_json=as_json)
@@ -260,36 +260,6 @@ def bench(
 
 
 @cli.group()
-def models() -> None:
-    """What can be measured."""
-
-
-@models.command("list")
-@click.option("--set", "set_name", default="", help="Only the models of one set.")
-@_models_file
-@_as_json
-def models_list(*, set_name: str, models_file: Path | None, as_json: bool) -> None:
-    """List the models file: ids, formats, licences and sets."""
-    from harness import specfile
-    from harness.spec import to_json
-
-    catalogue = specfile.load_catalogue(models_file or specfile.default_catalogue_path())
-    chosen = (
-        specfile.find_set(catalogue, set_name) if set_name else tuple(catalogue.models.values())
-    )
-    if as_json:
-        _emit({"models": to_json(chosen), "sets": to_json(catalogue.sets)})
-        return
-    width = max((len(model.id) for model in chosen), default=0)
-    for model in chosen:
-        sets = [name for name, members in catalogue.sets.items() if model.id in members]
-        click.echo(
-            f"{model.id:<{width}}  {model.source.kind:<9} {model.backend_name:<12} "
-            f"{model.licence or 'licence unknown':<14} {', '.join(sets)}"
-        )
-
-
-@cli.group()
 def devices() -> None:
     """Laptops that models are to run on."""
 
@@ -374,6 +344,9 @@ def init(*, folder: Path, as_json: bool) -> None:
 
 
 cli.add_command(accuracy)
+models.add_command(cli_preflight.check)
+models.add_command(cli_preflight.unpack)
+cli.add_command(models)
 
 
 def main() -> None:
