@@ -78,6 +78,12 @@ def cli() -> None:
     help="Time for the accuracy items of one model, such as 10m: those that tell most are asked.",
 )
 @click.option("--verify", is_flag=True, help="Score 2 % of the choices again, one full pass each.")
+@click.option(
+    "--chat-template",
+    metavar="WHOSE",
+    type=click.Choice(["own", "canonical"]),
+    help="own or canonical: the chat template to ask in [default: as the profile says].",
+)
 @cli_shared.commercial
 @click.option("--dry-run", is_flag=True, help="Print the plan and an estimate; measure nothing.")
 @_results
@@ -95,6 +101,7 @@ def run(
     seed_file: Path | None,
     budget: float | None,
     verify: bool,
+    chat_template: Literal["own", "canonical"] | None,
     commercial: bool,
     dry_run: bool,
     results: Path,
@@ -131,6 +138,7 @@ def run(
         own=(own := own_items(profile)),
         budget_s=budget or 0.0,
         verify=0.02 if verify else 0.0,
+        chat_template=chat_template,
         commercial=commercial,
     )
     if dry_run:

@@ -351,10 +351,19 @@ class Exam:
                 }
                 for item, shots in items
             ]
+        if count := chat.quoted(template, (item.question for item, _ in items)):
+            # Without its words: reports are public, the items may not be.
+            event = {"type": "event", "kind": "template_holds_items"}
+            self.records.append(event | {"items": count, "of": len(items)})
         messages = [shots + item.question for item, shots in items]
         texts = chat.render(template, messages, Path(self._artefact.path))
         return [
-            {"text": text, "special": True, "max_tokens": item.max_tokens, "stop": ""}
+            {
+                "text": text,
+                "special": template.special,
+                "max_tokens": item.max_tokens,
+                "stop": template.stop,
+            }
             for text, (item, _) in zip(texts, items, strict=True)
         ]
 

@@ -45,6 +45,8 @@ _SCORING_SEQUENCES = 8
 _CONTEXT_SLACK_TOKENS = 8
 _KNOWING = ("accuracy", "language", "fidelity")
 """Suites that ask what a network knows."""
+_CHATTING = ("task", "accuracy")
+"""Suites that show a model its chat template."""
 SHOWN_PROCESSES = 3
 """Processes that run cases which are only shown, at most: no score rests on them."""
 
@@ -341,7 +343,9 @@ def _job(
 ) -> Job:
     """A job with its id; `most_s` is a time that it keeps to by itself, 0 = none."""
     suite = fields["suite"]
-    identity = digest([salt, SUITE_VERSIONS[suite], artefact.sha256, artefact.model.id, fields])
+    shown = [artefact.model.chat_template, artefact.template_sha256] if suite in _CHATTING else []
+    files = [artefact.sha256, artefact.model.id, *shown]
+    identity = digest([salt, SUITE_VERSIONS[suite], *files, fields])
     rough_s = estimate_s(artefact.size_bytes, **fields)
     return Job(
         id=identity[:16],

@@ -7,6 +7,7 @@ import importlib.util
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Literal
 
 from harness import environment, heldout, specfile, tuning
 from harness import plan as planning
@@ -56,6 +57,7 @@ def prepare(
     own: Mapping[str, HeldOutTask] | None = None,
     budget_s: float = 0.0,
     verify: float = 0.0,
+    chat_template: Literal["own", "canonical"] | None = None,
     commercial: bool = False,
 ) -> Plan:
     """Build the plan of a run: the profile's reference model is always part of it.
@@ -68,6 +70,7 @@ def prepare(
         own: what `own_items` read for this profile.
         budget_s: time for one model's accuracy items; 0 = all that the profile asks for.
         verify: least share of choice items to score again without anything shared.
+        chat_template: in place of the profile's; None = as the profile says.
         commercial: leave out models whose licence does not allow commercial use.
 
     Raises:
@@ -76,6 +79,8 @@ def prepare(
     """
     catalogue = specfile.load_catalogue(catalogue_path or specfile.default_catalogue_path())
     chosen_profile = specfile.resolve_profile(profile)
+    if chat_template:
+        chosen_profile = dataclasses.replace(chosen_profile, chat_template=chat_template)
     chosen_profile = _with_accuracy(chosen_profile, own or {}, budget_s, verify)
     chosen_device = specfile.resolve_device(device)
     _check_suites(suites, chosen_profile.suites)
@@ -111,6 +116,7 @@ def prepare(
     found, skipped = _locate(
         [model for model in unique.values() if model.id in allowed], base, required | {reference.id}
     )
+    found = [chat.with_template(artefact, chosen_profile.chat_template) for artefact in found]
     skipped += barred
     facts = environment.observe()
     if tune:

@@ -312,6 +312,10 @@ def _entry(entry: Judged, ranking: Ranking, rules: Rules, validity: Validity) ->
         **{name: model.get(name, "") for name in ("family", "format", "quantisation", "licence")},
         "backend": entry.observed.engine.get("backend") or model.get("backend", ""),
         "size_bytes": model.get("size_bytes", 0),
+        "chat_template": {
+            "policy": model.get("chat_template", "own"),
+            "sha256": model.get("template_sha256", ""),
+        },
         "rank": ranking.ranks.get(entry.id),
         "rank_range": list(places) if places else None,
         "score": entry.score,

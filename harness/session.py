@@ -240,6 +240,7 @@ def _run_record(plan: Plan, run: str, number: int, seed: Seed) -> Record:
                 "sha256": to_json(found.sha256),
                 "size_bytes": found.size_bytes,
                 "weights": to_json(found.weights),
+                "template_sha256": found.template_sha256,
             }
             for found in plan.artefacts
         ],

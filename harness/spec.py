@@ -32,6 +32,7 @@ TaskName = Literal[
     "table",
     "pairs",
 ]
+ChatTemplate = Literal["own", "plain", "canonical"]
 Form = Literal["choice", "free"]
 ChoiceForm = Literal["cloze", "letter"]
 Power = Literal["ac", "battery", "any"]
@@ -107,7 +108,8 @@ class Model:
         licence: SPDX id or the licence's own name; empty = not declared.
         commercial: False where the licence forbids commercial use; None = unknown.
         chat_template: `own` renders chat prompts by the template in the model's files;
-            `plain` gives it the text, a line break and `A:` (networks trained without one).
+            `plain` gives it the text, a line break and `A:` (networks trained without one);
+            `canonical` renders them by the suite's template, `models/canonical.jinja`.
         tuned: its thread counts were chosen by measuring. Such an entry, or one whose
             options name a count, is never ranked beside one with default settings.
         synthetic: random weights in the shape of a real network, which know nothing: speed
@@ -123,7 +125,7 @@ class Model:
     licence: str = ""
     commercial: bool | None = None
     context: int = 0
-    chat_template: Literal["own", "plain"] = "own"
+    chat_template: ChatTemplate = "own"
     tuned: bool = False
     synthetic: bool = False
     options: BackendOptions = field(default_factory=BackendOptions)
@@ -369,6 +371,7 @@ class Profile:
         tolerates_unknown: sensors that cannot be read, and all other findings on the
             machine, are warnings; the scorecard then is never `verified`.
         tolerates: codes of findings that a strict profile forgives all the same.
+        chat_template: `canonical` shows every model the suite's template instead of its own.
     """
 
     id: str
@@ -383,6 +386,7 @@ class Profile:
     gates: tuple[Gate, ...] = ()
     tolerates_unknown: bool = True
     tolerates: tuple[str, ...] = ()
+    chat_template: Literal["own", "canonical"] = "own"
     note: str = ""
 
 
@@ -406,6 +410,7 @@ class Artefact:
         weights: what one token costs, by `models.token_cost`: `read_bytes` of weights,
             `body_parameters` of all matrices but the head, `head_parameters`, `kv_bytes`
             of the key-value cache; what the file does not say is absent.
+        template_sha256: hash of the chat template's text; empty = none.
     """
 
     model: Model
@@ -413,6 +418,7 @@ class Artefact:
     sha256: Mapping[str, str]
     size_bytes: int
     weights: Mapping[str, int] = field(default_factory=dict)
+    template_sha256: str = ""
 
 
 def to_json(value: Any) -> Any:

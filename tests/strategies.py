@@ -255,10 +255,12 @@ def _model(candidate):
             quantisation=[*candidate.id.split("."), "f16"][1],
             source=Source(kind=candidate.kind),
             licence="apache-2.0",
+            chat_template="plain" if candidate.kind == "embedded" else "own",
             tuned=candidate.tuned,
             synthetic=candidate.synthetic,
         )
     ) | {
+        "template_sha256": "" if candidate.kind == "embedded" else "c4" * 32,
         "sha256": {"model.gguf": "0a" * 32},
         "size_bytes": round(candidate.memory_mib * 0.8 * MIB),
         "weights": {

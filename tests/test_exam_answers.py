@@ -214,3 +214,49 @@ def test_lengths_leave_the_delimiter_out(tmp_path: Path, delimiter: str, lengths
     exam.serve(io.BytesIO(), io.BytesIO(b"".join(json.dumps(x).encode() + b"\n" for x in lines)))
     assert not exam.broken
     assert exam.records[0]["chars"] == lengths
+
+
+# --- chat templates -----------------------------------------------------------------------
+
+
+def chatting(folder: Path, template: str, policy: Any) -> Exam:
+    """An exam of a model whose files hold this template."""
+    (folder / "tokenizer.json").write_text("{}")
+    (folder / "chat_template.jinja").write_text(template, "utf-8")
+    found = artefact(folder)
+    model = dataclasses.replace(found.model, format="onnx", chat_template=policy)
+    found = dataclasses.replace(found, model=model, path=str(folder / "model.onnx"))
+    return Exam(job_of(found, CASE), found, {CASE.id: Generated(CASE, PUBLIC_SEED)})
+
+
+def asked_free(exam: Exam) -> list[Any]:
+    return [q for q in exam._prepare()[CASE.id] if q.form == "free"]
+
+
+def test_free_items_are_asked_in_the_template_that_the_entry_names(tmp_path: Path) -> None:
+    for question in asked_free(chatting(tmp_path, "<{{ messages[0].content }}>", "own")):
+        assert question.message["text"] == f"<{question.item.question}>"
+        assert (question.message["special"], question.message["stop"]) == (True, "")
+    for question in asked_free(chatting(tmp_path, "<{{ messages[0].content }}>", "canonical")):
+        said = question.item.question.strip()
+        assert question.message["text"] == f"User: {said}\n\nAssistant:"
+        assert (question.message["special"], question.message["stop"]) == (False, "\nUser:")
+
+
+def test_a_template_that_quotes_an_item_is_on_record_without_its_words(tmp_path: Path) -> None:
+    honest = chatting(tmp_path, "{{ messages[0].content }}", "own")
+    questions = [question.item.question for question in asked_free(honest)]
+    assert honest.records == []
+    quoting = chatting(tmp_path, f"{{# {questions[0]} #}}{{{{ messages[0].content }}}}", "own")
+    asked_free(quoting)
+    (event,) = quoting.records
+    assert event["kind"] == "template_holds_items"
+    assert 1 <= event["items"] <= event["of"] == len(questions)
+    assert not any(len(str(value)) > 30 for value in event.values())
+
+
+def test_a_template_with_answers_for_questions_skips_its_items(tmp_path: Path) -> None:
+    template = "{{ messages[0].content }}{{ ' 42' if '{' in messages[0].content }}"
+    (first, *_) = asked_free(chatting(tmp_path, template, "own"))
+    assert first.message["skipped"] == "chat_template_varies"
+    assert "depends on the message" in first.message["detail"]

@@ -33,15 +33,16 @@ ALLOWED = {
     "adaptive": CORE | {"spec", "cases", "plan"},
     "extensions": CORE,
     "sandbox": {"sandbox"},
+    "templating": set(),
     "specyaml": CORE | {"spec"},
     "specprofile": CORE | {"spec", "spectext", "specyaml", "cases"},
     "specfile": CORE | {"spec", "specyaml", "specprofile", "extensions", "models.shapes"},
     "specschema": CORE | {"spec", "specyaml", "specfile"},
-    "heldout": CORE | SPEC | {"heldout", "sandbox", "suites.tasks.base"},
+    "heldout": CORE | SPEC | {"heldout", "sandbox", "templating", "suites.tasks.base"},
     "seeds": CORE | SPEC | {"seeds", "suites.tasks"},
     "environment": CORE | SPEC | {"environment"},
     "probes": CORE | SPEC | {"probes"},
-    "models": CORE | SPEC | {"models", "preflight", "sandbox"},
+    "models": CORE | SPEC | {"models", "preflight", "sandbox", "templating"},
     # The parsers, and what a parsed header tells; nothing that makes or finds models.
     "preflight": CORE
     | SPEC

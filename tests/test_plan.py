@@ -226,6 +226,33 @@ def test_changed_files_give_other_ids() -> None:
     assert ids.isdisjoint(job.id for job in build("a.f16.gguf").jobs)
 
 
+def test_another_chat_template_gives_other_ids_to_the_suites_that_show_it() -> None:
+    plain, own = artefact("a"), dataclasses.replace(artefact("a"), template_sha256="1" * 64)
+    policy = dataclasses.replace(plain.model, chat_template="canonical")
+    canonical_one = dataclasses.replace(own, model=policy)
+    profile = dataclasses.replace(
+        PROFILE,
+        suites=dataclasses.replace(
+            PROFILE.suites, task=TaskSuite(languages=("ko",), prompts=1, output_tokens=8)
+        ),
+    )
+
+    def ids(found: Artefact) -> dict[str, set[str]]:
+        plan = planning.build(profile, DEVICE, [found], threads=2, prompts={"a": {"ko": ("x",)}})
+        return {
+            suite: {job.id for job in plan.jobs if job.suite == suite}
+            for suite in ("latency", "memory", "task", "accuracy")
+        }
+
+    for other in (own, canonical_one):
+        before, after = ids(plain), ids(other)
+        assert before["latency"] == after["latency"]
+        assert before["memory"] == after["memory"]
+        assert before["task"].isdisjoint(after["task"])
+        assert before["accuracy"].isdisjoint(after["accuracy"])
+    assert ids(own)["accuracy"].isdisjoint(ids(canonical_one)["accuracy"])
+
+
 @given(st.lists(st.sampled_from("abcdefgh"), min_size=1, max_size=6, unique=True))
 def test_plans_are_reproducible_and_ids_unique(names: list[str]) -> None:
     plan, again = build(*names), build(*names)

@@ -448,3 +448,9 @@ def test_nothing_measured():
 def test_dump_refuses_what_is_not_json():
     with pytest.raises(ValueError, match="not a number"):
         dump({"a": math.nan})
+
+
+def test_an_entry_tells_its_chat_template():
+    found = scored([REF, replace(REF, id="mine", kind="embedded")])
+    assert found["ref"]["chat_template"] == {"policy": "own", "sha256": "c4" * 32}
+    assert found["mine"]["chat_template"] == {"policy": "plain", "sha256": ""}

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import importlib.util
+import shutil
 from pathlib import Path
 
 import pytest
 
-from harness import session
+from harness import seeds, session
 from harness.errors import PrerequisiteError, SpecError
 from harness.extensions import load, target, targets
+from harness.models import chat
+from harness.models.reference import materialise
+from harness.plan import Plan
 from harness.prepare import prepare
+from harness.spec import sha256
 
 
 def test_a_missing_engine_skips_its_models_with_the_install_line(
@@ -111,3 +116,36 @@ def test_unknown_backends_are_named() -> None:
 def test_plugins_can_be_switched_off(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HARNESS_PLUGINS", "none")
     assert targets({"fake": "x:Y"}, "harness.backends") == {"fake": "x:Y"}
+
+
+def test_a_run_may_show_every_model_the_canonical_template(
+    tmp_path: Path,
+) -> None:
+    """Networks without a template of their own keep their plain text."""
+    pytest.importorskip("onnxruntime")
+    shutil.copytree(materialise("ref-2m.int4.onnx"), tmp_path / "chat.int4.onnx")
+    (tmp_path / "chat.int4.onnx" / "chat_template.jinja").write_text(
+        "<{{ messages[0].content }}>", "utf-8"
+    )
+    wanted = {"models": [str(tmp_path / "chat.int4.onnx")], "suites": ["task"]}
+    own, canonical = prepare(**wanted), prepare(**wanted, chat_template="canonical")
+    assert (own.profile.chat_template, canonical.profile.chat_template) == ("own", "canonical")
+    assert {job.id for job in own.jobs}.isdisjoint(job.id for job in canonical.jobs)
+
+    name = "chat.int4.onnx"
+
+    def prompts(plan: Plan, model: str) -> set[str]:
+        jobs = [job for job in plan.jobs if job.model == model]
+        return {text for job in jobs for case in job.cases for text in case.texts}
+
+    assert {text[0] for text in prompts(own, name)} == {"<"}
+    assert {text[:6] for text in prompts(canonical, name)} == {"User: "}
+    reference = own.profile.reference
+    assert prompts(own, reference) == prompts(canonical, reference)
+    shown = {
+        entry["id"]: (entry["chat_template"], entry["template_sha256"])
+        for plan in (own, canonical)
+        for entry in session._run_record(plan, "run", 1, seeds.PUBLIC)["models"]
+    }
+    assert shown[reference] == ("plain", "")
+    assert shown[name] == ("canonical", sha256(chat.CANONICAL.read_bytes()))

@@ -122,6 +122,10 @@ FAULTS = [
      "id, metric, limit, case, required, min_items"),
     ("device", "power: ac", "pwoer: ac", 5, "unknown key 'pwoer'; did you mean 'power'?",
      "id, name"),
+    ("models", "context: 4096", "chat_template: none", 20, "chat_template is 'none'",
+     "own, plain, canonical"),
+    ("profile", "version: 1", "version: 1\nchat_template: plain", 3, "chat_template is 'plain'",
+     "own, canonical"),
     # types
     ("models", "context: 4096", "context: lots", 20, "context is 'lots', text", "a whole number"),
     ("models", "context: 4096", "context: 4096.5", 20, "context is 4096.5, a number",

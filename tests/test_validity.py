@@ -450,3 +450,25 @@ def test_an_invalid_reference_leaves_nothing_to_compare_with():
 def test_findings_do_not_depend_on_the_order_of_records():
     rows = [counters(throttle_count=13)(row) for row in records(FIELD, STRICT)]
     assert dump(scorecard(rows)) == dump(scorecard(rows[::-1]))
+
+
+def test_a_template_that_quotes_the_exam_speaks_against_its_model():
+    event = {"type": "event", "kind": "template_holds_items", "model": "x", "items": 3, "of": 8}
+    rows = [*records(FIELD, STRICT), event, event]
+    card = scorecard(rows)
+    (finding,) = entries(card)["x"]["findings"]
+    assert finding["code"] == "template_holds_items"
+    assert finding["severity"] == "invalid"
+    assert finding["detail"] == "its chat template quotes 6 of 16 questions"
+    assert entries(card)["x"]["score"] is None
+    assert entries(card)["ref"]["score"] is not None
+
+
+def test_sequences_belong_to_the_suite_and_not_to_the_engine():
+    def edit(row):
+        if row["type"] != "engine":
+            return row
+        sequences = 8 if row["process"] == 3 else 1
+        return row | {"options": row["options"] | {"sequences": sequences}}
+
+    assert entries(forced(edit))["x"]["findings"] == []

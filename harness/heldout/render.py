@@ -120,11 +120,10 @@ class _TemplateFailedError(Exception):
 def _answer(request: Mapping[str, Any]) -> dict[str, Any]:
     """Templates and data in, texts out."""
     from jinja2 import StrictUndefined
-    from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-    environment = ImmutableSandboxedEnvironment(
-        undefined=StrictUndefined, keep_trailing_newline=True
-    )
+    from harness.templating import StrictSandbox
+
+    environment = StrictSandbox(undefined=StrictUndefined, keep_trailing_newline=True)
     texts: Mapping[str, str] = request["templates"]
     compiled = {}
     try:

@@ -175,24 +175,23 @@ class HarnessLM(TemplateLM):  # type: ignore[misc]
         self,
         chat_template: bool | str = False,  # noqa: FBT001, FBT002 - lm-eval's
     ) -> str:
-        """The text of the model's own template; empty where its turns are plain lines."""
-        if not chat_template or self.artefact.model.chat_template == "plain":
-            return ""
-        return self._template().text
+        """The text of the model's template; empty where its turns are plain lines."""
+        template = chat.required_template(self.artefact) if chat_template else None
+        return template.text if template else ""
 
     def apply_chat_template(
         self,
         chat_history: Sequence[Mapping[str, str]],
         add_generation_prompt: bool = True,  # noqa: FBT001, FBT002 - lm-eval's
     ) -> str:
-        """A conversation in the model's own template, rendered in a child with limits."""
+        """A conversation in the model's template, rendered in a child with limits."""
         turns = tuple((turn["role"], turn["content"]) for turn in chat_history)
-        if self.artefact.model.chat_template == "plain":
-            return _plain_turns(turns, ask=add_generation_prompt)
         return self._converse(turns, add_generation_prompt)
 
     def _rendered(self, turns: tuple[tuple[str, str], ...], ask: bool) -> str:  # noqa: FBT001
-        template, where = self._template(), Path(self.artefact.path)
+        template, where = chat.required_template(self.artefact), Path(self.artefact.path)
+        if template is None:
+            return _plain_turns(turns, ask=ask)
         said = [{"role": role, "content": content} for role, content in turns]
         try:
             return chat.render_turns(template, said, where, ask=ask)
@@ -202,17 +201,6 @@ class HarnessLM(TemplateLM):  # type: ignore[misc]
             if rest == said:
                 raise
             return chat.render_turns(template, rest, where, ask=ask)
-
-    def _template(self) -> chat.Template:
-        found = chat.template_of(Path(self.artefact.path), self.artefact.model.format)
-        if found is None:
-            raise HarnessError(
-                "the model's files hold no chat template",
-                where=self.artefact.path,
-                hint="leave the chat template out, or use the instruction-tuned model",
-                reason="no_chat_template",
-            )
-        return found
 
     # --- requests ---------------------------------------------------------------------
 

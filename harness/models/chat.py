@@ -1,50 +1,43 @@
 """Chat prompts as a model wants them: its own template around a user's message.
 
 A template is a program that came with the model. It runs in a child with limits
-(`sandbox`), set up as `transformers` does it, so that the text is the one the model was
-trained on. Workers get finished text. Data: model file → `template_of` → child → texts.
+(`template_child`), in batches, so that none of them may take long. Workers get finished
+text. Data: model file → `template_of` → child → texts.
 
-One thing differs on purpose: `strftime_now` always tells `DATE`, or prompts, and with
-them token counts, would change from day to day.
+An entry, or a profile for all of them, may ask for the suite's own `canonical` template
+instead: a model that knows much more in its own may have the answers there.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import json
-from collections.abc import Callable, Mapping, Sequence
-from datetime import UTC, datetime
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Final
 
 from harness import sandbox
 from harness.errors import HarnessError, SpecError, printable
-from harness.models.gguf_file import GgufFile, read_header
-from harness.spec import Artefact, Format, Language
+from harness.models import template_files
+from harness.models.template_files import Template
+from harness.spec import Artefact, ChatTemplate, Format, Language, sha256
 
 PROMPTS: Final = Path(__file__).parent / "prompts.json"
 """`[{category, ko, en}, …]`: neighbours are of different categories."""
 
-DATE: Final = datetime(2026, 1, 1, tzinfo=UTC)
-"""What every template takes for now."""
+CANONICAL: Final = Path(__file__).parent / "canonical.jinja"
+"""Names no special token, so that it is the same text for every model. What changes it raises
+the versions of the suites that show it to models (`plan.SUITE_VERSIONS`)."""
 
-_TIMEOUT_S: Final = 20.0
-_CONVERSATIONS_PER_S: Final = 200
-_TEMPLATE_CHARS_MAX: Final = 1 << 18
-_CONFIG_BYTES_MAX: Final = 32 << 20
-_TOKENS: Final = ("bos_token", "eos_token", "unk_token", "pad_token")
-_GGUF_TOKENS: Final = {
-    "bos_token": "tokenizer.ggml.bos_token_id",
-    "eos_token": "tokenizer.ggml.eos_token_id",
-    "unk_token": "tokenizer.ggml.unknown_token_id",
-    "pad_token": "tokenizer.ggml.padding_token_id",
-}
+TIMEOUT_S: Final = 9.0
+"""For a batch, the child's start included; an honest template takes a tenth of it."""
+_BATCH: Final = 1000
+_BATCH_CHARS: Final = 4 << 20
+_QUOTED_CHARS: Final = 40
+_GREETING: Final = "안녕하세요? 오늘은 어떤 이야기를 해 볼까요?"
+"""Rendered beside all others: an exam's questions must not be treated as an exam's."""
 
-
-class Template(NamedTuple):
-    """A chat template, and the texts of special tokens that it may name."""
-
-    text: str
-    tokens: Mapping[str, str]
+_Conversation = Sequence[Mapping[str, str]]
 
 
 def prompts(language: Language, count: int) -> tuple[str, ...]:
@@ -70,9 +63,7 @@ def rendered(
     """Chat prompts for one model by language: in its own template, or as plain lines.
 
     Raises:
-        HarnessError: `no_chat_template`, `chat_template_failed` (it raises, leaves the
-            sandbox, takes too much memory or output, or drops the message) or
-            `chat_template_timeout`.
+        HarnessError: `no_chat_template`, or what `render` raises.
         SpecError: more prompts than there are.
     """
     asked: dict[str, tuple[str, ...]] = {name: prompts(name, count) for name in languages}
@@ -94,6 +85,9 @@ def required_template(artefact: Artefact) -> Template | None:
     # What the fake backend runs has no files that could hold a template.
     if model.chat_template == "plain" or model.format == "fake":
         return None
+    if model.chat_template == "canonical":
+        text = CANONICAL.read_text("utf-8")
+        return Template(text, {}, special=False, stop="\nUser:")
     template = template_of(Path(artefact.path), model.format)
     if template is None:
         raise HarnessError(
@@ -105,95 +99,92 @@ def required_template(artefact: Artefact) -> Template | None:
     return template
 
 
+def with_template(artefact: Artefact, wanted: ChatTemplate) -> Artefact:
+    """The artefact with its template's hash; one that is not there, or unreadable, has none.
+
+    Args:
+        wanted: `canonical` takes the place of a model's own template; networks that were
+            trained without one keep their plain text.
+    """
+    if wanted == "canonical" and artefact.model.chat_template == "own":
+        model = dataclasses.replace(artefact.model, chat_template=wanted)
+        artefact = dataclasses.replace(artefact, model=model)
+    try:
+        template = required_template(artefact)
+    except HarnessError:
+        return artefact  # the suites that need it say so
+    found = sha256(template.text.encode()) if template else ""
+    return dataclasses.replace(artefact, template_sha256=found)
+
+
 def template_of(path: Path, kind: Format) -> Template | None:
-    """The chat template in a GGUF file, or in the folder around an ONNX graph, if any.
+    """The chat template in a model's files, if any.
 
     Raises:
         HarnessError: `chat_template_failed`: it is there, but unreadable or too long.
     """
     try:
-        found = _in_gguf(read_header(path)) if kind == "gguf" else _in_folder(path)
+        return template_files.find(path, kind)
     except (OSError, SpecError, ValueError) as error:
         raise _failed(f"it cannot be read: {error}", path) from error
-    if found and len(found.text) > _TEMPLATE_CHARS_MAX:
-        raise _failed(f"it has {len(found.text)} characters", path)
-    return found
-
-
-def _in_gguf(file: GgufFile) -> Template | None:
-    text = file.metadata.get("tokenizer.chat_template")
-    if not isinstance(text, str) or not text.strip():
-        return None
-    tokens = {}
-    for name, key in _GGUF_TOKENS.items():
-        index = file.metadata.get(key)
-        if isinstance(index, int) and (token := file.string_at("tokenizer.ggml.tokens", index)):
-            tokens[name] = token
-    return Template(text, tokens)
-
-
-def _in_folder(graph: Path) -> Template | None:
-    """`chat_template.jinja`, else `tokenizer_config.json`, else `chat_template.json`."""
-    home = graph if graph.is_dir() else graph.parent
-    if not (home / "tokenizer.json").is_file():
-        home = home.parent
-    config = _read_object(home / "tokenizer_config.json")
-    beside = home / "chat_template.jinja"
-    if beside.is_file():
-        text = _read_text(beside)
-    else:
-        text = _template_in(config) or _template_in(_read_object(home / "chat_template.json"))
-    if not text.strip():
-        return None
-    tokens = {}
-    for name in _TOKENS:
-        token = config.get(name)
-        content = token.get("content") if isinstance(token, dict) else token
-        if isinstance(content, str):
-            tokens[name] = content
-    return Template(text, tokens)
-
-
-def _template_in(config: Mapping[str, Any]) -> str:
-    """A template may be a string, or a list of named ones of which `default` is for chat."""
-    found = config.get("chat_template")
-    if isinstance(found, list):
-        named = {item.get("name"): item.get("template") for item in found if isinstance(item, dict)}
-        found = named.get("default")
-    return found if isinstance(found, str) else ""
-
-
-def _read_object(path: Path) -> dict[str, Any]:
-    if not path.is_file():
-        return {}
-    found = json.loads(_read_text(path))
-    if not isinstance(found, dict):
-        raise ValueError(f"{path.name} holds no JSON object")  # noqa: TRY004  (a wrong file)
-    return found
-
-
-def _read_text(path: Path) -> str:
-    with path.open("rb") as file:
-        data = file.read(_CONFIG_BYTES_MAX + 1)
-    if len(data) > _CONFIG_BYTES_MAX:
-        raise ValueError(f"{path.name} is larger than {_CONFIG_BYTES_MAX >> 20} MiB")
-    return data.decode("utf-8")
 
 
 def render(
-    template: Template, messages: Sequence[str], where: Path, *, timeout_s: float = _TIMEOUT_S
+    template: Template, messages: Sequence[str], where: Path, *, timeout_s: float = TIMEOUT_S
 ) -> list[str]:
     """Each message as a conversation's only one, up to where the model's answer begins.
 
+    Args:
+        timeout_s: for each thousand of messages.
+
     Raises:
-        HarnessError: `chat_template_failed`, `chat_template_timeout`.
+        HarnessError: `chat_template_failed` (it raises, or drops the message),
+            `chat_template_escape` (it tries to leave the sandbox), `chat_template_limit`
+            (too much memory, output or nesting), `chat_template_timeout` or
+            `chat_template_varies` (what it adds depends on the message).
     """
-    conversations = [[{"role": "user", "content": message}] for message in messages]
+    if not messages:
+        return []
+    asked = [*messages, _GREETING]
+    conversations = [[{"role": "user", "content": message}] for message in asked]
     texts = _render(template, conversations, where, timeout_s, ask=True)
-    for message, text in zip(messages, texts, strict=True):
+    for message, text in zip(asked, texts, strict=True):
         if message.strip() not in text:
             raise _failed("the message is not in what it makes", where)
-    return texts
+    _require_one_frame(asked, texts, where)
+    return texts[:-1]
+
+
+def _require_one_frame(messages: Sequence[str], texts: Sequence[str], where: Path) -> None:
+    """Refuse a template that reads the questions: what it adds has to be the same for all."""
+    # In the longest one nothing of the frame can be taken for the message.
+    longest, text = max(zip(messages, texts, strict=True), key=lambda pair: len(pair[0]))
+    for taken in (str, str.strip):
+        before, found, after = text.partition(taken(longest))
+        if found and all(
+            text == before + taken(message) + after
+            for message, text in zip(messages, texts, strict=True)
+        ):
+            return
+    raise _failed(
+        "what it puts around a message depends on the message",
+        where,
+        reason="chat_template_varies",
+    )
+
+
+def quoted(template: Template, items: Iterable[str]) -> int:
+    """How many texts share 40 characters in a row, spaces and case aside, with a template."""
+    said = _bare(template.text + "".join(template.tokens.values()))
+    parts = {said[i : i + _QUOTED_CHARS] for i in range(len(said) - _QUOTED_CHARS + 1)}
+    return sum(
+        any(text[i : i + _QUOTED_CHARS] in parts for i in range(len(text) - _QUOTED_CHARS + 1))
+        for text in map(_bare, items)
+    )
+
+
+def _bare(text: str) -> str:
+    return "".join(text.split()).casefold()
 
 
 def render_turns(
@@ -202,7 +193,7 @@ def render_turns(
     where: Path,
     *,
     ask: bool = True,
-    timeout_s: float = _TIMEOUT_S,
+    timeout_s: float = TIMEOUT_S,
 ) -> str:
     """One conversation of several turns, `{"role": …, "content": …}` each.
 
@@ -211,7 +202,7 @@ def render_turns(
             is an answer that the model is to go on with.
 
     Raises:
-        HarnessError: `chat_template_failed`, `chat_template_timeout`.
+        HarnessError: as of `render`.
     """
     (text,) = _render(template, [[dict(turn) for turn in turns]], where, timeout_s, ask=ask)
     if ask or not turns:
@@ -224,30 +215,56 @@ def render_turns(
 
 def _render(
     template: Template,
-    conversations: Sequence[Sequence[Mapping[str, str]]],
+    conversations: Sequence[_Conversation],
     where: Path,
     timeout_s: float,
     *,
     ask: bool,
 ) -> list[str]:
-    """Have a child render; its answer is checked for being one."""
-    # Exams render thousands of prompts at once.
-    timeout_s += len(conversations) / _CONVERSATIONS_PER_S
-    request = {
-        "template": template.text,
-        "tokens": template.tokens,
-        "conversations": conversations,
-        "ask": ask,
-    }
+    """Have children render, batch after batch."""
+    texts: list[str] = []
+    for batch in _batches(conversations):
+        request = {
+            "template": template.text,
+            "tokens": template.tokens,
+            "conversations": batch,
+            "ask": ask,
+        }
+        texts += _answer_of_child(request, where, timeout_s)
+    if any("\0" in text for text in texts):
+        raise _failed("what it makes holds a NUL", where)
+    return texts
+
+
+def _batches(conversations: Sequence[_Conversation]) -> Iterator[list[_Conversation]]:
+    """A long exam must not have its template's limits grow with it."""
+    batch: list[_Conversation] = []
+    chars = 0
+    for conversation in conversations:
+        length = sum(len(turn["content"]) for turn in conversation)
+        if batch and (len(batch) == _BATCH or chars + length > _BATCH_CHARS):
+            yield batch
+            batch, chars = [], 0
+        batch.append(conversation)
+        chars += length
+    if batch:
+        yield batch
+
+
+def _answer_of_child(request: Mapping[str, object], where: Path, timeout_s: float) -> list[str]:
+    """What a child renders; how it ended says why it did not."""
     try:
-        answer = sandbox.ask("harness.models.chat", request, timeout_s=timeout_s)
+        answer = sandbox.ask("harness.models.template_child", request, timeout_s=timeout_s)
     except TimeoutError as error:
         raise _failed(str(error), where, reason="chat_template_timeout") from error
     except ChildProcessError as error:
         status, words = error.args
-        raise _failed(f"its child ended with {status} {words}".strip(), where) from None
+        # A signal: the system ended it for what it took.
+        reason = "chat_template_limit" if status < 0 else "chat_template_failed"
+        message = f"its child ended with {status} {words}".strip()
+        raise _failed(message, where, reason=reason) from None
     if "error" in answer:
-        raise _failed(answer["error"], where)
+        raise _failed(answer["error"], where, reason=answer["reason"])
     texts: list[str] = answer["texts"]
     return texts
 
@@ -255,70 +272,17 @@ def _render(
 def _failed(message: str, where: Path, *, reason: str = "chat_template_failed") -> HarnessError:
     # Templates word their own errors.
     return HarnessError(
-        f"its chat template failed: {printable(' '.join(message.split()))}",
+        f"its chat template {_VERBS[reason]}: {printable(' '.join(message.split()))}",
         where=str(where),
         hint="fetch the model from its maker, or mend the template",
         reason=reason,
     )
 
 
-# --- the child ----------------------------------------------------------------------
-
-
-def _compiled(text: str) -> Callable[..., str]:
-    """A function from variables to text, as long as that is below the cap."""
-    from jinja2.exceptions import TemplateError
-    from jinja2.ext import Extension
-    from jinja2.sandbox import ImmutableSandboxedEnvironment
-
-    class Generation(Extension):
-        """`{% generation %}` marks the answer for training; here it does nothing."""
-
-        tags = {"generation"}  # noqa: RUF012  (the base class's type)
-
-        def parse(self, parser: Any) -> Any:
-            next(parser.stream)
-            return parser.parse_statements(("name:endgeneration",), drop_needle=True)
-
-    def raise_exception(message: str) -> None:
-        raise TemplateError(message)
-
-    def tojson(value: Any, **options: Any) -> str:
-        # Jinja's own escapes HTML.
-        return json.dumps(value, ensure_ascii=False, **options)
-
-    environment = ImmutableSandboxedEnvironment(
-        trim_blocks=True, lstrip_blocks=True, extensions=[Generation, "jinja2.ext.loopcontrols"]
-    )
-    environment.filters["tojson"] = tojson
-    environment.globals["raise_exception"] = raise_exception
-    environment.globals["strftime_now"] = DATE.strftime
-    template = environment.from_string(text)
-
-    def render_one(**variables: Any) -> str:
-        return sandbox.joined(template.generate(**variables))
-
-    return render_one
-
-
-def _answer(request: Mapping[str, Any]) -> dict[str, Any]:
-    """A template and conversations in, texts out."""
-    try:
-        render_one = _compiled(request["template"])
-        texts = [
-            render_one(
-                messages=conversation,
-                tools=None,
-                documents=None,
-                add_generation_prompt=request["ask"],
-                **request["tokens"],
-            )
-            for conversation in request["conversations"]
-        ]
-    except Exception as error:  # noqa: BLE001  (whatever a template raises is its failure)
-        return {"error": sandbox.words_of(error)}
-    return {"texts": texts}
-
-
-if __name__ == "__main__":
-    sandbox.serve(_answer)
+_VERBS: Final = {
+    "chat_template_failed": "failed",
+    "chat_template_varies": "reads the questions",
+    "chat_template_escape": "tries to leave its sandbox",
+    "chat_template_limit": "takes too much",
+    "chat_template_timeout": "takes too long",
+}

@@ -264,6 +264,7 @@ def _machine(view: View, lang: Lang) -> list[str]:
     for line in filter(None, (words.calibration(view, lang), words.sandbox(view, lang))):
         lines += [escape(line), ""]
     engines = _plain(tables.engines(view), lang) if view.rows else []
+    engines += _plain(found, lang) if (found := tables.templates(view)).rows else []
     if not view.facts:
         return [*lines, say(lang, "machine.none"), "", *engines]
     head = [say(lang, "fact"), say(lang, "before"), say(lang, "after")]

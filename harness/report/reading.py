@@ -166,13 +166,15 @@ def _order(row: Row) -> tuple[float, float, str]:
 
 
 def _row(entry: Json, card: Json, *, joint: bool) -> Row:
-    model = entry["model"]
+    model, template = entry["model"], entry.get("chat_template") or {}
     lo, hi = entry["interval"] or (None, None)
     lowest, highest = entry["rank_range"] or (None, None)
     return Row(
         model=model,
         list_name=entry["list"],
         **{name: entry[name] for name in _SAME},
+        template=template.get("policy", ""),
+        template_sha256=template.get("sha256", ""),
         rank_range=None if lowest is None or highest is None else (lowest, highest),
         joint=joint,
         score=Estimate(value=entry["score"], lo=lo, hi=hi),

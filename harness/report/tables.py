@@ -138,6 +138,23 @@ def engines(view: View) -> Plain:
     )
 
 
+def templates(view: View) -> Plain:
+    """In which chat template each model was asked; models that share one stand in one row."""
+    groups: dict[tuple[str, str], list[str]] = {}
+    for row in view.rows:
+        if row.template:
+            groups.setdefault((row.template, row.template_sha256), []).append(row.model)
+    return Plain(
+        "chat_templates",
+        "",
+        ("chat_template", "sha256", "model"),
+        tuple(
+            (Cell(policy, "template"), Cell(sha256[:12] or words.DASH), Cell(", ".join(models)))
+            for (policy, sha256), models in groups.items()
+        ),
+    )
+
+
 def fact(name: str, text: str, lang: Lang) -> str:
     """An observed fact for people: bytes in binary units, the usual answers translated."""
     if name.endswith("_bytes") and text.isdigit():

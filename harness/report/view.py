@@ -190,6 +190,7 @@ class Row:
         joint: another entry of the list has the same rank.
         on_front: on the Pareto front; `dominated_by` names who is better in all.
         findings: about this model's jobs alone.
+        template: chat-template policy. template_sha256: empty where there was none.
         minutes: median decode rate in each minute of the sustained run, tok/s; None
             where no request fell into one.
         energy_methods: how energy was measured.
@@ -204,6 +205,8 @@ class Row:
     backend: str
     licence: str
     size_bytes: float | None
+    template: str
+    template_sha256: str
     rank: int | None
     rank_range: tuple[int, int] | None
     joint: bool

@@ -131,7 +131,8 @@ def joined(parts: Iterable[str], most: int = TEXT_CHARS_MAX) -> str:
     """A text out of what a template generates.
 
     Raises:
-        ValueError: it has more characters. UnicodeEncodeError: it holds half a character.
+        OverflowError: it has more characters.
+        UnicodeEncodeError: it holds half a character.
     """
     kept: list[str] = []
     length = 0
@@ -139,7 +140,7 @@ def joined(parts: Iterable[str], most: int = TEXT_CHARS_MAX) -> str:
         kept.append(part)
         length += len(part)
         if length > most:
-            raise ValueError(f"more than {most} characters")
+            raise OverflowError(f"more than {most} characters")
     text = "".join(kept)
     text.encode()  # a lone surrogate is no text
     return text

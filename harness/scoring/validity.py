@@ -44,8 +44,8 @@ _MODES = ("power_mode", "governor", "energy_preference", "turbo")
 _SPEEDS = ("read_bytes_per_s", "copy_bytes_per_s", "fp32_flop_per_s")
 _SPREAD = ("ttft_s", "decode_tok_per_s")
 _UNKNOWN = (None, "", "unknown")
-_BY_SUITE = frozenset({"context", "context_allocated", "batch", "micro_batch"})
-"""What an engine makes as large as the cases of a suite need."""
+_BY_SUITE = frozenset({"context", "context_allocated", "batch", "micro_batch", "sequences"})
+"""What an engine makes as large as the cases of a suite need; sequences are scoring's."""
 _SENSORS = {
     ("on_battery",): ("power_source", "unknown", "whether the machine ran on battery"),
     ("throttle_count",): ("throttle_count", "unknown", "thermal throttling"),
@@ -125,6 +125,7 @@ def examine(
             *_repetitions(seen, rules),
             *_engine(seen.id, records),
             *_warm_up(seen.id, records),
+            *_quotes(seen.id, records),
         ]
         for seen in observed
     }
@@ -377,6 +378,19 @@ def _warm_up(model: str, records: Iterable[Mapping[str, Any]]) -> Iterator[Findi
         yield _finding(
             "not_converged", "warn", f"{unsettled} of {len(warmed)} warm-ups did not settle"
         )
+
+
+def _quotes(model: str, records: Iterable[Mapping[str, Any]]) -> Iterator[Finding]:
+    """A template that quotes what is asked may hold the answers, too."""
+    found = [
+        (record.get("items", 0), record.get("of", 0))
+        for record in records
+        if record.get("kind") == "template_holds_items" and record.get("model") == model
+    ]
+    if found:
+        quoted, of = map(sum, zip(*found, strict=True))
+        detail = f"its chat template quotes {quoted} of {of} questions"
+        yield _finding("template_holds_items", "invalid", detail)
 
 
 def _drift(measured: Mapping[str, Mapping[str, Any] | None]) -> Iterator[Finding]:

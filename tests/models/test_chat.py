@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from collections.abc import Callable, Mapping
@@ -13,9 +14,10 @@ import pytest
 
 from harness import sandbox
 from harness.errors import HarnessError, SpecError
-from harness.models import chat
+from harness.models import chat, template_child, template_files
 from harness.models.chat import Template, prompts, render, rendered, template_of
 from harness.models.export_gguf import export_gguf
+from harness.plan import SUITE_VERSIONS
 from harness.spec import Artefact, Model, Source
 
 if TYPE_CHECKING:
@@ -126,6 +128,7 @@ def test_a_gguf_file_holds_its_template_and_tokens(toy: Network, tmp_path: Path)
             "config",
         ),
         ({"tokenizer_config.json": {"chat_template": [{"name": "rag", "template": "x"}]}}, None),
+        ({"tokenizer_config.json": {"chat_template": [{"name": ["default"]}, 1]}}, None),
         ({"chat_template.json": {"chat_template": "processor"}}, "processor"),
         (
             {"tokenizer_config.json": {"chat_template": "config"}, "chat_template.jinja": "한글"},
@@ -175,7 +178,13 @@ def test_without_a_template_the_reason_says_so(tmp_path: Path) -> None:
     [
         ({"tokenizer_config.json": "{"}, "cannot be read"),
         ({"tokenizer_config.json": []}, "no JSON object"),
-        ({"chat_template.jinja": "x" * 300_000}, "300000 characters"),
+        ({"chat_template.jinja": "x" * 300_000}, "300000 characters, at most 262144"),
+        (
+            {"tokenizer_config.json": {"chat_template": "x", "bos_token": "y" * 300_000}},
+            "300001 characters",
+        ),
+        ({"tokenizer_config.json": "[" * 100_000}, "nested too deeply"),
+        ({"tokenizer_config.json": '{"chat_template": "\\ud800"}'}, "surrogates not allowed"),
     ],
 )
 def test_an_unreadable_template_has_failed(
@@ -187,9 +196,17 @@ def test_an_unreadable_template_has_failed(
 
 
 def test_a_huge_configuration_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(chat, "_CONFIG_BYTES_MAX", 1 << 20)
+    monkeypatch.setattr(template_files, "_CONFIG_BYTES_MAX", 1 << 20)
     graph = folder(tmp_path, {"tokenizer_config.json": {"chat_template": "x" * (1 << 20)}})
     with pytest.raises(HarnessError, match="larger than 1 MiB") as caught:
+        template_of(graph, "onnx")
+    assert caught.value.reason == "chat_template_failed"
+
+
+def test_a_template_that_is_no_utf8_has_failed(tmp_path: Path) -> None:
+    graph = folder(tmp_path, {})
+    (tmp_path / "chat_template.jinja").write_bytes(b"{{ bos_token }}\xff")
+    with pytest.raises(HarnessError, match="can't decode byte 0xff") as caught:
         template_of(graph, "onnx")
     assert caught.value.reason == "chat_template_failed"
 
@@ -198,6 +215,41 @@ def test_a_huge_configuration_is_not_read(tmp_path: Path, monkeypatch: pytest.Mo
 def test_plain_prompts_ask_for_an_answer(tmp_path: Path, kind: str, policy: Any) -> None:
     result = rendered(artefact(tmp_path / "absent", kind, chat_template=policy), ("ko",), 3)
     assert result == {"ko": tuple(f"{text}\nA:" for text in prompts("ko", 3))}
+
+
+# --- the suite's own template ---------------------------------------------------------
+
+
+def test_the_canonical_template_is_the_same_for_every_model(tmp_path: Path) -> None:
+    graph = folder(tmp_path, {"chat_template.jinja": "{{ messages[0].content }} The answer is 42."})
+    found = chat.with_template(artefact(graph, "onnx"), "canonical")
+    assert found.model.chat_template == "canonical"
+    (text,) = prompts("ko", 1)
+    assert rendered(found, ("ko",), 1) == {"ko": (f"User: {text}\n\nAssistant:",)}
+    template = chat.required_template(found)
+    assert template is not None
+    assert (template.special, template.stop) == (False, "\nUser:")
+    assert chat.render_turns(template, TURNS, graph, ask=False) == (
+        "System: 짧게\n\nUser: 1+1?\n\nAssistant: 답은"
+    )
+
+
+def test_the_canonical_template_changes_with_the_suites_versions_only() -> None:
+    """Who edits it raises both versions, then writes the new hash down here."""
+    found = hashlib.sha256(chat.CANONICAL.read_bytes()).hexdigest()
+    versions = (SUITE_VERSIONS["task"], SUITE_VERSIONS["accuracy"])
+    assert (versions, found[:12]) == ((1, 2), "3a8479d7fc76")
+
+
+def test_an_artefact_has_the_hash_of_its_template(tmp_path: Path) -> None:
+    graph = folder(tmp_path, {"chat_template.jinja": CHATML})
+    own = chat.with_template(artefact(graph, "onnx"), "own")
+    assert own.template_sha256 == hashlib.sha256(CHATML.encode()).hexdigest()
+    assert own.model.chat_template == "own"
+    plain = chat.with_template(artefact(graph, "onnx", chat_template="plain"), "canonical")
+    assert (plain.model.chat_template, plain.template_sha256) == ("plain", "")
+    (tmp_path / "chat_template.jinja").write_bytes(b"\xff")
+    assert chat.with_template(artefact(graph, "onnx"), "own").template_sha256 == ""
 
 
 # --- what templates may do -----------------------------------------------------------
@@ -215,7 +267,10 @@ def one(template: str, message: str = "안녕?", **tokens: str) -> str:
         # Blocks leave no line of their own, as transformers sets Jinja up.
         ("  {% if true %}\n{{ messages[0]['content'] }}\n  {% endif %}\n", "안녕?\n"),
         ("{{ messages | tojson }}", '[{"role": "user", "content": "안녕?"}]'),
-        ("{{ {'b': '<안녕?>'} | tojson(indent=1) }}", '{\n "b": "<안녕?>"\n}'),
+        (
+            "{{ {'b': '<' ~ messages[0].content ~ '>'} | tojson(indent=1) }}",
+            '{\n "b": "<안녕?>"\n}',
+        ),
         ("{{ strftime_now('%d %b %Y') }} {{ messages[0].content }}", "01 Jan 2026 안녕?"),
         ("{% for m in messages * 3 %}{{ m.content }}{% break %}{% endfor %}", "안녕?"),
         ("{% generation %}{{ messages[0].content }}{% endgeneration %}", "안녕?"),
@@ -231,50 +286,49 @@ def test_templates_see_what_transformers_gives_them(template: str, expected: str
 NAUGHTY = {
     "raises": (
         "{{ raise_exception('only\x1b[2J English') }}",
+        "failed",
         "TemplateError: only\\u001b[2J English",
     ),
-    "no template": ("{% for %}", "TemplateSyntaxError"),
-    "unknown tag": ("{% include '/etc/passwd' %}", "TypeError: no loader"),
-    "classes": ("{{ ''.__class__.__mro__ }}", "SecurityError"),
-    "modules": ("{{ cycler.__init__.__globals__.os.popen('id').read() }}", "SecurityError"),
-    "changes": ("{{ messages.append(1) }}", "SecurityError"),
-    "formats": ("{{ '{0.__class__.__mro__}'.format(messages) }}", "SecurityError"),
-    "drops the message": ("hello", "the message is not in what it makes"),
-    "surrogate": (r"{{ '\ud800' }}{{ messages[0].content }}", "UnicodeEncodeError"),
-    "long": ("{{ 'a' * 2000000 }}", "more than 1048576 characters"),
-    "long in parts": (
-        "{% for i in range(99999) %}{{ 'a' * 1000 }}{% endfor %}",
-        "more than 1048576 characters",
+    "no template": ("{% for %}", "failed", "TemplateSyntaxError"),
+    "drops the message": ("hello", "failed", "the message is not in what it makes"),
+    "NUL": ("{{ messages[0].content }}\0", "failed", "holds a NUL"),
+    "reads the question": (
+        "{{ messages[0].content }}{% if '?' in messages[0].content[:3] %} Answer: 42{% endif %}",
+        "varies",
+        "what it puts around a message depends on the message",
     ),
-    "recursive": ("{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}", "RecursionError"),
-    "nested source": ("{{ " + "(" * 100_000, "RecursionError"),
-    "wide range": ("{{ range(10**9) | list }}", "Range too big"),
+    "surrogate": (r"{{ '\ud800' }}{{ messages[0].content }}", "failed", "UnicodeEncodeError"),
+    "no file": ("{% include '/etc/passwd' %}", "escape", "the template file '/etc/passwd'"),
+    "long": ("{{ 'a' * 2000000 }}", "limit", "more than 1048576 characters"),
+    "wide range": ("{{ range(10**9) | list }}", "limit", "Range too big"),
 }
 
 
-@pytest.mark.parametrize(("template", "message"), NAUGHTY.values(), ids=NAUGHTY)
-def test_a_template_that_misbehaves_has_failed(template: str, message: str) -> None:
+@pytest.mark.parametrize(("template", "kind", "message"), NAUGHTY.values(), ids=NAUGHTY)
+def test_a_template_that_misbehaves_is_refused(template: str, kind: str, message: str) -> None:
     with pytest.raises(HarnessError) as caught:
         one(template)
-    assert caught.value.reason == "chat_template_failed"
+    assert caught.value.reason == f"chat_template_{kind}"
     assert caught.value.where == str(HERE)
     assert message in " ".join(caught.value.message.split())
     assert caught.value.message.isprintable()
 
 
-@pytest.mark.skipif("sys.platform == 'win32'", reason="Windows has no such limits")
-@pytest.mark.parametrize(
-    "template",
-    [
-        "{{ 'a' * 3000000000 }}",
-        "{{ '%2000000000d' % 1 }}",
-        "{% set n = namespace(x='a') %}{% for i in range(60) %}{% set n.x = n.x * 2 %}{% endfor %}",
-    ],
-)
-def test_a_template_cannot_take_all_memory(template: str) -> None:
-    with pytest.raises(HarnessError, match="MemoryError") as caught:
-        one(template)
-    assert caught.value.reason == "chat_template_failed"
+@pytest.mark.parametrize("message", ["user", "<", " spaces \n", "A:"])
+def test_messages_that_look_like_the_frame_are_no_reason_to_refuse(message: str) -> None:
+    expected = f"<|im_start|>user\n{message}<|im_end|>\n<|im_start|>assistant\n"
+    assert one(CHATML, message) == expected
+    trimmed = CHATML.replace("message.content", "message.content | trim")
+    assert one(trimmed, message) == expected.replace(f"\n{message}", f"\n{message.strip()}")
+
+
+def test_questions_in_a_template_are_counted() -> None:
+    long = "Which of the four harbours of the Song dynasty was named Zaitun by travellers?"
+    template = Template("{# " + long.upper().replace(" ", "\n") + " #}{{ messages }}", {})
+    items = [f"Question: {long}", long[:39], "Which harbour is it?"]
+    assert chat.quoted(template, items) == 1
+    assert chat.quoted(Template(CHATML, {}), items) == 0
+    assert chat.quoted(Template(CHATML, {"bos_token": long}), items) == 1
 
 
 def test_a_template_cannot_run_for_ever() -> None:
@@ -282,6 +336,34 @@ def test_a_template_cannot_run_for_ever() -> None:
     with pytest.raises(HarnessError, match="takes more than 1 s") as caught:
         render(Template(endless, {}), ["hi"], HERE, timeout_s=1.0)
     assert caught.value.reason == "chat_template_timeout"
+    assert chat.TIMEOUT_S < 10
+
+
+def test_long_exams_are_rendered_in_batches(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither the number of messages nor their length changes a text or its place."""
+    sizes: list[int] = []
+    ask = sandbox.ask
+
+    def noting(module: str, request: Mapping[str, Any], *, timeout_s: float) -> dict[str, Any]:
+        sizes.append(len(request["conversations"]))
+        return ask(module, request, timeout_s=timeout_s)
+
+    monkeypatch.setattr(sandbox, "ask", noting)
+    messages = [f"message {i}" for i in range(2200)]
+    messages[1500] += "가" * 300_000
+    monkeypatch.setattr(chat, "_BATCH_CHARS", 300_000)
+    texts = render(Template("<{{ messages[0].content }}>", {}), messages, HERE)
+    assert texts == [f"<{message}>" for message in messages]
+    assert sizes == [1000, 500, 1, 700]
+
+
+def test_all_texts_of_a_batch_together_have_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(template_child, "_ALL_CHARS_MAX", 10)
+    request = {"template": "{{ messages[0].content }}", "tokens": {}, "ask": True}
+    three = [[{"role": "user", "content": text}] for text in ("1234", "5678", "90")]
+    assert "texts" in template_child.answer(request | {"conversations": three})
+    refused = template_child.answer(request | {"conversations": [*three, three[0]]})
+    assert refused["reason"] == "chat_template_limit"
 
 
 def test_a_child_that_dies_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -334,9 +416,8 @@ def test_the_limits_hold_without_a_parent(
     monkeypatch.setattr("sys.stdin", _Stdin(json.dumps(request)))
     monkeypatch.setattr(sandbox, "limit", lambda cpu_s: order.append(f"limit {cpu_s}"))
     monkeypatch.setattr(sandbox, "confine", lambda access: order.append(f"read {access.read}"))
-    compiled = chat._compiled
-    monkeypatch.setattr(chat, "_compiled", _noting(order, compiled))
-    sandbox.serve(chat._answer)
+    monkeypatch.setattr(template_child, "compiled", _noting(order, template_child.compiled))
+    sandbox.serve(template_child.answer)
     assert order == ["limit 21", "read ['/a/file']", "compile"]
     assert json.loads(capsys.readouterr().out) == {
         "texts": ["<|im_start|>user\nhi<|im_end|>\n<|im_start|>assistant\n"]

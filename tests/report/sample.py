@@ -205,6 +205,7 @@ def entry(model: str, *, rank: int | None, speed: float, skill: float) -> dict[s
         "quantisation": "q4_k_m",
         "backend": "llama_cpp",
         "licence": "apache-2.0",
+        "chat_template": {"policy": "own", "sha256": "c4" * 32},
         "size_bytes": round(memory * 0.8),
         "rank": rank,
         "rank_range": None if rank is None else [max(1, rank - 1), rank + 1],
@@ -483,6 +484,7 @@ def hostile() -> dict[str, Any]:
             ("model", "family", "quantisation", "format", "backend", "licence"), payload
         )
         made |= {"reason": payload, "detail": payload, "tied_with": [payload]}
+        made["chat_template"] = {"policy": payload, "sha256": payload}
         made["tasks"][payload] = made["tasks"].pop("ko-arith") | {
             "suite": payload,
             "language": payload,
