@@ -19,9 +19,11 @@ import click
 
 import harness
 from harness.cli_accuracy import accuracy
+from harness.cli_kit import kit
 from harness.cli_shared import DURATION
 from harness.cli_shared import as_json as _as_json
 from harness.cli_shared import emit as _emit
+from harness.cli_shared import models_file as _models_file
 from harness.cli_shared import results as _results
 from harness.errors import Exit, HarnessError
 
@@ -30,12 +32,6 @@ if TYPE_CHECKING:
 
 Lang = Literal["ko", "en"]
 
-_models_file = click.option(
-    "--models",
-    "models_file",
-    type=click.Path(path_type=Path),
-    help="Models file [default: ./models.yaml, else the one that comes with harness].",
-)
 _lang = click.option(
     "--lang",
     type=click.Choice(["ko", "en"]),
@@ -366,6 +362,7 @@ def init(*, folder: Path, as_json: bool) -> None:
 
 
 cli.add_command(accuracy)
+cli.add_command(kit)
 
 
 def main() -> None:

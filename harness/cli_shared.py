@@ -19,6 +19,12 @@ results = click.option(
     show_default=True,
     help="Folder that holds one folder a run.",
 )
+models_file = click.option(
+    "--models",
+    "models_file",
+    type=click.Path(path_type=Path),
+    help="Models file [default: ./models.yaml, else the one that comes with harness].",
+)
 as_json = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 
 

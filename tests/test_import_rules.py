@@ -56,6 +56,7 @@ FREE = {
     "__main__",
     "cli",
     "cli_accuracy",
+    "cli_kit",
     "cli_shared",
     "terminal",
     "schedule",
@@ -67,6 +68,7 @@ FREE = {
     "devices",
     "fleet",
     "interop",
+    "kit",
 }
 
 
