@@ -74,7 +74,10 @@ def build(
         extra for kind, extra in wheels.EXTRAS.items() if kind in {"gguf", "onnx"} | choice.formats
     ]
     closure = wheels.closure(names, aim.environment, wheels.installed)
+    _refuse_incomplete(closure, aim)
     folder.require_space(choice.size_bytes + wheels.size_bytes(closure) + _ARTEFACT_BYTES)
+    profile_name, secrets = supply.place_profile(folder, profile, choice.profile)
+    supply.place_devices(folder, devices)
     progress(f"packing {len(closure.found)} packages for {aim.system} and Python {aim.python}")
     closure, packed = _place_wheels(folder, aim, names, closure)
     formats = {kind for kind in wheels.EXTRAS if _runs(kind, closure)}
@@ -82,11 +85,9 @@ def build(
     supply.place_artefacts(folder, formats, k_quants=aim.is_here)
     progress(f"copying {choice.size_bytes / 1e9:.1f} GB of models")
     supply.place_models(folder, choice)
-    profile_name, secrets = supply.place_profile(folder, profile, choice.profile)
-    supply.place_devices(folder, devices)
     supply.place_licences(folder, packed, choice)
     about = _about(aim, choice, profile_name, closure)
-    _place_texts(folder, about)
+    place_texts(folder, about)
     folder.finish()
     progress("hashing every file")
     manifest.write(out, about, UNFINISHED_NAMES)
@@ -114,7 +115,6 @@ def _place_wheels(
     """All wheels, and the requirements that hold pip to their hashes."""
     store = folder.root / "wheels"
     if aim.is_here:
-        _refuse_incomplete(closure)
         packed = [wheels.repack(found, store) for _, found in sorted(closure.found.items())]
     else:
         closure, packed = target.fetch(aim, extras, store)
@@ -125,16 +125,24 @@ def _place_wheels(
         lines.append(f"{name}=={version} --hash=sha256:{file_sha256(wheel)}")
         folder.placed.add(f"wheels/{wheel.name}")
     folder.write("requirements.txt", "\n".join(lines) + "\n")
-    # Debian's Python comes without pip: the kit brings its own.
-    for own in sorted((Path(ensurepip.__file__).parent / "_bundled").glob("pip-*.whl"))[-1:]:
-        folder.copy(own, f"wheels/{own.name}")
+    place_pip(folder)
     return closure, packed
 
 
-def _refuse_incomplete(closure: Closure) -> None:
-    """An engine may be missing, and its models are then left out; nothing else may."""
+def place_pip(folder: Folder) -> None:
+    """Add the pip that Python brings along: Debian's Python has none on the laptop."""
+    for own in sorted((Path(ensurepip.__file__).parent / "_bundled").glob("pip-*.whl"))[-1:]:
+        folder.copy(own, f"wheels/{own.name}")
+
+
+def _refuse_incomplete(closure: Closure, aim: Target) -> None:
+    """An engine may be missing, and its models are then left out; nothing else may.
+
+    What only another machine needs is downloaded, the harness itself never.
+    """
     engines = {name for modules in ENGINES.values() for name in modules.values()}
-    if lost := sorted(closure.missing.keys() - engines):
+    lost = sorted(closure.missing.keys() - engines)
+    if lost and (aim.is_here or wheels.HARNESS in lost):
         raise PrerequisiteError(
             f"packages that the harness needs are not installed: {', '.join(lost)}",
             hint=install_hint(*lost),
@@ -164,7 +172,7 @@ def _about(aim: Target, choice: Choice, profile: str, closure: Closure) -> dict[
     }
 
 
-def _place_texts(folder: Folder, about: Mapping[str, Any]) -> None:
+def place_texts(folder: Folder, about: Mapping[str, Any]) -> None:
     """Installer, launchers, and three steps for who has never seen a terminal."""
     options = "" if about["profile"] == "quick" else f" --profile {about['profile']}"
     names = {"python": about["python"], "version": about["harness"], "options": options}
@@ -178,11 +186,14 @@ def _place_texts(folder: Folder, about: Mapping[str, Any]) -> None:
 def _warnings(
     closure: Closure, aim: Target, choice: Choice, secrets: int, about: Mapping[str, Any]
 ) -> list[str]:
-    machine = f"{aim.system} {aim.machine}"
+    mend = (
+        install_hint(*sorted(closure.missing))
+        if aim.is_here
+        else f"set PIP_FIND_LINKS to a folder with a wheel of it for {aim.system} {aim.machine}, "
+        "or make the kit on such a machine"
+    )
     found = [
-        f"{name} is not in the kit, there is no wheel of it for {machine}: its models cannot run; "
-        f"next: put such a wheel into a folder and set PIP_FIND_LINKS to it, or make the kit "
-        "on such a machine"
+        f"{name} is not in the kit: its models cannot run; next: {mend}"
         for name in sorted(closure.missing)
     ]
     found += [

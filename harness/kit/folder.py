@@ -92,9 +92,9 @@ class Folder:
             shutil.copyfile(source, partial)
             if file_sha256(partial) != wanted:
                 raise SpecError(
-                    f"sha256 is not {wanted} any more: the file changes while it is read",
+                    f"sha256 is not {wanted}: the file has changed",
                     where=str(source),
-                    hint="leave it alone, and make the kit again",
+                    hint="get the file again, or correct what names it, and make the kit again",
                     reason="hash_mismatch",
                 )
             partial.replace(target)

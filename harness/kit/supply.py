@@ -28,12 +28,14 @@ class Choice(NamedTuple):
         models: chosen entries, the profile's references, and all embedded models.
         artefacts: of those that are not embedded, by id.
         sets: named sets of the kit's models file; `default` are the chosen models.
+        base: folder that the entries' paths start from.
     """
 
     models: tuple[Model, ...]
     artefacts: Mapping[str, Artefact]
     sets: Mapping[str, tuple[str, ...]]
     profile: Profile
+    base: Path
 
     @property
     def formats(self) -> set[str]:
@@ -81,6 +83,7 @@ def choose(
         },
         sets=sets,
         profile=found,
+        base=base,
     )
 
 
@@ -94,7 +97,7 @@ def place_models(folder: Folder, choice: Choice) -> None:
     entries = []
     for model in choice.models:
         artefact = choice.artefacts.get(model.id)
-        entry = _short(_placed(folder, artefact) if artefact else model)
+        entry = _short(_placed(folder, artefact, choice.base) if artefact else model)
         entries.append(json.dumps(entry, ensure_ascii=False))
     sets = (f"  {name}: {json.dumps(members)}" for name, members in choice.sets.items())
     lines = ["# Models of this kit: written by `harness kit`.", "models:"]
@@ -102,10 +105,16 @@ def place_models(folder: Folder, choice: Choice) -> None:
     folder.write("models.yaml", "\n".join([*lines, "sets:", *sets]) + "\n")
 
 
-def _placed(folder: Folder, artefact: Artefact) -> Model:
+def _placed(folder: Folder, artefact: Artefact, base: Path) -> Model:
     """The entry of a model whose files have been copied into the kit."""
     place = f"models/{artefact.model.id}"
-    home = _home(artefact)
+    declared = artefact.model.source
+    found = Path(artefact.path)
+    if declared.kind in {"file", "folder"}:
+        # `found` has links resolved, and with them the names that lie beside each other.
+        here = (base / declared.path).expanduser()
+        found, _ = resolve.check_files(here, artefact.model.format)
+    home = _home(artefact, found)
     for name, digest in artefact.sha256.items():
         if not is_safe(name):
             raise SpecError(
@@ -116,7 +125,7 @@ def _placed(folder: Folder, artefact: Artefact) -> Model:
                 reason="unreadable_name",
             )
         folder.copy(home / name, f"{place}/{name}", digest)
-    opened = folder.root / place / Path(artefact.path).relative_to(home)
+    opened = folder.root / place / found.relative_to(home)
     _, files = resolve.check_files(opened, artefact.model.format)
     source = Source(
         kind="folder" if opened.is_dir() else "file",
@@ -130,9 +139,8 @@ def _placed(folder: Folder, artefact: Artefact) -> Model:
     return dataclasses.replace(artefact.model, source=source)
 
 
-def _home(artefact: Artefact) -> Path:
+def _home(artefact: Artefact, opened: Path) -> Path:
     """The folder that the names of an artefact's files start from."""
-    opened = Path(artefact.path)
     for home in (opened, *opened.parents):
         if all((home / name).is_file() for name in artefact.sha256):
             return home
