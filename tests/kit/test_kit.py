@@ -1,6 +1,6 @@
 """A kit from end to end: the command, its models, profile and devices, and a second call.
 
-Only the list of packages is cut short; `python -m tests.kit.offline` packs, installs and runs all.
+Only the packages are left out: `python -m tests.perf.kit_offline` packs, installs and runs all.
 """
 
 from __future__ import annotations

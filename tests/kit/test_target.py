@@ -5,8 +5,10 @@ from __future__ import annotations
 from importlib.metadata import Distribution
 from pathlib import Path
 
+import click
 import pytest
 
+from harness.cli_kit import build
 from harness.errors import PrerequisiteError
 from harness.kit import target, wheels
 from tests.kit.helpers import distribution
@@ -50,6 +52,16 @@ def test_the_machine_is_this_one_unless_another_is_named() -> None:
     assert there.environment["python_version"] == "3.12"
     other = "3.13" if here.python != "3.13" else "3.12"
     assert target.of(None, other).tags, "another Python on this system needs other wheels"
+
+
+def test_the_command_offers_every_platform_and_python() -> None:
+    """It lists them itself, since its help must not import what packs."""
+    offered = {
+        option.name: tuple(option.type.choices)
+        for option in build.params
+        if isinstance(option.type, click.Choice)
+    }
+    assert offered == {"platform": target.PLATFORMS, "python": target.PYTHONS}
 
 
 def test_wheels_come_in_the_installed_version_with_what_only_the_other_machine_needs(

@@ -1,6 +1,6 @@
 """The whole proof: pack a kit of what is installed, install it and run it without a network.
 
-`python -m tests.kit.offline` takes about a minute on a free machine. Both engines measure a
+`python -m tests.perf.kit_offline` takes about a minute on a free machine. Both engines measure a
 model in a namespace that has nothing but a loopback device, which is down; the home folder
 is empty, and the Python is the one that this environment was made from, which has none of
 our packages.
