@@ -62,7 +62,7 @@ class Folder:
         Raises:
             PrerequisiteError: `disk_full`.
         """
-        here = sum(files_below(self.root, WRITTEN_HERE).values())
+        here = sum(self._below().values())
         free = shutil.disk_usage(self.root).free
         if free + here < needed_bytes + _SPARE_BYTES:
             raise PrerequisiteError(
@@ -115,7 +115,7 @@ class Folder:
         Raises:
             SpecError: there is a file elsewhere that nobody placed.
         """
-        for name in files_below(self.root, WRITTEN_HERE).keys() - self.placed - {_UNFINISHED}:
+        for name in self._below().keys() - self.placed - {_UNFINISHED}:
             if name.split("/")[0] not in _PARTS and not name.endswith(".part"):
                 raise SpecError(
                     f"'{name}' is in the kit's folder and no part of it",
@@ -125,6 +125,17 @@ class Folder:
                     reason="foreign_folder",
                 )
             (self.root / name).unlink()
+
+    def _below(self) -> dict[str, int]:
+        try:
+            return files_below(self.root, WRITTEN_HERE)
+        except Refused as refused:
+            raise SpecError(
+                str(refused),
+                where=str(self.root),
+                hint="take it out of the folder, and make the kit again",
+                reason="foreign_folder",
+            ) from None
 
     def seal(self) -> None:
         """The kit is whole: its manifest has been written."""

@@ -231,7 +231,7 @@ def install(folder: Path, say: Callable[[str], None]) -> None:
     _pip(python, folder, own_pip)
     shutil.copytree(folder / "artefacts", folder / INSTALLED / "cache", dirs_exist_ok=True)
     say("3/3  trying the engines")
-    for warning in (*_untried(about), *_try_llama_cpp(python, about)):
+    for warning in (*_processor_warning(about), *_try_llama_cpp(python, about)):
         say(f"warning: {warning}")
 
 
@@ -284,7 +284,7 @@ def _clean_environment(**more: str) -> dict[str, str]:
     return {**kept, **more}
 
 
-def _untried(about: Mapping[str, Any]) -> list[str]:
+def _processor_warning(about: Mapping[str, Any]) -> list[str]:
     """llama.cpp is compiled for the processor that it was compiled on."""
     try:
         with open("/proc/cpuinfo", encoding="ascii", errors="replace") as file:  # noqa: PTH123

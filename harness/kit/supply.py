@@ -61,12 +61,13 @@ def choose(
     members = specfile.find_set(catalogue, set_name) if set_name else ()
     wanted = [*members, *(prepare.named_model(text, catalogue) for text in models)]
     found = specfile.resolve_profile(profile)
-    references = (found.reference, *found.fallback_references)
+    fallbacks = [name for name in found.fallback_references if name in catalogue.models]
     entries = {
         model.id: model
         for model in (
             *(entry for entry in catalogue.models.values() if entry.source.kind == "embedded"),
-            *(specfile.find_model(catalogue, model_id) for model_id in references),
+            specfile.find_model(catalogue, found.reference),
+            *(catalogue.models[name] for name in fallbacks),
             *wanted,
         )
     }
@@ -262,7 +263,7 @@ def place_licences(folder: Folder, wheels: Iterable[Path], choice: Choice) -> No
         with zipfile.ZipFile(wheel) as archive:
             for name in archive.namelist():
                 top, _, rest = name.partition("/")
-                if top.endswith(".dist-info") and _LICENCE.search(rest):
+                if top.endswith(".dist-info") and _LICENCE.search(rest) and is_safe(name):
                     text = archive.read(name).decode("utf-8", "replace")
                     package = top.removesuffix(".dist-info")
                     folder.write(f"licences/{package}/{rest.removeprefix('licenses/')}", text)

@@ -243,6 +243,13 @@ def test_a_file_of_ones_own_in_a_kit_is_not_packed_and_not_lost(make: Make) -> N
     assert (folder / "notes.txt").read_text() == "mine"
 
 
+def test_a_link_in_a_kit_is_refused_before_anything_is_packed(make: Make) -> None:
+    folder = make(models=["ref-2m.int8.onnx"]).folder
+    (folder / "models" / "link").symlink_to(folder / "models.yaml")
+    with pytest.raises(SpecError, match="models/link: a link, allowed are plain files"):
+        make(models=["ref-2m.int8.onnx"])
+
+
 def test_a_disk_that_is_too_small_is_refused(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     import shutil
 
