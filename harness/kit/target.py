@@ -112,6 +112,7 @@ def fetch(target: Target, extras: Sequence[str], store: Path) -> tuple[Closure, 
         PrerequisiteError: there is no pip, or a package has no wheel for the target.
     """
     lacking: set[str] = set()
+    asked: set[str] = set()
 
     def find(name: str) -> Distribution | None:
         return wheels.installed(name) or _metadata(fitting(store, target), name)
@@ -134,7 +135,11 @@ def fetch(target: Target, extras: Sequence[str], store: Path) -> tuple[Closure, 
             break
         if ahead.pop(OPTIONAL, None) and _download(target, [wanted[OPTIONAL]], store):
             lacking.add(OPTIONAL)
-        if problem := _download(target, list(ahead.values()), store):
+        problem = _download(target, list(ahead.values()), store)
+        if again := sorted(ahead.keys() & asked):
+            problem = problem or f"what came for {again[0]} does not fit"
+        asked |= ahead.keys()
+        if problem:
             raise PrerequisiteError(
                 f"not every package has a wheel for {target.system} {target.machine} and "
                 f"Python {target.python}: {problem}",

@@ -91,6 +91,7 @@ def closure(extras: Iterable[str], environment: Mapping[str, str], find: Find) -
             if marker is None or any(
                 marker.evaluate({**environment, "extra": extra}) for extra in wanted.extras or {""}
             ):
+                requirement.marker = None  # decided; pip would ask this machine again
                 ahead.append(requirement)
     return result
 

@@ -30,6 +30,17 @@ pytest.importorskip("onnx")
 
 PACKAGES = {"sllm-harness", "onnxruntime", "onnx", "tokenizers"}
 Make = Callable[..., kits.Kit]
+NET = "ref-2m.int8.onnx"
+EMBEDDED = "".join(
+    f"  - {{id: {name}.{kind}, family: {name}, format: {kind}, quantisation: {quant}, "
+    "source: embedded, licence: Apache-2.0, commercial: true, context: 2048}\n"
+    for name, quant, kind in (
+        ("ref-4m.f16", "f16", "gguf"),
+        ("ref-4m.fp32", "fp32", "onnx"),
+        ("ref-2m.int8", "int8", "onnx"),
+    )
+)
+"""The chosen one, and the references of the quick profile."""
 
 
 @pytest.fixture
@@ -52,6 +63,7 @@ def make(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Make:
     monkeypatch.setattr(wheels, "closure", short)
     monkeypatch.setattr(wheels, "repack", repack)
     monkeypatch.chdir(tmp_path)
+    (tmp_path / "models.yaml").write_text(f"models:\n{EMBEDDED}sets: {{default: [{NET}]}}\n")
 
     def build(**options: Any) -> kits.Kit:
         return kits.build(tmp_path / "kit", **options)
@@ -60,7 +72,7 @@ def make(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Make:
 
 
 @pytest.fixture
-def own(tmp_path: Path) -> Path:
+def own(tmp_path: Path, make: Make) -> Path:
     """A models file with models that are links, as in the hub's cache, and an NC licence."""
     blobs = tmp_path / "blobs"
     folder = tmp_path / "models" / "net.int8.onnx"
@@ -73,17 +85,16 @@ def own(tmp_path: Path) -> Path:
         blob.write_bytes((made / name).read_bytes())
         (folder / place).symlink_to(blob)
     (tmp_path / "toy.fake.json").write_text("{}")
-    embedded = specfile.built_in("models.yaml").read_text("utf-8").split("  # --- Candidates")[0]
     (tmp_path / "models.yaml").write_text(
-        embedded
-        + "  - {id: net.int8.onnx, family: net, format: onnx, quantisation: int8, licence: X-NC, "
+        f"models:\n{EMBEDDED}"
+        "  - {id: net.int8.onnx, family: net, format: onnx, quantisation: int8, licence: X-NC, "
         "commercial: false, chat_template: plain, options: {threads: 1}, "
         "source: {kind: file, path: models/net.int8.onnx/onnx/model_q8.onnx}}\n"
         "  - {id: toy.fake, family: toy, format: fake, quantisation: f, note: '가: b', "
         "source: {kind: file, path: toy.fake.json}}\n"
         "  - {id: far.gguf, family: far, format: gguf, quantisation: q, "
         "source: {kind: hub, repo: a/b, files: [far.gguf]}}\n"
-        "sets: {default: [ref-2m.int8.onnx], mine: [net.int8.onnx, toy.fake], all: [far.gguf]}\n"
+        "sets: {mine: [net.int8.onnx, toy.fake], all: [far.gguf]}\n"
     )
     return tmp_path / "models.yaml"
 
@@ -178,7 +189,7 @@ def test_an_own_profile_comes_with_its_texts_and_secret_items(make: Make, tmp_pa
     )
     text = text.replace("accuracy: 1}", "accuracy: 1, language: 1}")
     (folder / "small.yaml").write_text(text)
-    made = make(models=["ref-2m.int8.onnx"], profile=str(folder / "small.yaml"))
+    made = make(models=[NET], profile=str(folder / "small.yaml"))
     assert made.about["profile"] == "profiles/small.yaml"
     packed = {
         path.relative_to(made.folder / "profiles").as_posix()
@@ -191,7 +202,7 @@ def test_an_own_profile_comes_with_its_texts_and_secret_items(make: Make, tmp_pa
     (tmp_path / "news.txt").write_bytes((folder / "texts" / "news.txt").read_bytes())
     (folder / "small.yaml").write_text(moved)
     with pytest.raises(SpecError, match="lies outside its folder"):
-        make(models=["ref-2m.int8.onnx"], profile=str(folder / "small.yaml"))
+        make(models=[NET], profile=str(folder / "small.yaml"))
 
 
 @pytest.mark.parametrize(
@@ -200,8 +211,8 @@ def test_an_own_profile_comes_with_its_texts_and_secret_items(make: Make, tmp_pa
         ({"set_name": "all"}, "far.gguf is not on this machine", None),
         ({"set_name": "none"}, "unknown set 'none'", "unknown_set"),
         ({"models": ["ref-2m.int8"]}, "did you mean 'ref-2m.int8.onnx'", "unknown_model"),
-        ({"models": ["ref-2m.int8.onnx"], "devices": ["gram"]}, "unknown device", "unknown_device"),
-        ({"models": ["ref-2m.int8.onnx"], "profile": "fast"}, "unknown profile", "unknown_profile"),
+        ({"models": [NET], "devices": ["gram"]}, "unknown device", "unknown_device"),
+        ({"models": [NET], "profile": "fast"}, "unknown profile", "unknown_profile"),
     ],
 )
 def test_what_cannot_be_packed_is_named(
@@ -219,35 +230,35 @@ def test_this_very_machine_is_no_device_of_a_kit(make: Make, tmp_path: Path) -> 
     (tmp_path / "devices" / "local.yaml").write_text(
         device.replace("id: this-machine", "id: local")
     )
-    made = make(models=["ref-2m.int8.onnx"])
+    made = make(models=[NET])
     assert not (made.folder / "devices" / "local.yaml").exists()
     assert (made.folder / "devices" / "lg-gram-2024-16gb.yaml").is_file()
     with pytest.raises(SpecError, match="device 'local' declares this very machine"):
-        make(models=["ref-2m.int8.onnx"], devices=["local"])
+        make(models=[NET], devices=["local"])
 
 
 def test_a_folder_with_something_else_is_left_alone(make: Make, tmp_path: Path) -> None:
     (tmp_path / "kit").mkdir()
     (tmp_path / "kit" / "thesis.txt").write_text("mine")
     with pytest.raises(SpecError, match="something else than a kit is here") as caught:
-        make(models=["ref-2m.int8.onnx"])
+        make(models=[NET])
     assert caught.value.reason == "foreign_folder"
     assert [path.name for path in (tmp_path / "kit").iterdir()] == ["thesis.txt"]
 
 
 def test_a_file_of_ones_own_in_a_kit_is_not_packed_and_not_lost(make: Make) -> None:
-    folder = make(models=["ref-2m.int8.onnx"]).folder
+    folder = make(models=[NET]).folder
     (folder / "notes.txt").write_text("mine")
     with pytest.raises(SpecError, match=r"'notes\.txt' is in the kit's folder and no part of it"):
-        make(models=["ref-2m.int8.onnx"])
+        make(models=[NET])
     assert (folder / "notes.txt").read_text() == "mine"
 
 
 def test_a_link_in_a_kit_is_refused_before_anything_is_packed(make: Make) -> None:
-    folder = make(models=["ref-2m.int8.onnx"]).folder
+    folder = make(models=[NET]).folder
     (folder / "models" / "link").symlink_to(folder / "models.yaml")
     with pytest.raises(SpecError, match="models/link: a link, allowed are plain files"):
-        make(models=["ref-2m.int8.onnx"])
+        make(models=[NET])
 
 
 def test_a_disk_that_is_too_small_is_refused(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -258,7 +269,7 @@ def test_a_disk_that_is_too_small_is_refused(make: Make, monkeypatch: pytest.Mon
     with pytest.raises(
         PrerequisiteError, match=r"the kit needs 0\.\d GB, 0\.1 GB are free"
     ) as caught:
-        make(models=["ref-2m.int8.onnx"])
+        make(models=[NET])
     assert caught.value.reason == "disk_full"
 
 
@@ -271,7 +282,7 @@ def test_the_command_makes_and_verifies(make: Make, tmp_path: Path) -> None:
     assert "packing 4 packages for" in done.stderr
     found = json.loads(done.stdout.splitlines()[-1])
     assert found["kit"] == "out"
-    assert found["about"]["models"] == ["ref-2m.int8.onnx"]
+    assert found["about"]["models"] == [NET]
     assert found["size_bytes"] > 1 << 20
     assert "every file is as it was packed" in call("verify", "out").stdout
     (tmp_path / "out" / "models.yaml").write_text("models: []")
