@@ -18,8 +18,10 @@ from typing import TYPE_CHECKING, Literal
 import click
 
 import harness
+from harness import cli_preflight, cli_shared
 from harness.cli_accuracy import accuracy
 from harness.cli_kit import kit
+from harness.cli_models import models
 from harness.cli_shared import DURATION
 from harness.cli_shared import as_json as _as_json
 from harness.cli_shared import emit as _emit
@@ -76,6 +78,7 @@ def cli() -> None:
     help="Time for the accuracy items of one model, such as 10m: those that tell most are asked.",
 )
 @click.option("--verify", is_flag=True, help="Score 2 % of the choices again, one full pass each.")
+@cli_shared.commercial
 @click.option("--dry-run", is_flag=True, help="Print the plan and an estimate; measure nothing.")
 @_results
 @_models_file
@@ -92,6 +95,7 @@ def run(
     seed_file: Path | None,
     budget: float | None,
     verify: bool,
+    commercial: bool,
     dry_run: bool,
     results: Path,
     models_file: Path | None,
@@ -127,6 +131,7 @@ def run(
         own=(own := own_items(profile)),
         budget_s=budget or 0.0,
         verify=0.02 if verify else 0.0,
+        commercial=commercial,
     )
     if dry_run:
         _print_plan(plan, as_json=as_json)
@@ -248,36 +253,6 @@ def bench(
 
 
 @cli.group()
-def models() -> None:
-    """What can be measured."""
-
-
-@models.command("list")
-@click.option("--set", "set_name", default="", help="Only the models of one set.")
-@_models_file
-@_as_json
-def models_list(*, set_name: str, models_file: Path | None, as_json: bool) -> None:
-    """List the models file: ids, formats, licences and sets."""
-    from harness import specfile
-    from harness.spec import to_json
-
-    catalogue = specfile.load_catalogue(models_file or specfile.default_catalogue_path())
-    chosen = (
-        specfile.find_set(catalogue, set_name) if set_name else tuple(catalogue.models.values())
-    )
-    if as_json:
-        _emit({"models": to_json(chosen), "sets": to_json(catalogue.sets)})
-        return
-    width = max((len(model.id) for model in chosen), default=0)
-    for model in chosen:
-        sets = [name for name, members in catalogue.sets.items() if model.id in members]
-        click.echo(
-            f"{model.id:<{width}}  {model.source.kind:<9} {model.backend_name:<12} "
-            f"{model.licence or 'licence unknown':<14} {', '.join(sets)}"
-        )
-
-
-@cli.group()
 def devices() -> None:
     """Laptops that models are to run on."""
 
@@ -363,6 +338,9 @@ def init(*, folder: Path, as_json: bool) -> None:
 
 cli.add_command(accuracy)
 cli.add_command(kit)
+models.add_command(cli_preflight.check)
+models.add_command(cli_preflight.unpack)
+cli.add_command(models)
 
 
 def main() -> None:

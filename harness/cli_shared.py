@@ -25,6 +25,9 @@ models_file = click.option(
     type=click.Path(path_type=Path),
     help="Models file [default: ./models.yaml, else the one that comes with harness].",
 )
+commercial = click.option(
+    "--commercial", is_flag=True, help="Only models whose licence allows commercial use."
+)
 as_json = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib.metadata
 import importlib.util
 import itertools
+import json
 import os
 import shutil
 import subprocess
@@ -26,6 +27,8 @@ from harness.errors import Exit, HarnessError, install_hint, printable
 from harness.metrics import show_bytes
 from harness.models.reference import cache_folder
 from harness.probes import counters, energy, memory, pagecache
+from harness.sandbox.environment import clean
+from harness.sandbox.policy import SWITCH
 
 LOW_DISK_BYTES = 1 << 30
 _IMPORT_TIMEOUT_S = 120.0
@@ -53,6 +56,12 @@ _WATCHED: Final[Mapping[str, tuple[str, str]]] = {
 }
 """What a run watches: the counter or fact, what it is called here, what it tells."""
 _EVICTED_BYTES = 1 << 20
+_TO_LEVEL_1: Final[Mapping[str, str]] = {
+    "switched_off": f"unset {SWITCH}",
+    "not_linux": "run on Linux: other systems have level 0 so far",
+    "no_landlock": "boot Linux 5.13 or newer with landlock among its security modules (lsm=)",
+    "no_seccomp": "run on x86-64 or aarch64, on a kernel with CONFIG_SECCOMP_FILTER",
+}
 
 Import = Callable[[Sequence[str]], str]
 """Imports modules somewhere and returns what went wrong, or an empty string."""
@@ -69,7 +78,7 @@ def diagnose(
 
     Returns:
         JSON data: `harness`, `engines`, `folders`, `facts`, `watched`, `memory`, `energy`,
-        `unobserved`, `findings`, `ready`.
+        `sandbox`, `unobserved`, `findings`, `ready`.
     """
     facts = environment.observe()
     engines = [_engine(name, import_in_child or _import_in_child) for name in ENGINES]
@@ -85,6 +94,7 @@ def diagnose(
         "watched": _watched(facts, counters.read()),
         "memory": [*_memory(), _page_cache(cache_folder())],
         "energy": energy.sources(),
+        "sandbox": [_sandbox()],
         "unobserved": [
             {"fact": name, "what": FACTS[name], "hint": _mend(name, facts)}
             for name, value in facts.items()
@@ -115,6 +125,7 @@ def text(found: Mapping[str, Any]) -> str:
         ("What a run watches", "watched"),
         ("Memory of a model", "memory"),
         ("Energy of a model", "energy"),
+        ("Sandbox of a model", "sandbox"),
     ):
         lines += ["", title, *_rows(found[part])]
     lines += _unobserved_rows([o for o in found["unobserved"] if o["fact"] not in _WATCHED])
@@ -283,6 +294,24 @@ def _page_cache(folder: Path) -> dict[str, str]:
         known=known,
         hint="set HARNESS_CACHE to a folder on a disk of a Linux system",
     )
+
+
+def _sandbox() -> dict[str, str]:
+    """The level that a child of ours reaches, which then gives up what a worker does."""
+    command = [sys.executable, "-P", "-m", "harness.sandbox"]
+    done = subprocess.run(command, env=clean({}), capture_output=True, check=True)
+    reached = json.loads(done.stdout)
+    if reached["level"]:
+        detail = "a worker has no network, no other programs, no files but the model's"
+        known = f"Landlock ABI {reached['landlock']}, seccomp"
+        return {"name": "level 1", "status": "ready", "detail": f"{detail} ({known})", "hint": ""}
+    why = " ".join(filter(None, (reached["reason"], reached.get("detail"))))
+    return {
+        "name": "level 0",
+        "status": "absent",
+        "detail": f"an official run is unverified below level 1: {why}",
+        "hint": _TO_LEVEL_1[reached["reason"]],
+    }
 
 
 def _sensor(name: str, what: str, *, known: bool, hint: str) -> dict[str, str]:

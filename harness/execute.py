@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import os
 import select
+import shutil
 import signal
 import subprocess
 import sys
@@ -24,6 +25,7 @@ from typing import IO, NamedTuple, Protocol
 from harness.plan import Job
 from harness.probes.memory import tree_sampler
 from harness.records import JournalWriter, Record, read, read_part, unwritable
+from harness.sandbox.environment import clean
 from harness.spec import canonical, to_json
 
 _STDERR_LIMIT_BYTES = 64 * 1024
@@ -133,13 +135,17 @@ def execute(
     interrupted = False
     for job in jobs:
         conditions = arrange(job) if arrange else Conditions("unknown", 0.0, {})
+        part, scratch = parts / f"{job.id}.part", parts / f"{job.id}.scratch"
+        shared = parts.parent / "fidelity"
         orders = {
             "target": targets[job.backend],
             "cache": conditions.cache,
-            "shared": str(parts.parent / "fidelity"),
+            "shared": str(shared.absolute()),
+            "scratch": str(scratch.absolute()),
+            "home": str(Path.home()),
         }
-        job_file = _job_file(parts, job, orders)
-        part = parts / f"{job.id}.part"
+        folders = (parts, scratch, *([shared] if job.suite == "fidelity" else []))
+        job_file = _job_file(parts, job, orders, folders)
         feed = feeds[job.suite](job) if feeds and job.suite in feeds else None
         ended = _run_child(job, job_file, part, watches.get(job.suite), feed)
         if conditions.telemetry:
@@ -148,6 +154,7 @@ def execute(
         yield replace(_adopt(job, part, ended, journal), waited_s=conditions.waited_s)
         part.unlink(missing_ok=True)
         job_file.unlink(missing_ok=True)
+        shutil.rmtree(scratch, ignore_errors=True)
         if ended.interrupted:
             interrupted = True
             break
@@ -157,11 +164,12 @@ def execute(
         raise KeyboardInterrupt
 
 
-def _job_file(parts: Path, job: Job, orders: Mapping[str, str]) -> Path:
+def _job_file(parts: Path, job: Job, orders: Mapping[str, str], folders: Iterable[Path]) -> Path:
     """What the worker reads: its job, and what the parent has arranged for it."""
     path = parts / f"{job.id}.json"
     try:
-        parts.mkdir(parents=True, exist_ok=True)
+        for folder in folders:
+            folder.mkdir(parents=True, exist_ok=True)
         path.write_bytes(canonical(to_json(job) | orders))
     except OSError as error:
         raise unwritable(parts, error) from error
@@ -213,7 +221,7 @@ def prime(modules: Iterable[str]) -> None:
         [sys.executable, "-P", "-c", script, *modules],
         stdin=subprocess.DEVNULL,
         capture_output=True,
-        env={**os.environ, **_ENVIRONMENT},
+        env=clean(_ENVIRONMENT),
         check=False,
     )
 
@@ -245,12 +253,12 @@ def _run_child(
     tail = _Tail()
     timed_out = interrupted = False
     started_ns = time.perf_counter_ns()
-    child = subprocess.Popen(
+    child = _popen()(
         [sys.executable, "-P", "-m", "harness.worker", str(job_file), str(part), str(started_ns)],
         stdin=subprocess.PIPE if feed else subprocess.DEVNULL,
         stdout=subprocess.PIPE if feed else subprocess.DEVNULL,
         stderr=subprocess.PIPE,
-        env={**os.environ, **_ENVIRONMENT},
+        env=clean(_ENVIRONMENT, str(part.absolute().with_suffix(".scratch"))),
         start_new_session=True,
     )
     asking = _Asking(feed, child) if feed else None
@@ -279,6 +287,14 @@ def _run_child(
         fed=feed.records if feed else (),
         broken=feed.broken if feed else "",
     )
+
+
+def _popen() -> type[subprocess.Popen[bytes]]:
+    if sys.platform == "win32":
+        from harness.sandbox.windows import Contained
+
+        return Contained
+    return subprocess.Popen
 
 
 def _wait(child: subprocess.Popen[bytes], timeout_s: float) -> bool:

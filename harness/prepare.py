@@ -16,12 +16,14 @@ from harness.errors import (
     PrerequisiteError,
     SpecError,
     did_you_mean,
+    printable,
 )
 from harness.extensions import target
 from harness.heldout import HeldOutTask
 from harness.models import chat
 from harness.models import resolve as artefacts
 from harness.plan import Plan, Skip
+from harness.sandbox.policy import SWITCH
 from harness.spec import (
     Artefact,
     Catalogue,
@@ -54,6 +56,7 @@ def prepare(
     own: Mapping[str, HeldOutTask] | None = None,
     budget_s: float = 0.0,
     verify: float = 0.0,
+    commercial: bool = False,
 ) -> Plan:
     """Build the plan of a run: the profile's reference model is always part of it.
 
@@ -65,6 +68,7 @@ def prepare(
         own: what `own_items` read for this profile.
         budget_s: time for one model's accuracy items; 0 = all that the profile asks for.
         verify: least share of choice items to score again without anything shared.
+        commercial: leave out models whose licence does not allow commercial use.
 
     Raises:
         SpecError: an unknown name or a malformed file.
@@ -102,7 +106,12 @@ def prepare(
             reason="duplicate_model",
         )
     required = {model.id for model in wanted} if models else set()
-    found, skipped = _locate(unique.values(), base, required | {reference.id})
+    barred = _not_commercial(unique.values(), required | {reference.id}) if commercial else []
+    allowed = unique.keys() - {skip.model for skip in barred}
+    found, skipped = _locate(
+        [model for model in unique.values() if model.id in allowed], base, required | {reference.id}
+    )
+    skipped += barred
     facts = environment.observe()
     if tune:
         tuned, untuned = _tune_all(found, facts, tune)
@@ -220,6 +229,25 @@ def named_model(text: str, catalogue: Catalogue) -> Model:
     return specfile.find_model(catalogue, text)
 
 
+def _not_commercial(models: Iterable[Model], required: set[str]) -> list[Skip]:
+    """Why models of a set are left out of a commercial comparison.
+
+    Raises:
+        SpecError: such a model was asked for by name, or is the reference.
+    """
+    skipped = []
+    for model in models:
+        if model.commercial:
+            continue
+        verb = "forbids" if model.commercial is False else "is not known to allow"
+        detail = f"its licence ({model.licence or 'not declared'}) {verb} commercial use"
+        hint = "leave --commercial out, or correct its entry in the models file"
+        if model.id in required:
+            raise SpecError(f"{model.id}: {detail}", hint=hint, reason="not_commercial")
+        skipped.append(Skip(model=model.id, reason="not_commercial", detail=detail, hint=hint))
+    return skipped
+
+
 def _locate(
     models: Iterable[Model], base: Path, required: set[str]
 ) -> tuple[list[Artefact], list[Skip]]:
@@ -251,7 +279,15 @@ def require_engine(model: Model) -> None:
 
     Raises:
         PrerequisiteError: with the command that installs it.
+        SpecError: the switch of the sandbox says what it cannot.
     """
+    if (switch := os.environ.get(SWITCH, "on")) not in {"on", "off"}:
+        raise SpecError(
+            f"{SWITCH} is '{printable(switch)}'",
+            allowed="on or off",
+            hint=f"unset {SWITCH}",
+            reason="unknown_name",
+        )
     name = model.backend_name
     if not _installed(model):
         raise PrerequisiteError(

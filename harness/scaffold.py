@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import NamedTuple
 
-from harness import specfile
+from harness import specfile, specschema
 from harness.errors import SpecError
 
 RESULTS_README = """\
@@ -77,7 +77,10 @@ def _templates() -> dict[str, str]:
     profile = profile.replace("title: Quick look\n", "title: My profile\n", 1)
     _, _, profile = profile.partition("\n#\n")
     return {
-        "models.yaml": specfile.built_in("models.yaml").read_text("utf-8"),
+        "models.yaml": specfile.built_in("models.yaml")
+        .read_text("utf-8")
+        .replace("$schema=docs/models.schema.json", "$schema=models.schema.json", 1),
+        "models.schema.json": specschema.text(),
         "devices/this-machine.yaml": specfile.built_in("devices/this-machine.yaml").read_text(
             "utf-8"
         ),

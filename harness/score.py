@@ -24,6 +24,7 @@ from harness.scoring.observe import Observed, observe
 from harness.scoring.paired import compare_accuracy
 from harness.scoring.rank import Ranking, pareto, rank
 from harness.scoring.rules import Rules, read_rules
+from harness.scoring.sandboxes import lowest, unconfined
 from harness.scoring.summary import Summaries, Summary, length_ratio, summaries
 from harness.scoring.validity import Validity, examine, forgive
 from harness.spec import canonical
@@ -67,6 +68,8 @@ def scorecard(records: Sequence[Mapping[str, Any]], *, torn: bool = False) -> Js
     )
     lost = _lost(run, records, torn=torn)
     own = [*lost, *_few_repetitions(rules), *_known_items(run, rules)]
+    sandboxes = lowest(records)
+    own += unconfined(sandboxes) if rules.profile.tier == "verified" else []
     verdict = _verdict(environment, own, validity, rules)
     found = {seen.id: summaries(seen, rules, roof_of(calibration)) for seen in observed}
     judged = judge(
@@ -110,7 +113,8 @@ def scorecard(records: Sequence[Mapping[str, Any]], *, torn: bool = False) -> Js
         "seed": dict(run.get("seed", {})),
         "weights": dict(rules.weights),
         "entries": _sorted_entries(
-            _entry(entry, ranking, rules, validity) | {"fidelity": near[entry.id]}
+            _entry(entry, ranking, rules, validity)
+            | {"fidelity": near[entry.id], "sandbox": sandboxes.get(entry.id)}
             for group, ranking in zip(groups, rankings, strict=True)
             for entry in group
         ),
@@ -181,7 +185,7 @@ def _verdict(
     severities = {finding.get("severity") for finding in findings}
     if not rules.profile.tolerates_unknown and severities & {"invalid", "unknown"}:
         state = "invalid"
-    elif rules.profile.tier != "verified":
+    elif _base_tier(rules, findings) != "verified":
         state = "unverified"
     else:
         state = "warn" if severities or any(validity.models.values()) else "valid"
@@ -281,7 +285,14 @@ def _with_length(
 def _tier(rules: Rules, verdict: Mapping[str, Any]) -> str:
     """A virtual machine is never ranked beside laptops."""
     virtual = any(finding["code"] == "virtual_machine" for finding in verdict["findings"])
-    return "ci" if virtual and rules.profile.tier != "synthetic" else rules.profile.tier
+    tier = _base_tier(rules, verdict["findings"])
+    return "ci" if virtual and tier != "synthetic" else tier
+
+
+def _base_tier(rules: Rules, findings: Iterable[Mapping[str, Any]]) -> str:
+    """The profile's own, unless what it asks of an official run was not in force."""
+    free = any(finding["code"] == "not_sandboxed" for finding in findings)
+    return "unverified" if free else rules.profile.tier
 
 
 def _sorted_entries(entries: Iterable[Json]) -> list[Json]:

@@ -10,9 +10,11 @@ It is what an evaluator runs first on a new laptop.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 import json
+import os
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -31,6 +33,7 @@ from harness.metrics import Floats, show_bytes, show_seconds, show_share
 from harness.models import resolve as artefacts
 from harness.plan import Job, Plan
 from harness.records import Record, read
+from harness.sandbox.policy import SWITCH
 from harness.scoring.observe import Observed, observe
 from harness.scoring.rules import read_rules
 
@@ -94,9 +97,24 @@ def measure(
     say = progress or (lambda _line: None)
     plan = _plan(folder, quick=quick)
     say(f"{len(plan.jobs)} jobs of fake engines")
-    result = session.run(plan, folder / "results")
-    say("two workers at once")
-    return read(result.folder / "records.jsonl").records, _two_at_once(plan)
+    with _unconfined():
+        result = session.run(plan, folder / "results")
+        say("two workers at once")
+        pair = _two_at_once(plan)
+    return read(result.folder / "records.jsonl").records, pair
+
+
+@contextlib.contextmanager
+def _unconfined() -> Iterator[None]:
+    """These engines keep a log beside their model and start processes: no worker else may."""
+    before = os.environ.get(SWITCH)
+    os.environ[SWITCH] = "off"
+    try:
+        yield
+    finally:
+        del os.environ[SWITCH]
+        if before is not None:
+            os.environ[SWITCH] = before
 
 
 def judge(records: Sequence[Record], pair: Sequence[Record], folder: Path) -> dict[str, Any]:

@@ -21,11 +21,18 @@ from harness.specprofile import load_profile
 from harness.specyaml import MOST, MOST_TOKENS, Document, Keys, listed
 
 _HEX40 = re.compile(r"[0-9a-f]{40}")
-_REPO = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", re.ASCII)
+_REPO = re.compile(r"(?!.*(?:--|\.\.))[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", re.ASCII)
+HUB_FILE_TYPES = (
+    *(".gguf", ".onnx", ".onnx_data", ".onnx.data", ".safetensors"),
+    *(".json", ".txt", ".model", ".jinja"),
+)
+"""What may be fetched: weights, graphs and texts, which are read as data."""
+_NUMBERED = re.compile(r"(?<=\.onnx_data)_\d+$")  # large weights come in several files
+_RUNS_CODE = (".bin", ".ckpt", ".pickle", ".pkl", ".pt", ".pth", ".py")
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class _CatalogueFile:
+class CatalogueFile:
     """The top level of a models file."""
 
     models: tuple[Model, ...]
@@ -152,7 +159,7 @@ def load_catalogue(path: Path | str) -> Catalogue:
     """
     document = Document.read(Path(path), hint="harness models list")
     _expand_sources(document)
-    parsed = document.validate(_CatalogueFile)
+    parsed = document.validate(CatalogueFile)
     entries: dict[str, Model] = {}
     for index, model in enumerate(parsed.models):
         where: Keys = ("models", index)
@@ -246,7 +253,7 @@ def _check_backend(document: Document, where: Keys, model: Model) -> None:
         )
 
 
-_SOURCE_FIELDS: Mapping[str, tuple[frozenset[str], frozenset[str]]] = {
+SOURCE_FIELDS: Mapping[str, tuple[frozenset[str], frozenset[str]]] = {
     "embedded": (frozenset(), frozenset()),
     "file": (frozenset({"path"}), frozenset({"sha256"})),
     "folder": (frozenset({"path"}), frozenset({"sha256"})),
@@ -256,7 +263,7 @@ _SOURCE_FIELDS: Mapping[str, tuple[frozenset[str], frozenset[str]]] = {
 
 
 def _check_source(document: Document, where: Keys, source: Source) -> None:
-    needed, possible = _SOURCE_FIELDS[source.kind]
+    needed, possible = SOURCE_FIELDS[source.kind]
     given = {
         field.name
         for field in dataclasses.fields(Source)
@@ -284,13 +291,7 @@ def _check_source(document: Document, where: Keys, source: Source) -> None:
             f"revision '{source.revision}' can move, a commit cannot",
             allowed="the full commit, 40 hex digits, or nothing while it is not known",
         )
-    for index, name in enumerate(source.files):
-        if not _is_inside(name):
-            document.fail(
-                (*where, "files", index),
-                f"file '{name}' would lie outside the repository",
-                allowed="a relative path with '/' and without '..'",
-            )
+    _check_files(document, (*where, "files"), source.files)
     for name, value in source.sha256.items():
         if source.kind == "hub" and name not in source.files:
             document.fail(
@@ -300,6 +301,30 @@ def _check_source(document: Document, where: Keys, source: Source) -> None:
                 allowed=listed(source.files),
             )
         document.require_hex64((*where, "sha256", name), f"sha256 of '{name}'", value)
+
+
+def _check_files(document: Document, where: Keys, files: Sequence[str]) -> None:
+    """Names of files to fetch: inside the repository, of types that are data, each once."""
+    for index, name in enumerate(files):
+        if not _is_inside(name):
+            document.fail(
+                (*where, index),
+                f"file '{name}' would lie outside the repository",
+                allowed="a relative path with '/' and without '..'",
+            )
+        if not _NUMBERED.sub("", name.lower()).endswith(HUB_FILE_TYPES):
+            why = (
+                "may run code when it is opened" if name.endswith(_RUNS_CODE) else "is not fetched"
+            )
+            document.fail(
+                (*where, index),
+                f"file '{name}' {why}",
+                allowed=f"files that end in {', '.join(HUB_FILE_TYPES)}",
+            )
+        if name in files[:index]:
+            document.fail(
+                (*where, index), f"file '{name}' is named twice", allowed="each file once"
+            )
 
 
 def _is_inside(name: str) -> bool:

@@ -110,6 +110,11 @@ _EXPECTED: Mapping[str, str] = {
 """What pydantic's kinds of error ask for, in words."""
 
 
+def compose(text: str) -> yaml.Node | None:
+    """The nodes of a text that `Document` accepts, with their places in it."""
+    return yaml.compose(text, Loader=_Loader)
+
+
 class _Fault(NamedTuple):
     """One thing that is wrong, before it becomes an error."""
 
@@ -152,7 +157,7 @@ class Document:
         """
         text = self._text(raw)
         try:
-            node = yaml.compose(text, Loader=_Loader)
+            node = compose(text)
         except yaml.MarkedYAMLError as error:
             self._fail_syntax(error, text)
         except yaml.reader.ReaderError as error:

@@ -14,8 +14,9 @@ import os
 import sys
 import time
 import traceback
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     from harness.backends.base import Backend, LoadReport
@@ -26,24 +27,38 @@ FAILED_EXIT = 4
 """Exit status of a worker that recorded why it failed."""
 
 
+class _Given(NamedTuple):
+    """What the parent has arranged for a job: see `execute`."""
+
+    target: str
+    started_ns: int
+    cache: str
+    home: str
+
+
 def main(job_path: str, part_path: str, started_ns: int) -> int:
     """Run one job and return the process's exit status."""
     _die_with_parent()
     from harness.errors import HarnessError
     from harness.plan import job_from_json
     from harness.records import PartWriter
+    from harness.sandbox.policy import confine, limits, of_job
 
     writer = PartWriter(Path(part_path))
     data = json.loads(Path(job_path).read_text("utf-8"))
-    target = data.pop("target")
-    cache = data.pop("cache")
+    target, cache = data.pop("target"), data.pop("cache")
+    home, scratch = data.pop("home", str(Path.home())), data.pop("scratch", "")
+    given = _Given(target, started_ns, cache, home)
     job = job_from_json(data)
     if job.suite == "accuracy":
         from harness.suites import exchange
 
         exchange.open_pipes()
     try:
-        _run(job, target, writer, started_ns, cache)
+        limits()
+        # Before numpy and the engine: it binds this thread and those that it starts.
+        reached = confine(of_job(data, target, scratch, home))
+        _run(job, given, writer, reached)
     except HarnessError as error:
         _fail(writer, error.reason, str(error))
         return FAILED_EXIT
@@ -59,12 +74,12 @@ def main(job_path: str, part_path: str, started_ns: int) -> int:
     return 0
 
 
-def _run(job: Job, target: str, writer: PartWriter, started_ns: int, cache: str) -> None:
+def _run(job: Job, given: _Given, writer: PartWriter, reached: Mapping[str, Any]) -> None:
     from harness.errors import CapabilityError
     from harness.suites import SUITES
 
     suite = importlib.import_module(SUITES[job.suite])
-    backend = _load(job, target, writer, started_ns, cache)
+    backend = _load(job, given, writer, reached)
     for case in job.cases:
         try:
             for record in suite.measure(case, backend, job):
@@ -75,15 +90,15 @@ def _run(job: Job, target: str, writer: PartWriter, started_ns: int, cache: str)
     backend.close()
 
 
-def _load(job: Job, target: str, writer: PartWriter, started_ns: int, cache: str) -> Backend:
+def _load(job: Job, given: _Given, writer: PartWriter, reached: Mapping[str, Any]) -> Backend:
     """Import the engine and open the model; each phase leaves its time or its memory."""
     from harness.extensions import load
     from harness.probes import counters
 
     memory = [*_memory_reading(job, "runtime")]
     counters.watch_stops()
-    backend: Backend = load(target)()
-    base = time.perf_counter_ns() - started_ns
+    backend: Backend = load(given.target)()
+    base = time.perf_counter_ns() - given.started_ns
     backend.import_engine()
     memory += _memory_reading(job, "import")
     report = backend.load(Path(job.path), job.options)
@@ -94,13 +109,13 @@ def _load(job: Job, target: str, writer: PartWriter, started_ns: int, cache: str
     first_ns = backend.now_ns() - first
     memory += _memory_reading(job, "load")
     # Records are handed on: a home folder would name its owner.
-    home = str(Path.home())
-    facts = {name: value.replace(home, "~") for name, value in backend.describe().items()}
-    writer.write({"type": "engine", "facts": facts, "load": _load_facts(report)})
+    facts = {name: value.replace(given.home, "~") for name, value in backend.describe().items()}
+    loaded = {"facts": facts, "load": _load_facts(report), "sandbox": reached}
+    writer.write({"type": "engine", **loaded})
     for record in memory:
         writer.write({"type": "sample"} | record)
     if job.suite == "latency":
-        writer.write({"type": "sample"} | _load_sample(report, base, first_ns, cache))
+        writer.write({"type": "sample"} | _load_sample(report, base, first_ns, given.cache))
     return backend
 
 

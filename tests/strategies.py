@@ -163,6 +163,7 @@ def job(candidate, used, suite, process, *, outcome="ok", time_unit=1.0):
         | {"facts": FACTS}
         | place,
         {"type": "engine", **place, "backend": "llama_cpp"}
+        | {"sandbox": {"level": 1, "reason": "", "network": "denied", "execve": "denied"}}
         | {"facts": {"build": "b6837"}, "options": {"threads": 8, "context": 512}}
         | {"load": {"model_bytes": 10**8, "kv_bytes_per_token": candidate.kv_bytes_per_tok}},
     ]

@@ -287,7 +287,7 @@ def test_bad_input_has_one_clear_message(
     ("name", "content", "code", "part"),
     [
         ("empty.gguf", b"", 2, "the file is empty"),
-        ("short.gguf", b"GGUF\x03\0\0\0", 2, "ends inside its header"),
+        ("short.gguf", b"GGUF\x03\0\0\0", 2, "cut off: 8 bytes of a file of 8 bytes"),
         ("text.gguf", b"hello, this is not a model at all", 2, "not a GGUF file"),
         ("model.bin", b"x", 2, "not a model format"),
     ],

@@ -299,3 +299,20 @@ def test_the_engines_of_this_machine() -> None:
     for row in found["engines"]:
         assert row["status"] in {"ready", "absent"}, row
     assert os.fspath(sys.executable) not in json.dumps(found)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="level 1 is Linux's")
+def test_the_sandbox_is_tried(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert doctor._sandbox() | {"detail": ""} == {
+        "name": "level 1",
+        "status": "ready",
+        "detail": "",
+        "hint": "",
+    }
+    monkeypatch.setenv("HARNESS_SANDBOX", "off")
+    assert doctor._sandbox() == {
+        "name": "level 0",
+        "status": "absent",
+        "detail": "an official run is unverified below level 1: switched_off",
+        "hint": "unset HARNESS_SANDBOX",
+    }

@@ -120,7 +120,7 @@ class Forking(FakeBackend):
             os.setsid()
             time.sleep(60)
             os._exit(0)
-        Path(os.environ["EXAM_LEFT"]).write_text(str(child))
+        Path(os.environ["HARNESS_EXAM_LEFT"]).write_text(str(child))
         time.sleep(0.5)
         os._exit(3)
 
@@ -128,7 +128,8 @@ class Forking(FakeBackend):
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
 def test_who_holds_the_pipes_does_not_hold_the_parent(tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[1]))
-    monkeypatch.setenv("EXAM_LEFT", str(tmp_path / "left"))
+    monkeypatch.setenv("HARNESS_EXAM_LEFT", str(tmp_path / "left"))
+    monkeypatch.setenv("HARNESS_SANDBOX", "off")  # where there is one, nothing can be forked
     monkeypatch.setattr(executing, "_ASKING_ENDS_S", 0.5)
     outcome, records = sit(tmp_path, CASE, targets={"fake": "tests.test_exam_answers:Forking"})
     os.kill(int((tmp_path / "left").read_text()), signal.SIGKILL)  # it is still there

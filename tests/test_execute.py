@@ -157,6 +157,7 @@ def test_grandchildren_do_not_survive(
     planned = dataclasses.replace(job("latency", LATENCY), path=str(model))
     journal = JournalWriter(tmp_path / "records.jsonl")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.setenv("HARNESS_SANDBOX", "off")  # where there is one, nothing is started
     (outcome,) = execute((planned,), {"fake": "forking_engine:Forking"}, tmp_path / "p", journal)
     assert outcome.state == "ok"
     pid = int((tmp_path / "pid").read_text())
@@ -311,6 +312,8 @@ def test_the_bare_worker_is_small() -> None:
     ours = (
         "import harness.worker, harness.plan, harness.records, harness.extensions\n"
         "import harness.suites.memory\n"
+        "from harness.sandbox import policy\n"
+        "policy.confine(policy.Access())\n"
     )
     read = "print(next(l for l in open('/proc/self/status') if l.startswith('VmHWM')).split()[1])"
 

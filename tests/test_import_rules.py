@@ -13,7 +13,7 @@ ROOT = Path(harness.__file__).parent
 
 CORE = {"errors", "kernelfs", "metrics", "stats", "stats_items"}
 SPEC = {"spec", "cases", "plan", "records", "specfile", "specprofile", "specyaml", "extensions"}
-SPEC |= {"spectext", "families", "order"}
+SPEC |= {"spectext", "families", "order", "specschema"}
 SCORING = {"score", "compare", "gate"}
 # package or module → harness modules that it may import (by first part of the name)
 ALLOWED = {
@@ -32,24 +32,30 @@ ALLOWED = {
     "records": CORE | {"spec"},
     "adaptive": CORE | {"spec", "cases", "plan"},
     "extensions": CORE,
-    "sandbox": set(),
+    "sandbox": {"sandbox"},
     "specyaml": CORE | {"spec"},
     "specprofile": CORE | {"spec", "spectext", "specyaml", "cases"},
     "specfile": CORE | {"spec", "specyaml", "specprofile", "extensions"},
+    "specschema": CORE | {"spec", "specyaml", "specfile"},
     "heldout": CORE | SPEC | {"heldout", "sandbox", "suites.tasks.base"},
     "seeds": CORE | SPEC | {"seeds", "suites.tasks"},
     "environment": CORE | SPEC | {"environment"},
     "probes": CORE | SPEC | {"probes"},
-    "models": CORE | SPEC | {"models", "sandbox"},
+    "models": CORE | SPEC | {"models", "preflight", "sandbox"},
+    # The parsers, and what a parsed header tells; nothing that makes or finds models.
+    "preflight": CORE
+    | SPEC
+    | {"preflight", "sandbox"}
+    | {"models.gguf_file", "models.safetensors_file", "models.token_cost"},
     "score": CORE | SPEC | {"score", "scoring"},
     "scoring": CORE | SPEC | {"scoring"},
     "backends": CORE | SPEC | {"backends"},
     "suites": CORE | SPEC | {"suites", "backends.base", "probes"},
     "report": CORE | SPEC | SCORING | {"report", "scoring.details"},
-    "worker": CORE | SPEC | {"backends.base", "backends", "suites", "probes"},
-    "execute": CORE | SPEC | {"environment", "models", "probes"},
+    "worker": CORE | SPEC | {"backends.base", "backends", "suites", "probes", "sandbox"},
+    "execute": CORE | SPEC | {"environment", "models", "probes", "sandbox"},
     "exam": CORE | SPEC | {"budget", "heldout", "models", "suites"},
-    "doctor": CORE | SPEC | {"environment", "models", "backends", "probes"},
+    "doctor": CORE | SPEC | {"environment", "models", "backends", "probes", "sandbox"},
     "scaffold": CORE | SPEC,
 }
 FREE = {
@@ -57,6 +63,8 @@ FREE = {
     "cli",
     "cli_accuracy",
     "cli_kit",
+    "cli_models",
+    "cli_preflight",
     "cli_shared",
     "terminal",
     "schedule",
@@ -139,6 +147,7 @@ def test_the_child_imports_nothing_but_numpy_before_its_engine() -> None:
     """Every third-party import in the worker is memory that is blamed on a model."""
     script = (
         "import sys, harness.worker, harness.plan, harness.records, harness.extensions\n"
+        "import harness.sandbox.policy\n"
         "import harness.backends.base, harness.suites.latency, harness.suites.memory\n"
         "import harness.suites.accuracy, harness.suites.task, harness.suites.sustained\n"
         "import harness.suites.energy, harness.suites.kernel, harness.probes.counters\n"

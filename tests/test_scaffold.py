@@ -15,6 +15,7 @@ from harness.errors import Exit, SpecError
 
 FILES = [
     "models.yaml",
+    "models.schema.json",
     "devices/this-machine.yaml",
     "profiles/my-profile.yaml",
     "results/README.md",
@@ -30,6 +31,8 @@ def test_a_new_folder_works_as_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert specfile.default_catalogue_path() == Path("models.yaml")
     catalogue = specfile.load_catalogue("models.yaml")
     assert len(specfile.find_set(catalogue, "default")) >= 8
+    first = Path("models.yaml").read_text("utf-8").splitlines()[0]
+    assert first == "# yaml-language-server: $schema=models.schema.json"
     assert specfile.device_files()["this-machine"] == Path("devices/this-machine.yaml")
     assert specfile.resolve_device("this-machine").power == "any"
     profile = specfile.resolve_profile("my-profile")
@@ -45,7 +48,7 @@ def test_nothing_is_overwritten(tmp_path: Path) -> None:
     (tmp_path / "models.yaml").write_text("mine")
     written, kept = scaffold.init(tmp_path)
     assert kept == [tmp_path / "models.yaml"]
-    assert len(written) == 3
+    assert len(written) == len(FILES) - 1
     assert (tmp_path / "models.yaml").read_text() == "mine"
     written, kept = scaffold.init(tmp_path)
     assert written == []

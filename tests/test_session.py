@@ -68,11 +68,28 @@ def test_a_model_that_cannot_be_tuned_is_skipped_alone(tmp_path: Path) -> None:
     assert "good.fake" in told
 
 
-def test_candidates_are_skipped_with_their_fetch_command(tmp_path: Path) -> None:
+def test_candidates_are_skipped_with_their_fetch_command(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
     plan = prepare(set_name="candidates", suites=["memory"])
     assert {job.model for job in plan.jobs} == {"ref-4m.f16.gguf"}
     assert plan.skipped
-    assert all("hf download" in skip.hint for skip in plan.skipped)
+    assert {skip.reason for skip in plan.skipped} == {"not_pulled"}
+    assert all(skip.hint == f"harness models pull {skip.model}" for skip in plan.skipped)
+
+
+def test_a_commercial_comparison_leaves_other_models_out() -> None:
+    plan = prepare(set_name="candidates", suites=["memory"], commercial=True)
+    barred = {skip.model: skip for skip in plan.skipped if skip.reason == "not_commercial"}
+    assert "forbids commercial use" in barred["exaone-3.5-2.4b.q4_k_m.gguf"].detail
+    assert "not known to allow" in barred["llama-3.2-1b.q4_k_m.gguf"].detail
+    assert "qwen3-0.6b.q4_k_m.gguf" not in barred
+    assert {job.model for job in plan.jobs} == {"ref-4m.f16.gguf"}
+    with pytest.raises(SpecError, match="CC-BY-NC") as caught:
+        prepare(models=["kanana-nano-2.1b.q4_k_m.gguf"], commercial=True)
+    assert caught.value.reason == "not_commercial"
+    assert not prepare(models=["ref-2m.q8_0.gguf"], suites=["memory"], commercial=True).skipped
 
 
 def test_the_challenge_waits_for_its_organiser() -> None:

@@ -156,7 +156,10 @@ def status_of(pid: int) -> Mapping[str, str]:
 
 @pytest.mark.skipif(not LINUX, reason="reads /proc")
 @pytest.mark.parametrize("end", ["done", "failed", "SIGKILL", "SIGSEGV"])
-def test_the_engines_child_ends_with_the_worker(work: Work, end: str) -> None:
+def test_the_engines_child_ends_with_the_worker(
+    work: Work, end: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HARNESS_SANDBOX", "off")  # where there is one, nothing is started
     # A worker that fails meets a case that exceeds its context behind one that it can do.
     too_long = (Case(id="long", prompt_tokens=301, output_tokens=1),) if end == "failed" else ()
     fields = {"clock": "real", "step_s": 0.02, "context": 300}

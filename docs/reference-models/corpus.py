@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Mapping
+from functools import cache
 from itertools import count
 
 from harness.suites.tasks import FORMS, LANGUAGES, PUBLIC_SEED, TASKS, item_at, load_task
@@ -23,8 +24,8 @@ PUBLIC_ITEMS = 200
 HELD_OUT_PART = 20
 """One in this many possible items is never trained on."""
 
-LONGEST_TOKENS = 200
-"""Longest text that a training row has room for, answer and separators besides."""
+LENGTHS = (200, 500, 1024, 2048)
+"""Longest texts in tokens, in turn; only tasks about long texts ask for it."""
 
 SHARES = {
     "arith": 6,
@@ -53,10 +54,11 @@ def kinds() -> list[Kind]:
     return [(name, language, form) for name in TASKS for language in LANGUAGES for form in FORMS]
 
 
-def drawn_item(kind: Kind, index: int, seed: bytes) -> Item:
-    """One item, its context short enough to train on."""
+def drawn_item(kind: Kind, index: int, seed: bytes, longest_tokens: int = 0) -> Item:
+    """One item; unless a length is given, lengths follow each other."""
     name, language, form = kind
-    setting = Setting(language=language, form=form, longest_tokens=LONGEST_TOKENS)
+    longest = longest_tokens or LENGTHS[index % len(LENGTHS)]
+    setting = Setting(language=language, form=form, longest_tokens=longest)
     return item_at(name, setting, index, seed)
 
 
@@ -71,18 +73,22 @@ def is_held_out(item: Item) -> bool:
     return int.from_bytes(digest[:4], "big") % HELD_OUT_PART == 0
 
 
+@cache
 def public_keys() -> frozenset[str]:
-    """Keys of the public test items."""
+    """Keys of the public test items, of every length."""
     return frozenset(
-        key(drawn_item(kind, index, PUBLIC_SEED))
+        key(drawn_item(kind, index, PUBLIC_SEED, longest))
         for kind in kinds()
+        for longest in (LENGTHS if kind[0] == "longctx" else LENGTHS[:1])
         for index in range(PUBLIC_ITEMS)
     )
 
 
-def training_items(kind: Kind, banned: frozenset[str]) -> Iterator[Item]:
-    """Endless items of one kind that may be trained on."""
-    for index in count():
+def training_items(
+    kind: Kind, banned: frozenset[str], part: int = 0, parts: int = 1
+) -> Iterator[Item]:
+    """Endless items of one kind that may be trained on; of `parts` readers one has its own."""
+    for index in count(part, parts):
         drawn = drawn_item(kind, index, TRAINING_SEED)
         if not is_held_out(drawn) and key(drawn) not in banned:
             yield drawn
@@ -102,16 +108,18 @@ def held_out_items(kind: Kind, per_level: int) -> list[Item]:
     return out
 
 
-def documents(shares: Mapping[str, int] = SHARES) -> Iterator[list[tuple[str, str]]]:
+def documents(
+    shares: Mapping[str, int] = SHARES, part: int = 0, parts: int = 1
+) -> Iterator[list[tuple[str, str]]]:
     """Endless documents, each a list of (context, answer to learn) to be joined.
 
     The answer is the solution of a free question, or the right choice. Behind it stands the
     item's stop, mostly a newline, which is how the models say that they are done.
     """
     banned = public_keys()
-    streams = {kind: training_items(kind, banned) for kind in kinds()}
+    streams = {kind: training_items(kind, banned, part, parts) for kind in kinds()}
     tickets = [kind for kind in streams for _ in range(shares[kind[0]])]
-    for index in count():
+    for index in count(part, parts):
         draw = Draw(TRAINING_SEED, "documents", index)
         kind = draw.pick(tickets)
         shots = draw.between(2, 3) if draw.below(10) < SHOTS_IN_TEN else 1

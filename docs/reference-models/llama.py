@@ -13,7 +13,6 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F  # noqa: N812 - the customary name
 from safetensors.torch import load_file, save_file
-from tokenizers import Tokenizer
 from torch import Tensor, nn
 
 LAYERS = {"ref-4m": 4, "ref-2m": 2}
@@ -76,7 +75,9 @@ class Attention(nn.Module):
         q = rotate(split(self.q_proj(x), self.heads), rotary)
         k = rotate(split(self.k_proj(x), self.kv_heads), rotary)
         v = split(self.v_proj(x), self.kv_heads)
-        y = F.scaled_dot_product_attention(q, k, v.to(q.dtype), attn_mask=mask, enable_gqa=True)
+        # Fused kernels with a mask know no groups.
+        k, v = (x.repeat_interleave(self.heads // self.kv_heads, 1) for x in (k, v.to(q.dtype)))
+        y = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
         return self.o_proj(y.transpose(1, 2).reshape(rows, length, -1))
 
 
@@ -128,7 +129,8 @@ class Llama(nn.Module):
     def forward(self, ids: Tensor, positions: Tensor, documents_: Tensor) -> Tensor:
         """Last hidden states of rows of packed documents, all `[rows, length]`."""
         rotary = rotary_tables(positions, self.config)
-        causal = torch.ones(ids.shape[1], ids.shape[1], dtype=torch.bool).tril()
+        size = ids.shape[1]
+        causal = torch.ones(size, size, dtype=torch.bool, device=ids.device).tril()
         mask = (causal & (documents_[:, :, None] == documents_[:, None, :]))[:, None]
         x = self.embed_tokens(ids)
         for layer in self.layers:
@@ -142,7 +144,7 @@ class Llama(nn.Module):
 
 def rotary_tables(positions: Tensor, config: Config) -> tuple[Tensor, Tensor]:
     """Cosines and sines `[rows, 1, length, head_dim]`."""
-    half = torch.arange(0, config.head_dim, 2, dtype=torch.float32) / config.head_dim
+    half = torch.arange(0, config.head_dim, 2, device=positions.device) / config.head_dim
     angles = positions[:, None, :, None].float() * config.rope_theta**-half
     angles = torch.cat((angles, angles), -1)
     return angles.cos(), angles.sin()
@@ -164,41 +166,10 @@ def save(model: Llama, path: Path) -> None:
     partial.replace(path)
 
 
-def translated(embedding: Tensor, old: Tokenizer, new: Tokenizer) -> Tensor:
-    """An embedding for another tokeniser: what both have is kept, the rest is the mean of
-    what the old one makes of its text.
-    """
-    known, size = old.get_vocab(), new.get_vocab_size()
-    out = torch.empty(size, embedding.shape[1])
-    for token, index in new.get_vocab().items():
-        parts = [known[token]] if token in known else old.encode(new.decode([index])).ids
-        out[index] = embedding[parts].mean(0) if parts else embedding.mean(0)
-    return out
-
-
-def load(
-    name: str, path: Path, old: Tokenizer | None = None, new: Tokenizer | None = None
-) -> Llama:
-    """A model from a file of its own or of a deeper one, in float32.
-
-    Of a deeper model it takes the embedding, the last norm and layers spread evenly from
-    the first to the last.
-    """
-    layers = LAYERS[name]
+def load(path: Path) -> Llama:
+    """A model from its file, in float32."""
     tensors = {k.removeprefix("model."): v.float() for k, v in load_file(path).items()}
-    deeper = 1 + max(int(key.split(".")[1]) for key in tensors if key.startswith("layers."))
-    taken = {round(i * (deeper - 1) / (layers - 1)): i for i in range(layers)}
-    state = {}
-    for key, value in tensors.items():
-        if not key.startswith("layers."):
-            state[key] = value
-            continue
-        number, rest = key.removeprefix("layers.").split(".", 1)
-        if int(number) in taken:
-            state[f"layers.{taken[int(number)]}.{rest}"] = value
-    if old and new:
-        state["embed_tokens.weight"] = translated(state["embed_tokens.weight"], old, new)
-    vocabulary = len(state["embed_tokens.weight"])
-    model = Llama(Config(num_hidden_layers=layers, vocab_size=vocabulary))
-    model.load_state_dict(state)
+    layers = 1 + max(int(key.split(".")[1]) for key in tensors if key.startswith("layers."))
+    model = Llama(Config(num_hidden_layers=layers))
+    model.load_state_dict(tensors)
     return model

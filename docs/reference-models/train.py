@@ -14,9 +14,7 @@ from __future__ import annotations
 
 import argparse
 import csv
-import itertools
 import math
-import os
 import sys
 import time
 from collections import defaultdict
@@ -27,18 +25,17 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 import torch
-import torch.distributed as dist
-import torch.multiprocessing
 import torch.nn.functional as F  # noqa: N812 - the customary name
 from corpus import SHARES, documents, held_out_items, kinds, score
 from llama import END, LAYERS, PAD, Config, Llama, load, save
 from tokenizers import Tokenizer
 from torch import Tensor, nn
+from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from harness.suites.tasks.base import Item
 
 HERE = Path(__file__).resolve().parent
-ROW = 256
+ROW = 2048
 
 
 @dataclass
@@ -50,20 +47,22 @@ class Batch:
     documents: Tensor
     targets: Tensor
 
-    def part(self, rank: int, processes: int) -> Batch:
-        """The rows of one process."""
-        return Batch(*(getattr(self, each.name)[rank::processes] for each in fields(self)))
+    def to(self, device: str) -> Batch:
+        """The same on another device."""
+        return Batch(*(getattr(self, each.name).to(device) for each in fields(self)))
 
 
-def encoded(tokenizer: Tokenizer, shares: dict[str, int]) -> Iterator[tuple[list[int], list[int]]]:
+def encoded(
+    tokenizer: Tokenizer, shares: dict[str, int], part: int, parts: int
+) -> Iterator[tuple[list[int], list[int]]]:
     """Endless documents as token ids and the next token to learn, or -1.
 
     One in ten begins with the end-of-text token, which some engines put first.
     """
-    for number, parts in enumerate(documents(shares)):
+    for number, pieces in enumerate(documents(shares, part, parts)):
         ids: list[int] = [END] if number % 10 == 0 else []
         learnt = [False] * len(ids)
-        for context, answer in parts:
+        for context, answer in pieces:
             for text, learn in ((context, False), (answer, True)):
                 piece = tokenizer.encode(text, add_special_tokens=False).ids
                 ids += piece
@@ -77,25 +76,36 @@ def encoded(tokenizer: Tokenizer, shares: dict[str, int]) -> Iterator[tuple[list
             )
 
 
-def batches(tokenizer: Tokenizer, rows: int, shares: dict[str, int]) -> Iterator[Batch]:
-    """Rows filled with documents in order; each is kept whole."""
-    stream = encoded(tokenizer, shares)
-    ids, learnt = next(stream)
-    while True:
-        tensors = torch.full((4, rows, ROW), -1)
-        tensors[0] = PAD
-        tensors[1] = 0
-        for row in range(rows):
-            used = number = 0
-            while used + len(ids) <= ROW:
-                span = slice(used, used + len(ids))
-                tensors[0, row, span] = torch.tensor(ids)
-                tensors[1, row, span] = torch.arange(len(ids))
-                tensors[2, row, span] = number
-                tensors[3, row, span] = torch.tensor(learnt)
-                used, number = used + len(ids), number + 1
-                ids, learnt = next(stream)
-        yield Batch(*tensors)
+class Rows(IterableDataset[Batch]):
+    """Batches of rows filled with documents in order; each document is kept whole.
+
+    Every reader makes whole batches of documents of its own.
+    """
+
+    def __init__(self, tokenizer: Path, rows: int, shares: dict[str, int]) -> None:
+        self.tokenizer, self.rows, self.shares = tokenizer, rows, shares
+
+    def __iter__(self) -> Iterator[Batch]:
+        torch.set_num_threads(1)
+        reader = get_worker_info()
+        part, parts = (reader.id, reader.num_workers) if reader else (0, 1)
+        stream = encoded(Tokenizer.from_file(str(self.tokenizer)), self.shares, part, parts)
+        ids, learnt = next(stream)
+        while True:
+            tensors = torch.full((4, self.rows, ROW), -1)
+            tensors[0] = PAD
+            tensors[1] = 0
+            for row in range(self.rows):
+                used = number = 0
+                while used + len(ids) <= ROW:
+                    span = slice(used, used + len(ids))
+                    tensors[0, row, span] = torch.tensor(ids)
+                    tensors[1, row, span] = torch.arange(len(ids))
+                    tensors[2, row, span] = number
+                    tensors[3, row, span] = torch.tensor(learnt)
+                    used, number = used + len(ids), number + 1
+                    ids, learnt = next(stream)
+            yield Batch(*tensors)
 
 
 def learnt_places(batch: Batch) -> Tensor:
@@ -108,50 +118,15 @@ def learnt_places(batch: Batch) -> Tensor:
     return order[: -(-count // 512) * 512]
 
 
-def matrices(model: Llama) -> list[nn.Parameter]:
-    """The weights that Muon trains: matrices inside layers."""
-    return [weight for weight in model.layers.parameters() if weight.ndim == 2]
-
-
-def optimisers(
-    model: Llama, decay: float, rank: int, processes: int
-) -> list[torch.optim.Optimizer]:
-    """Muon for this process's share of the matrices, AdamW for everything else."""
+def optimisers(model: Llama, decay: float) -> list[torch.optim.Optimizer]:
+    """Muon for the matrices inside layers, AdamW for everything else."""
     named = dict(model.named_parameters())
+    inner = [w for name, w in named.items() if w.ndim == 2 and "embed" not in name]
     others = [w for name, w in named.items() if w.ndim == 1 or "embed" in name]
     return [
-        torch.optim.Muon(
-            matrices(model)[rank::processes], lr=0.02, momentum=0.95, weight_decay=decay
-        ),
+        torch.optim.Muon(inner, lr=0.02, momentum=0.95, weight_decay=decay),
         torch.optim.AdamW(others, lr=3e-3, betas=(0.9, 0.95), weight_decay=0.01),
     ]
-
-
-def average(model: Llama, *figures: float) -> list[float]:
-    """Average gradients and figures over the processes, in place; return the figures."""
-    weights = list(model.parameters())
-    flat = torch.cat([*(w.grad.flatten() for w in weights), torch.tensor(figures)])
-    if dist.is_initialized():
-        dist.all_reduce(flat)
-        flat /= dist.get_world_size()
-    parts = flat.split([*(w.numel() for w in weights), len(figures)])
-    for weight, part in zip(weights, parts[:-1], strict=True):
-        weight.grad.copy_(part.view_as(weight))
-    return parts[-1].tolist()
-
-
-@torch.no_grad()
-def share_matrices(model: Llama) -> None:
-    """Give every process the matrices that the others have just trained."""
-    if not dist.is_initialized():
-        return
-    rank, processes = dist.get_rank(), dist.get_world_size()
-    weights = matrices(model)
-    mine = [w if i % processes == rank else torch.zeros_like(w) for i, w in enumerate(weights)]
-    flat = torch.cat([weight.flatten() for weight in mine])
-    dist.all_reduce(flat)
-    for weight, part in zip(weights, flat.split([w.numel() for w in weights]), strict=True):
-        weight.copy_(part.view_as(weight))
 
 
 def rate(step: int, done: float, decay_from: float) -> float:
@@ -164,21 +139,19 @@ class Plan:
     """How long and how fast to train.
 
     Attributes:
-        steps: steps in all, those of earlier stages included.
-        start: steps that earlier stages did; their documents are not read again.
+        steps: steps in all.
         minutes: wall clock after which the rate is zero and training ends early.
         rows: rows of `ROW` tokens a step.
         decay: weight decay of Muon.
-        decay_from: part of this stage after which the learning rate falls.
+        decay_from: part after which the learning rate falls.
         pace: factor of both learning rates (0.02 for Muon, 0.003 for AdamW).
         seed: of the first weights.
         shares: relative number of items a task.
-        initial: weights to begin with, of this model or of a deeper one.
-        processes: processes of one thread each, which share the rows of a step.
+        device: `cpu` or `cuda`.
+        readers: processes that write and encode documents.
     """
 
     steps: int
-    start: int
     minutes: float
     rows: int
     decay: float
@@ -186,46 +159,37 @@ class Plan:
     pace: float
     seed: int
     shares: dict[str, int]
-    initial: Path | None
-    processes: int
+    device: str
+    readers: int
 
 
-def train(rank: int, name: str, out: Path, plan: Plan) -> None:
-    """Train, writing the weights every 50 steps and the loss curve as it grows."""
-    if plan.processes > 1:
-        torch.set_num_threads(1)
-        dist.init_process_group("gloo", rank=rank, world_size=plan.processes)
+def train(name: str, out: Path, plan: Plan) -> None:
+    """Train, writing the weights every 500 steps and the loss curve as it grows."""
     torch.manual_seed(plan.seed)
-    tokenizer = Tokenizer.from_file(str(out / "tokenizer.json"))
-    if plan.initial is None:
-        model = Llama(Config(num_hidden_layers=LAYERS[name]))
-    else:
-        # Weights lie beside the tokeniser that they were trained with.
-        former = Tokenizer.from_file(str(plan.initial.with_name("tokenizer.json")))
-        model = load(name, plan.initial, former, tokenizer)
-    groups = optimisers(model, plan.decay, rank, plan.processes)
+    model = Llama(Config(num_hidden_layers=LAYERS[name])).to(plan.device)
+    groups = optimisers(model, plan.decay)
     base = [group["lr"] * plan.pace for opt in groups for group in opt.param_groups]
-    stream = itertools.islice(batches(tokenizer, plan.rows, plan.shares), plan.start, None)
+    rows = Rows(out / "tokenizer.json", plan.rows, plan.shares)
+    stream = iter(DataLoader(rows, batch_size=None, num_workers=plan.readers))
+    next(stream)  # readers take seconds to start
     began = time.monotonic()
-    recent: list[float] = []
-    for step in range(plan.start, plan.steps):
-        loss = answer_loss(model, next(stream).part(rank, plan.processes))
+    recent: list[Tensor] = []
+    for step in range(plan.steps):
+        loss = answer_loss(model, next(stream).to(plan.device))
         loss.backward()
-        # The clocks of processes differ; their average is the same in all.
-        seconds, mean_loss = average(model, time.monotonic() - began, loss.item())
-        done = max((step - plan.start) / (plan.steps - plan.start), seconds / 60 / plan.minutes)
+        seconds = time.monotonic() - began
+        done = max(step / plan.steps, seconds / 60 / plan.minutes)
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         for opt, lr in zip(groups, base, strict=True):
-            opt.param_groups[0]["lr"] = lr * rate(step - plan.start, done, plan.decay_from)
+            opt.param_groups[0]["lr"] = lr * rate(step, done, plan.decay_from)
             opt.step()
         model.zero_grad(set_to_none=True)
-        share_matrices(model)
-        recent.append(mean_loss)
+        recent.append(loss.detach())
         last = step + 1 == plan.steps or done >= 1
-        if rank == 0 and ((step + 1) % 20 == 0 or last):
-            write_row(name, step + 1, plan.rows, sum(recent) / len(recent), seconds)
+        if (step + 1) % 20 == 0 or last:
+            write_row(name, step + 1, plan.rows, torch.stack(recent).mean().item(), seconds)
             recent = []
-        if rank == 0 and ((step + 1) % 50 == 0 or last):
+        if (step + 1) % 500 == 0 or last:
             save(model, out / f"{name}.safetensors")
         if last:
             break
@@ -234,7 +198,7 @@ def train(rank: int, name: str, out: Path, plan: Plan) -> None:
 def answer_loss(model: Llama, batch: Batch) -> Tensor:
     """Mean loss in nat of the tokens to learn."""
     wanted = learnt_places(batch)
-    with torch.autocast("cpu", dtype=torch.bfloat16):
+    with torch.autocast(batch.ids.device.type, dtype=torch.bfloat16):
         hidden = model(batch.ids, batch.positions, batch.documents)
         scores = model.logits(hidden.flatten(0, 1)[wanted])
     return F.cross_entropy(scores.float(), batch.targets.flatten()[wanted], ignore_index=-1)
@@ -283,17 +247,18 @@ def draw(name: str) -> None:
 @torch.inference_mode()
 def continuations(model: Llama, tokenizer: Tokenizer, items: list[Item]) -> list[str]:
     """Greedy answers up to each item's stop, contexts of one length together."""
+    device = model.norm.weight.device
     groups: dict[int, list[int]] = defaultdict(list)
     contexts = [tokenizer.encode(item.context).ids for item in items]
     for number, ids in enumerate(contexts):
         groups[len(ids)].append(number)
     out = [""] * len(items)
     for start, numbers in groups.items():
-        ids = torch.tensor([contexts[number] for number in numbers])
+        ids = torch.tensor([contexts[number] for number in numbers], device=device)
         left = max(items[number].max_tokens for number in numbers)
         done = False
         while not done and ids.shape[1] - start < left:
-            positions = torch.arange(ids.shape[1]).expand_as(ids)
+            positions = torch.arange(ids.shape[1], device=device).expand_as(ids)
             last = model(ids, positions, torch.zeros_like(ids))[:, -1]
             ids = torch.cat((ids, model.logits(last).argmax(-1)[:, None]), 1)
             done = True
@@ -309,21 +274,22 @@ def continuations(model: Llama, tokenizer: Tokenizer, items: list[Item]) -> list
 @torch.inference_mode()
 def choose(model: Llama, tokenizer: Tokenizer, item: Item) -> str:
     """The choice with the greatest log-likelihood."""
+    device = model.norm.weight.device
     start = len(tokenizer.encode(item.context).ids)
     totals = []
     for choice in item.choices:
-        ids = torch.tensor([tokenizer.encode(item.context + choice).ids])
-        positions = torch.arange(ids.shape[1])[None]
+        ids = torch.tensor([tokenizer.encode(item.context + choice).ids], device=device)
+        positions = torch.arange(ids.shape[1], device=device)[None]
         scores = model.logits(model(ids, positions, torch.zeros_like(ids))[0, start - 1 : -1])
         picked = scores.log_softmax(-1).gather(1, ids[0, start:, None])
         totals.append(picked.sum().item())
     return item.choices[totals.index(max(totals))]
 
 
-def evaluate(name: str, per_level: int, out: Path) -> None:
+def evaluate(name: str, per_level: int, out: Path, device: str) -> None:
     """Print accuracy on held-out items as a Markdown table."""
     tokenizer = Tokenizer.from_file(str(out / "tokenizer.json"))
-    model = load(name, out / f"{name}.safetensors")
+    model = load(out / f"{name}.safetensors").to(device)
     print("| case | level 1 | level 2 | level 3 | all |\n|---|---|---|---|---|")
     means = []
     for task, language, form in kinds():
@@ -358,9 +324,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Train or evaluate a reference model.")
     parser.add_argument("name", choices=LAYERS)
     parser.add_argument("--steps", type=int, default=1400)
-    parser.add_argument("--start", type=int, default=0, help="steps done by an earlier stage")
     parser.add_argument("--minutes", type=float, default=math.inf, help="end early after these")
-    parser.add_argument("--rows", type=int, default=32, help=f"rows of {ROW} tokens a step")
+    parser.add_argument("--rows", type=int, default=4, help=f"rows of {ROW} tokens a step")
     parser.add_argument("--decay", type=float, default=0.05, help="weight decay of Muon")
     parser.add_argument("--decay-from", type=float, default=0.4, help="part at a level rate")
     parser.add_argument("--pace", type=float, default=1.0, help="factor of the learning rates")
@@ -368,27 +333,18 @@ def main() -> None:
     parser.add_argument(
         "--shares", type=share, nargs="+", default=[], help="name=value; others keep their share"
     )
-    parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--device", default="cpu", help="cpu or cuda")
+    parser.add_argument("--readers", type=int, default=1, help="processes that write documents")
     parser.add_argument("--out", type=Path, default=Path("harness/models/weights"))
-    parser.add_argument("--initial", type=Path, help="weights to begin with")
-    parser.add_argument("--processes", type=int, default=1, help="use when cores are shared")
-    parser.add_argument("--port", type=int, default=29511, help="where processes meet")
     parser.add_argument("--evaluate", action="store_true")
     parser.add_argument("--per-level", type=int, default=300)
     given = parser.parse_args()
-    torch.set_num_threads(given.threads)
     if given.evaluate:
-        evaluate(given.name, given.per_level, given.out)
+        evaluate(given.name, given.per_level, given.out, given.device)
     else:
         given.shares = SHARES | dict(given.shares)
         plan = Plan(**{each.name: getattr(given, each.name) for each in fields(Plan)})
-        if given.processes == 1:
-            train(0, given.name, given.out, plan)
-        else:
-            os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(given.port)}
-            torch.multiprocessing.spawn(
-                train, (given.name, given.out, plan), nprocs=given.processes
-            )
+        train(given.name, given.out, plan)
         draw(given.name)
 
 

@@ -5,7 +5,7 @@ count and length is therefore compared with the file's size, in integers that ca
 overflow, before anything is read or allocated. Layout (little-endian): magic, version,
 number of tensors and of entries; entries (key, type, value); tensors (name, shape,
 type, offset); padding; data. Arrays are skipped: a vocabulary takes most of a header,
-and hardly anybody asks for it.
+and hardly anybody asks for it. What the values mean is judged by `preflight.gguf`.
 """
 
 from __future__ import annotations
@@ -13,15 +13,16 @@ from __future__ import annotations
 import math
 import mmap
 import struct
+import sys
+from array import array
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, NamedTuple, NoReturn, Self, TypeAlias
 
-from harness.errors import SpecError
+from harness.preflight.rules import refuse
 
 MAGIC: Final = b"GGUF"
-_HEADER: Final = struct.Struct("<4sIQQ")
+ALIGNMENT: Final = "general.alignment"
 _SCALARS: Final = {
     0: struct.Struct("<B"),
     1: struct.Struct("<b"),
@@ -35,7 +36,7 @@ _SCALARS: Final = {
     11: struct.Struct("<q"),
     12: struct.Struct("<d"),
 }
-_STRING: Final = 8
+STRING: Final = 8
 _ARRAY: Final = 9
 _U32: Final = _SCALARS[4]
 _U64: Final = _SCALARS[10]
@@ -46,8 +47,10 @@ _TENSORS_MAX: Final = 1 << 16
 _ELEMENTS_MAX: Final = 1 << 24
 _TEXT_BYTES_MAX: Final = 1 << 20
 _HEADER_BYTES_MAX: Final = 64 << 20
-_ALIGNMENTS: Final = {1 << bits for bits in range(17)}
+_ALIGNMENTS: Final = {1 << bits for bits in range(21)}
+_NAME_BYTES_MAX: Final = 63
 _DIMENSIONS_MAX: Final = 4
+_ELEMENTS_END: Final = 1 << 63
 
 BLOCKS: Final[Mapping[int, tuple[int, int]]] = {
     0: (1, 4),  # F32
@@ -114,8 +117,7 @@ class Tensor(NamedTuple):
         return math.prod(self.shape)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class GgufFile:
+class GgufFile(NamedTuple):
     """What a header says; `data_start` is the byte where tensor data begins."""
 
     path: Path
@@ -125,35 +127,51 @@ class GgufFile:
 
     def string_at(self, key: str, index: int) -> str | None:
         """One string of a string array, such as a token's text; None where there is none."""
-        array = self.metadata.get(key)
-        if not isinstance(array, Array) or array.kind != _STRING or not 0 <= index < array.length:
+        found = self.metadata.get(key)
+        if not isinstance(found, Array) or found.kind != STRING or not 0 <= index < found.length:
             return None
         with _Cursor(self.path) as cursor:
-            cursor.at = array.start
-            cursor.skip_strings(index)
+            cursor.at = found.start
+            cursor.skip_strings(index, key)
             return cursor.text("an element of " + key)
+
+    def strings(self, found: Array) -> list[bytes]:
+        """All elements of a string array, which take several times its bytes."""
+        with _Cursor(self.path) as cursor:
+            return cursor.strings(found)
+
+    def integers(self, found: Array) -> array[int]:
+        """All elements of an array of 32-bit integers (types 4 and 5)."""
+        numbers = array("i" if found.kind == 5 else "I")
+        with _Cursor(self.path) as cursor:
+            cursor.at = found.start
+            numbers.frombytes(cursor.take(numbers.itemsize * found.length))
+        if sys.byteorder == "big":
+            numbers.byteswap()
+        return numbers
 
 
 def read_header(path: Path) -> GgufFile:
     """Read and check a header; one with 150 thousand tokens takes some hundredths of a second.
 
     Raises:
-        SpecError: `wrong_format` (not GGUF, or what llama.cpp would not load), `truncated`
-            (something ends behind the file's end), `too_large` (counts beyond any model).
+        SpecError: the rule of `preflight.rules` that is broken, one of those for a header.
         OSError: the file cannot be opened.
     """
     with _Cursor(path) as cursor:
-        magic, version, tensor_count, entry_count = _HEADER.unpack(cursor.take(_HEADER.size))
+        magic = cursor.take(4)
         if magic != MAGIC:
-            cursor.refuse(f"not a GGUF file (it begins with {magic!r})", "wrong_format")
+            cursor.refuse("gguf_magic", f"not a GGUF file (it begins with {magic!r})", 0)
+        version = cursor.number(_U32)
         if version not in {2, 3}:
-            cursor.refuse(f"GGUF version {version}, known are 2 and 3", "wrong_format")
-        cursor.within("tensors", tensor_count, _TENSORS_MAX)
-        cursor.within("metadata entries", entry_count, _ENTRIES_MAX)
+            big = ": a file for big-endian machines" if version in {2 << 24, 3 << 24} else ""
+            cursor.refuse("gguf_version", f"GGUF version {version}{big}", 4)
+        tensor_count = cursor.count("tensors", _TENSORS_MAX)
+        entry_count = cursor.count("metadata entries", _ENTRIES_MAX)
         metadata = _metadata(cursor, entry_count)
-        alignment = metadata.get("general.alignment", 32)
+        alignment = metadata.get(ALIGNMENT, 32)
         if type(alignment) is not int or alignment not in _ALIGNMENTS:
-            cursor.refuse(f"general.alignment is {alignment!r}", "wrong_format")
+            cursor.refuse("gguf_alignment", f"{ALIGNMENT} is {alignment!r}")
         infos = [_tensor(cursor) for _ in range(tensor_count)]
         data_start = _padded(cursor.at, alignment)
         _check_places(cursor, infos, data_start, alignment)
@@ -187,13 +205,13 @@ class _Cursor:
     def take(self, count: int) -> bytes:
         """The next bytes."""
         start = self.at
-        self.skip(count)
+        self.skip(count, f"{count} bytes")
         return self._data[start : self.at]
 
-    def skip(self, count: int) -> None:
+    def skip(self, count: int, what: str) -> None:
         """Move on, at most to the end."""
         if count > self._end - self.at:
-            self._beyond(f"{count} bytes at byte {self.at}")
+            self._beyond(what)
         self.at += count
 
     def number(self, form: struct.Struct) -> int:
@@ -201,16 +219,23 @@ class _Cursor:
         value: int = form.unpack(self.take(form.size))[0]
         return value
 
-    def text(self, what: str) -> str:
-        """The next string: length and UTF-8."""
-        length = self.number(_U64)
-        self.within(f"bytes of {what}", length, _TEXT_BYTES_MAX)
-        try:
-            return self.take(length).decode("utf-8")
-        except UnicodeDecodeError:
-            self.refuse(f"{what} is not UTF-8", "wrong_format")
+    def count(self, what: str, most: int) -> int:
+        """The next count, no larger than any model's."""
+        place, found = self.at, self.number(_U64)
+        if found > most:
+            self.refuse("gguf_count", f"{found} {what}, more than {most}", place)
+        return found
 
-    def skip_strings(self, count: int) -> None:
+    def text(self, what: str, rule: str = "gguf_value") -> str:
+        """The next string: length and UTF-8."""
+        place = self.at
+        data = self.take(self.count(f"bytes of {what}", _TEXT_BYTES_MAX))
+        try:
+            return data.decode("utf-8")
+        except UnicodeDecodeError:
+            self.refuse(rule, f"{what} is not UTF-8", place)
+
+    def skip_strings(self, count: int, what: str) -> None:
         """Pass over strings; the hot loop of a header, so without a call for each."""
         at, end, data, read = self.at, self._end, self._data, _U64.unpack_from
         for _ in range(count):
@@ -221,87 +246,104 @@ class _Cursor:
             if at <= end:
                 self.at = at
                 return
-        self._beyond("an array of strings")
+        self._beyond(f"{count} texts of {what}")
+
+    def strings(self, found: Array) -> list[bytes]:
+        """Elements of an array whose lengths have been checked."""
+        at, data, read = found.start, self._data, _U64.unpack_from
+        texts = []
+        for _ in range(found.length):
+            start = at + 8
+            at = start + read(data, at)[0]
+            texts.append(data[start:at])
+        return texts
 
     def _beyond(self, what: str) -> NoReturn:
         if self._end < self.size:
-            self.refuse(f"{what}: a header of more than {self._end} bytes", "too_large")
-        self.refuse(f"cut off: {what} of a file of {self.size}", "truncated")
+            self.refuse("gguf_count", f"{what}: a header of more than {self._end} bytes")
+        self.refuse("gguf_truncated", f"cut off: {what} of a file of {self.size} bytes")
 
-    def within(self, what: str, count: int, most: int) -> None:
-        """Refuse a count that no model has."""
-        if count > most:
-            self.refuse(f"{count} {what}, more than {most}", "too_large")
-
-    def refuse(self, message: str, reason: str) -> NoReturn:
-        """Say what is wrong with the file."""
-        raise SpecError(
-            message,
-            where=str(self._path),
-            allowed="a whole GGUF file, version 2 or 3",
-            hint="fetch or export the model again",
-            reason=reason,
-        )
+    def refuse(self, rule: str, message: str, place: int | str | None = None) -> NoReturn:
+        """Say what is wrong, and where: by default here."""
+        if not isinstance(place, str):
+            place = f"byte {self.at if place is None else place}"
+        refuse(self._path, rule, message, place=place)
 
 
 def _metadata(cursor: _Cursor, count: int) -> dict[str, Value]:
     found: dict[str, Value] = {}
     for _ in range(count):
-        key = cursor.text("a key")
-        if key in found:
-            cursor.refuse(f"two entries {key!r}", "wrong_format")
-        found[key] = _value(cursor, key, cursor.number(_U32))
+        place = cursor.at
+        key = cursor.text("a key", "gguf_key")
+        if key in found or not key:
+            message = f"two entries {key!r}" if key else "an empty key"
+            cursor.refuse("gguf_key", message, place)
+        kind = cursor.number(_U32)
+        if key == ALIGNMENT and kind != 4:
+            cursor.refuse("gguf_alignment", f"{ALIGNMENT} has type {kind}, not 4 (uint32)", place)
+        found[key] = _value(cursor, key, kind)
     return found
 
 
 def _value(cursor: _Cursor, key: str, kind: int) -> Value:
+    place = cursor.at
     if form := _SCALARS.get(kind):
         scalar: bool | int | float = form.unpack(cursor.take(form.size))[0]
         return scalar
-    if kind == _STRING:
+    if kind == STRING:
         return cursor.text(key)
     if kind != _ARRAY:
-        cursor.refuse(f"{key} has the unknown type {kind}", "wrong_format")
-    array = Array(cursor.number(_U32), cursor.number(_U64), cursor.at)
-    cursor.within(f"elements of {key}", array.length, _ELEMENTS_MAX)
-    if array.kind == _STRING:
-        cursor.skip_strings(array.length)
-    elif array.kind in _SCALARS:
-        cursor.skip(_SCALARS[array.kind].size * array.length)
+        cursor.refuse("gguf_value", f"{key} has the unknown type {kind}", place)
+    element = cursor.number(_U32)
+    length = cursor.count(f"elements of {key}", _ELEMENTS_MAX)
+    found = Array(element, length, cursor.at)
+    if element == STRING:
+        cursor.skip_strings(length, key)
+    elif element in _SCALARS:
+        cursor.skip(_SCALARS[element].size * length, f"{length} elements of {key}")
     else:
-        cursor.refuse(f"{key} has elements of the unknown type {array.kind}", "wrong_format")
-    return array
+        cursor.refuse("gguf_value", f"{key} has elements of the unknown type {element}", place)
+    return found
 
 
 def _tensor(cursor: _Cursor) -> Tensor:
-    name = cursor.text("a tensor's name")
+    place = cursor.at
+    name = cursor.text("a tensor's name", "gguf_tensor_name")
+    if not 1 <= len(name.encode()) <= _NAME_BYTES_MAX:
+        message = f"a tensor's name of {len(name.encode())} bytes"
+        cursor.refuse("gguf_tensor_name", message, place)
+    where = f"tensor {name!r}"
     dimensions = cursor.number(_U32)
     if not 1 <= dimensions <= _DIMENSIONS_MAX:
-        cursor.refuse(f"{name} has {dimensions} dimensions", "wrong_format")
+        cursor.refuse("gguf_tensor_shape", f"it has {dimensions} dimensions", where)
     shape = tuple(cursor.number(_U64) for _ in range(dimensions))
     kind, offset = cursor.number(_U32), cursor.number(_U64)
     if kind not in BLOCKS:
-        cursor.refuse(f"{name} has the unknown type {kind}", "wrong_format")
+        cursor.refuse("gguf_tensor_type", f"it has the unknown type {kind}", where)
     block, block_bytes = BLOCKS[kind]
-    if 0 in shape or shape[0] % block:
-        cursor.refuse(f"{name} has shape {shape} in blocks of {block}", "wrong_format")
-    return Tensor(name, shape, kind, math.prod(shape) // block * block_bytes, offset)
+    elements = math.prod(shape)
+    if 0 in shape or shape[0] % block or elements >= _ELEMENTS_END:
+        message = f"it has shape {shape} in blocks of {block}"
+        cursor.refuse("gguf_tensor_shape", message, where)
+    return Tensor(name, shape, kind, elements // block * block_bytes, offset)
 
 
 def _check_places(cursor: _Cursor, tensors: list[Tensor], data_start: int, alignment: int) -> None:
     """Tensors follow each other without gaps, as llama.cpp requires, and end in the file."""
-    if len({tensor.name for tensor in tensors}) < len(tensors):
-        cursor.refuse("two tensors of one name", "wrong_format")
+    names: set[str] = set()
     expected = 0
     for tensor in tensors:
+        where = f"tensor {tensor.name!r}"
+        if tensor.name in names:
+            cursor.refuse("gguf_tensor_name", "two tensors of one name", where)
+        names.add(tensor.name)
         if tensor.offset != expected:
-            message = f"{tensor.name} is at {tensor.offset}, expected {expected}"
-            cursor.refuse(message, "wrong_format")
+            message = f"it is at {tensor.offset}, expected {expected}"
+            cursor.refuse("gguf_tensor_place", message, where)
         end = data_start + expected + tensor.size_bytes
         if end > cursor.size:
-            cursor.refuse(
-                f"cut off: {tensor.name} ends at byte {end} of a file of {cursor.size}", "truncated"
-            )
+            message = f"cut off: it ends at byte {end} of a file of {cursor.size} bytes"
+            cursor.refuse("gguf_tensor_outside", message, where)
         expected = _padded(expected + tensor.size_bytes, alignment)
 
 

@@ -1,14 +1,14 @@
 """From a model entry, or a path on the command line, to an artefact with hashed files.
 
-Nothing is downloaded here. What is absent or obviously broken is refused before an
-engine sees it, with the path and the next command.
+Nothing is downloaded here. What is absent or broken is refused before an engine sees it,
+with the path and the next command: links and types of files here, what they hold by
+`preflight`, in a child. Hashes come last. A file that changes afterwards is found by its
+hash, and can reach no further than the worker's confinement.
 """
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
-import json
 import os
 import re
 from collections.abc import Mapping
@@ -16,16 +16,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from harness.errors import PrerequisiteError, SpecError
-from harness.models import reference, safetensors_file
-from harness.models.gguf_file import read_header
-from harness.models.token_cost import weights_of
+from harness.models import hub_cache, reference, safetensors_file
+from harness.preflight import Facts, archive, documents, folder, inspect
+from harness.preflight.onnx_rules import broken, shown
 from harness.spec import Artefact, Format, Model, Source, file_sha256
 
-_GGUF_MAGIC = b"GGUF"
-_GGUF_HEADER_BYTES = 24
-_ONNX_STAMP = b"\x72\x11\x0a\x09synthetic\x12\x04true"
-"""`ModelProto.metadata_props {synthetic: true}` in a file; it stands behind the graph."""
-_ONNX_TAIL_BYTES = 4096
 _TEXT_SUFFIXES = frozenset({".json", ".model", ".txt"})
 _QUANTISATION = re.compile(
     r"(?:^|[._-])(q\d(?:_[0-9a-z]+)*|iq\d(?:_[a-z]+)?|f16|f32|bf16|fp16|fp32|int[48]|uint8)$",
@@ -44,75 +39,109 @@ def resolve(model: Model, base: Path) -> Artefact:
         SpecError: the path holds something else than the entry says.
     """
     source = model.source
+    fetched: dict[str, Path] = {}
     if source.kind == "embedded":
         path = reference.materialise(model.id)
     elif source.kind == "hub":
-        path = _fetched(model, base)
+        path, fetched = _fetched(model, base)
     else:
         path = (base / source.path).expanduser()
     try:
+        if source.kind in {"file", "folder"} and _exists(path):
+            folder.check(path)
         path, files = check_files(path, model.format)
-        hashes = {name: file_sha256(file) for name, file in files.items()}
+        # Of a repository only what the entry names belongs to the model.
+        files = fetched or files
+        try:
+            facts = _facts(path, model, files)
+        except SpecError:
+            # What became another file is better called so than by what is wrong inside it.
+            _hashes(model, base, files)
+            raise
+        hashes = _hashes(model, base, files)
         size_bytes = sum(file.stat().st_size for file in files.values())
     except OSError as error:
-        raise PrerequisiteError(
-            f"the model cannot be read: {error.strerror}",
-            where=str(error.filename or path),
-            hint="make it readable, or name another with --model PATH",
-            reason="model_unreadable",
-        ) from error
-    for name, expected in source.sha256.items():
-        if hashes.get(name) != expected.lower():
-            raise SpecError(
-                f"sha256 is {hashes.get(name, 'missing')}, the entry of {model.id} says {expected}",
-                where=str(files.get(name, path)),
-                hint="fetch the file again, or correct the entry",
-                reason="hash_mismatch",
-            )
+        raise _unreadable(error, path) from error
+    stored = facts.quantisation if model.quantisation == "unknown" else model.quantisation
     return Artefact(
         model=replace(
             model,
-            context=model.context or _declared_context(files, model.format),
-            synthetic=model.synthetic or _is_stamped(path, model.format),
+            context=model.context or facts.context,
+            synthetic=model.synthetic or facts.synthetic,
+            quantisation=stored,
         ),
-        path=str(path.resolve()),
+        # The cache's links are kept: what they lead to has neither name nor neighbours.
+        path=str(path.absolute() if fetched else path.resolve()),
         sha256=hashes,
         size_bytes=size_bytes,
-        weights=weights_of(path, model.format),
+        weights=facts.weights,
     )
 
 
-def _declared_context(files: Mapping[str, Path], kind: Format) -> int:
-    """Longest context in tokens that the model's files declare; 0 = they do not say."""
-    found: object = None
-    try:
-        if kind == "gguf":
-            (model,) = files.values()
-            metadata = read_header(model).metadata
-            found = metadata.get(f"{metadata.get('general.architecture')}.context_length")
-        elif path := files.get("genai_config.json"):
-            found = json.loads(path.read_text("utf-8"))["model"].get("context_length")
-        elif path := files.get("config.json"):
-            config = json.loads(path.read_text("utf-8"))
-            found = {**config.get("text_config", {}), **config}.get("max_position_embeddings")
-    except (AttributeError, LookupError, OSError, SpecError, TypeError, ValueError):
-        # Whoever opens the model says what is wrong with it.
-        return 0
-    return found if isinstance(found, int) and found > 0 else 0
+def _hashes(model: Model, base: Path, files: Mapping[str, Path]) -> dict[str, str]:
+    """The sha256 of each file, if they are those of the entry.
+
+    Raises:
+        SpecError: another file than the entry names.
+    """
+    hashes = {name: file_sha256(file) for name, file in files.items()}
+    for name, expected in model.source.sha256.items():
+        if hashes.get(name) != expected.lower():
+            raise SpecError(
+                f"sha256 is {hashes.get(name, 'missing')}, the entry of {model.id} says {expected}",
+                where=str(files.get(name, name)),
+                hint=_fetch_again(model, base)
+                if model.source.kind == "hub"
+                else "fetch it again, or correct the entry",
+                reason="hash_mismatch",
+            )
+    return hashes
 
 
-def _is_stamped(path: Path, kind: Format) -> bool:
-    """Whether a file of random weights says so: this project's exporters write it down."""
+def _unreadable(error: OSError, path: Path) -> PrerequisiteError:
+    return PrerequisiteError(
+        f"the model cannot be read: {error.strerror}",
+        where=str(error.filename or path),
+        hint="make it readable, or name another with --model PATH",
+        reason="model_unreadable",
+    )
+
+
+def _facts(path: Path, model: Model, files: Mapping[str, Path]) -> Facts:
+    """What the files say; the embedded ones are our own, proven by their sha256.
+
+    Raises:
+        SpecError: a rule is broken, or the graph takes weights from a file outside `files`:
+            the same hashes could then stand for another model.
+    """
+    if model.format == "fake":
+        return Facts()
+    if model.source.kind == "embedded":
+        from harness.preflight import judge
+
+        return Facts(**judge.facts(path, model.format))
+    facts = inspect(path, model.format, submitted=False)
+    hashed = {file.resolve() for file in files.values()}
+    for name in facts.files:
+        if (path.parent / name).resolve() not in hashed:
+            raise broken("onnx_external_unhashed", str(path), f"{shown(name)} is not one of them")
+    return facts
+
+
+def judged(text: str) -> Facts:
+    """What a path's files say, if they keep the rules for submissions; nothing is hashed.
+
+    Raises:
+        SpecError: the rule that is broken. PrerequisiteError: missing, or unreadable.
+    """
+    model = model_from_path(text)
+    path = Path(model.source.path)
     try:
-        if kind == "gguf":
-            return read_header(path).metadata.get("harness.synthetic") is True
-        if kind == "onnx":
-            with path.open("rb") as file:
-                file.seek(max(0, path.stat().st_size - _ONNX_TAIL_BYTES))
-                return _ONNX_STAMP in file.read()
-    except (OSError, SpecError):
-        pass  # whoever opens the model says what is wrong with it
-    return False
+        folder.check(path)
+        path, files = check_files(path, model.format)
+        return _facts(path, model, files)
+    except OSError as error:
+        raise _unreadable(error, path) from error
 
 
 def model_from_path(text: str) -> Model:
@@ -150,11 +179,12 @@ def model_from_path(text: str) -> Model:
     elif path.suffix.lower() == ".gguf":
         kind = "gguf"
     else:
+        packed = archive.is_archive(path)
         raise SpecError(
             f"'{path.suffix or path.name}' is not a model format",
             where=text,
             allowed="a .gguf file, an .onnx file, or a folder with an ONNX model or safetensors",
-            hint="harness models list",
+            hint=f"harness models unpack {text} FOLDER" if packed else "harness models list",
             reason="unknown_format",
         )
     stem = path.resolve().name.removesuffix(".fake.json")
@@ -165,7 +195,7 @@ def model_from_path(text: str) -> Model:
         id=_identifier(stem, kind),
         family=family.lower() or stem.lower(),
         format=kind,
-        quantisation=found.group(1).lower() if found else _stored_type(path, kind),
+        quantisation=found.group(1).lower() if found else "unknown",
         source=Source(kind="folder" if path.is_dir() else "file", path=str(path.resolve())),
     )
 
@@ -174,16 +204,6 @@ def _folder_format(path: Path) -> Format:
     """Hugging Face's folders have a `config.json`; some of them hold ONNX graphs."""
     graphs = [*path.glob("*.onnx"), *path.glob("onnx/*.onnx"), *path.glob("genai_config.json")]
     return "safetensors" if (path / "config.json").is_file() and not graphs else "onnx"
-
-
-def _stored_type(path: Path, kind: Format) -> str:
-    """Of safetensors the type that weights are stored in; file names seldom say."""
-    if kind == "safetensors":
-        with contextlib.suppress(OSError, SpecError):  # whoever resolves the path says it
-            return safetensors_file.stored_type(
-                safetensors_file.read_header(safetensors_file.weight_files(path)[0])
-            )
-    return "unknown"
 
 
 def _identifier(stem: str, kind: Format) -> str:
@@ -233,11 +253,6 @@ def check_files(path: Path, kind: Format) -> tuple[Path, dict[str, Path]]:
     for file in files.values():
         if file.stat().st_size == 0:
             raise _wrong(file, "the file is empty", "empty_file")
-    if kind == "gguf":
-        _check_gguf(path)
-    elif kind == "safetensors":
-        for file in safetensors_file.weight_files(path):
-            safetensors_file.read_header(file)
     return path, files
 
 
@@ -276,8 +291,8 @@ def _onnx_graph(folder: Path) -> Path:
     config = folder / "genai_config.json"
     if config.is_file():
         try:
-            named = json.loads(config.read_text("utf-8"))["model"]["decoder"]["filename"]
-        except (KeyError, TypeError, ValueError) as error:
+            named = documents.read(config)["model"]["decoder"]["filename"]
+        except (LookupError, TypeError) as error:
             raise _wrong(config, f"no model.decoder.filename: {error}", "bad_config") from error
         if Path(str(named)).name != named or not (folder / named).is_file():
             raise _wrong(config, f"there is no file '{named}' beside it", "bad_config")
@@ -296,15 +311,6 @@ def _onnx_graph(folder: Path) -> Path:
     return found[0]
 
 
-def _check_gguf(path: Path) -> None:
-    with path.open("rb") as file:
-        head = file.read(_GGUF_HEADER_BYTES)
-    if head[:4] != _GGUF_MAGIC:
-        raise _wrong(path, f"not a GGUF file (it begins with {head[:4]!r})", "wrong_format")
-    if len(head) < _GGUF_HEADER_BYTES:
-        raise _wrong(path, "the file ends inside its header", "truncated")
-
-
 def _wrong(path: Path, message: str, reason: str) -> SpecError:
     return SpecError(
         message,
@@ -316,21 +322,49 @@ def _wrong(path: Path, message: str, reason: str) -> SpecError:
     )
 
 
-def _fetched(model: Model, base: Path) -> Path:
-    """Where a person has put the files of a hub entry, until this release can pull them.
+def hub_files(model: Model, base: Path) -> dict[str, Path]:
+    """Files of a hub entry that are here, by their names in the repository.
+
+    They lie in `models/ID` beside the models file if all of them do, else in the hub's cache.
+
+    Raises:
+        SpecError: a link leads out of the cache.
+    """
+    own = {name: base / "models" / model.id / name for name in model.source.files}
+    return own if all(path.is_file() for path in own.values()) else hub_cache.pulled(model.source)
+
+
+def _fetch_again(model: Model, base: Path) -> str:
+    own = base / "models" / model.id
+    first = f"remove {own}, then: " if own.is_dir() else ""  # it comes before the cache
+    return f"{first}harness models pull {model.id}"
+
+
+def _fetched(model: Model, base: Path) -> tuple[Path, dict[str, Path]]:
+    """What a backend opens of a hub entry, and the files that the entry names.
 
     Raises:
         PrerequisiteError: they are not there; `hint` fetches them.
     """
-    source = model.source
-    folder = base / "models" / model.id
-    if folder.is_dir():
-        graphs = [name for name in source.files if name.endswith((".gguf", ".onnx"))]
-        return folder / graphs[0] if graphs else folder
-    files = "".join(f" {name}" for name in source.files)
-    revision = f" --revision {source.revision}" if source.revision else ""
-    raise PrerequisiteError(
-        f"{model.id} is not on this machine: {folder} is missing",
-        hint=f"hf download {source.repo}{files}{revision} --local-dir {folder}",
-        reason="model_missing",
-    )
+    files = hub_files(model, base)
+    own = base / "models" / model.id
+    if any(path.is_relative_to(own) for path in files.values()):
+        folder.check(own)
+    missing = [name for name in model.source.files if name not in files]
+    if missing:
+        raise PrerequisiteError(
+            f"{model.id} is not on this machine: {', '.join(missing)} missing",
+            hint=f"harness models pull {model.id}",
+            reason="not_pulled",
+        )
+    suffix = ".safetensors" if model.format == "safetensors" else f".{model.format}"
+    weights = next((files[name] for name in files if name.endswith(suffix)), None)
+    if weights is None:
+        raise SpecError(
+            f"none of the files of {model.id} is a model of format '{model.format}'",
+            where=", ".join(files),
+            allowed=f"a file that ends in {suffix}",
+            hint="correct its entry in the models file",
+            reason="wrong_format",
+        )
+    return (weights.parent if model.format == "safetensors" else weights), files

@@ -14,15 +14,24 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple, NoReturn
 
 from harness.errors import SpecError
+from harness.preflight.rules import refuse
 
 WEIGHTS: Final = "model.safetensors"
 INDEX: Final = "model.safetensors.index.json"
 PICKLES: Final = ("*.bin", "*.pt", "*.pth", "*.ckpt")
 
-_HEADER_BYTES_MAX: Final = 100_000_000
-"""The format's own limit."""
+_HEADER_BYTES_MAX: Final = 64 << 20
+_INDEX_BYTES_MAX: Final = 8 << 20
 
 _TYPES: Final = {"F64": "f64", "F32": "f32", "F16": "f16", "BF16": "bf16"}
+_BITS: Final = {
+    **dict.fromkeys(("F64", "I64", "U64"), 64),
+    **dict.fromkeys(("F32", "I32", "U32"), 32),
+    **dict.fromkeys(("F16", "BF16", "I16", "U16"), 16),
+    **dict.fromkeys(("I8", "U8", "BOOL", "F8_E4M3", "F8_E5M2", "F8_E8M0"), 8),
+    **dict.fromkeys(("F4",), 4),
+}
+"""Bits of an element by the format's name of the type."""
 
 
 class Tensor(NamedTuple):
@@ -57,7 +66,8 @@ def weight_files(folder: Path) -> list[Path]:
             )
         _refuse(folder, f"no {WEIGHTS} in this folder", "wrong_format")
     try:
-        names = set(json.loads((folder / INDEX).read_text("utf-8"))["weight_map"].values())
+        with (folder / INDEX).open("rb") as file:
+            names = set(json.loads(file.read(_INDEX_BYTES_MAX))["weight_map"].values())
     except (AttributeError, KeyError, TypeError, ValueError, RecursionError) as error:
         _refuse(folder / INDEX, f"no list of files in it: {error!r}", "bad_config")
     for name in names:
@@ -68,41 +78,62 @@ def weight_files(folder: Path) -> list[Path]:
 
 
 def read_header(path: Path) -> dict[str, Tensor]:
-    """Tensors of one file by name.
+    """Tensors of one file by name, in the order of their data.
 
     Raises:
-        SpecError: not a safetensors file, or one that was cut off.
+        SpecError: `safetensors_header` or `safetensors_place`.
     """
     size = path.stat().st_size
     with path.open("rb") as file:
         head = file.read(8)
         length = struct.unpack("<Q", head)[0] if len(head) == 8 else 0
         if not 2 <= length <= min(_HEADER_BYTES_MAX, size - 8):
-            _refuse(path, f"not a safetensors file (it begins with {head!r})", "wrong_format")
+            message = f"a header of {length} bytes in a file of {size}"
+            refuse(path, "safetensors_header", message, place="byte 0")
         text = file.read(length)
     try:
         entries = json.loads(text)
         entries.pop("__metadata__", None)
-        tensors = {name: _tensor(entry) for name, entry in entries.items()}
-        end = max((entry["data_offsets"][1] for entry in entries.values()), default=0)
+        read = {name: _entry(value) for name, value in entries.items()}
     except (AttributeError, LookupError, TypeError, ValueError, RecursionError) as error:
-        _refuse(path, f"its header cannot be read: {error!r}", "wrong_format")
-    if 8 + length + end != size:
-        _refuse(path, f"{8 + length + end} bytes are declared, {size} are there", "truncated")
-    return tensors
+        refuse(path, "safetensors_header", f"it cannot be read: {error!r:.200}", place="byte 8")
+    return _placed(path, read, size - 8 - length)
+
+
+def _entry(value: dict[str, Any]) -> tuple[int, int, Tensor]:
+    """Where a tensor's data begins and ends, and what it is."""
+    start, end = value["data_offsets"]
+    shape = tuple(value["shape"])
+    if not all(type(item) is int and item >= 0 for item in (start, end, *shape)):
+        raise ValueError(f"shape {shape}, offsets {start}, {end}")
+    tensor = Tensor(value["dtype"], shape)
+    if (end - start) * 8 != tensor.elements * _BITS[tensor.kind]:
+        raise ValueError(f"{end - start} bytes of {tensor.kind} in shape {shape}")
+    return start, end, tensor
+
+
+def _placed(
+    path: Path, read: dict[str, tuple[int, int, Tensor]], size_bytes: int
+) -> dict[str, Tensor]:
+    """One tensor begins where the one before it ended, and the last one ends the file."""
+    at = 0
+    ordered = sorted(read.items(), key=lambda item: item[1][:2])
+    for name, (start, end, _) in ordered:
+        if start != at:
+            message = f"its data begin at {start}, expected {at}"
+            refuse(path, "safetensors_place", message, place=f"tensor {name[:80]!r}")
+        at = end
+    if at != size_bytes:
+        refuse(
+            path, "safetensors_place", f"{at} bytes of data are declared, {size_bytes} are there"
+        )
+    return {name: tensor for name, (_, _, tensor) in ordered}
 
 
 def stored_type(tensors: dict[str, Tensor]) -> str:
     """`f32`, `f16`, `bf16` where all matrices are stored alike, otherwise `unknown`."""
     kinds = {tensor.kind for tensor in tensors.values() if len(tensor.shape) > 1}
     return _TYPES.get(kinds.pop(), "unknown") if len(kinds) == 1 else "unknown"
-
-
-def _tensor(entry: Any) -> Tensor:
-    shape = tuple(entry["shape"])
-    if not all(isinstance(item, int) and item >= 0 for item in shape):
-        raise ValueError(f"shape {shape}")
-    return Tensor(str(entry["dtype"]), shape)
 
 
 def _refuse(path: Path, message: str, reason: str) -> NoReturn:

@@ -16,12 +16,16 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from harness.errors import SpecError
 from harness.models import safetensors_file
 from harness.models.gguf_file import GgufFile, read_header
-from harness.spec import Format
+from harness.preflight.onnx_tensors import BITS
+from harness.preflight.onnx_wire import Message, read_model
+
+if TYPE_CHECKING:
+    from harness.spec import Format
 
 _LOOK_UPS: Final = frozenset(
     {"token_embd.weight", "per_layer_token_embd.weight", "position_embd.weight"}
@@ -34,16 +38,6 @@ _HF_LOOK_UPS: Final = (*_HF_TABLES, "wpe.weight", "embed_positions.weight")
 
 _WIDENED: Final = 4
 """Bytes of a weight, and of a number in the cache, once `transformers` has it in float32."""
-
-_BITS: Final = {
-    **dict.fromkeys((1, 6, 12), 32),
-    **dict.fromkeys((7, 11, 13), 64),
-    **dict.fromkeys((4, 5, 10, 16), 16),
-    **dict.fromkeys((2, 3, 9, 17, 18, 19, 20, 24), 8),
-    **dict.fromkeys((21, 22, 23), 4),
-    **dict.fromkeys((25, 26), 2),
-}
-"""Bits of an element by ONNX's number of the type (`TensorProto.DataType`)."""
 
 _PRODUCTS: Final = frozenset(
     {
@@ -75,17 +69,20 @@ def weights_of(path: Path, kind: Format) -> dict[str, int]:
     """
     try:
         if kind == "gguf":
-            file = read_header(path)
-            return _gguf_weights(file) | _gguf_cache(file)
+            return gguf_costs(read_header(path))
         if kind == "onnx":
-            graph = _read_graph(path)
-            return _onnx_weights(graph) | _onnx_cache(graph)
+            return onnx_weights(read_model(path)[0])
         if kind == "safetensors":
             return _safetensors_costs(path)
-    except (AttributeError, ImportError, LookupError, OSError, SpecError, TypeError, ValueError):
-        # Whoever opens the model says what is wrong with it, or which package is missing.
+    except (AttributeError, LookupError, OSError, SpecError, TypeError, ValueError):
+        # Whoever opens the model says what is wrong with it.
         return {}
     return {}
+
+
+def gguf_costs(file: GgufFile) -> dict[str, int]:
+    """The same for a header that has been read."""
+    return _gguf_weights(file) | _gguf_cache(file)
 
 
 def _gguf_weights(file: GgufFile) -> dict[str, int]:
@@ -194,21 +191,30 @@ class _Weight(NamedTuple):
 class _Graph(NamedTuple):
     """Nodes, inputs and outputs as in the file, weights by name, the maker of each value."""
 
-    nodes: Sequence[Any]
-    inputs: Sequence[Any]
+    nodes: Sequence[Message]
+    inputs: Sequence[Message]
     outputs: list[str]
     weights: dict[str, _Weight]
-    makers: dict[str, Any]
+    makers: dict[str, Message]
+
+
+def onnx_weights(model: Message) -> dict[str, int]:
+    """`weights_of` a model that has been read."""
+    graph = _graph(model)
+    return _onnx_weights(graph) | _onnx_cache(graph)
 
 
 def _onnx_cache(graph: _Graph) -> dict[str, int]:
     """Keys and values of the past, `[batch, heads, past, width]` each."""
     cache = 0
     for item in graph.inputs:
-        kind = item.type.tensor_type
-        sizes = [dimension.dim_value for dimension in kind.shape.dim]
-        if item.name.startswith("past") and len(sizes) == 4 and sizes[1] and sizes[3]:
-            cache += sizes[1] * sizes[3] * _BITS[kind.elem_type] // 8
+        kind = (item.one("type") or item).one("tensor_type")
+        shape = kind.one("shape") if kind else None
+        if kind is None or shape is None or not item.text("name").startswith("past"):
+            continue
+        sizes = [dimension.number("dim_value") for dimension in shape.each("dim")]
+        if len(sizes) == 4 and sizes[1] and sizes[3]:
+            cache += sizes[1] * sizes[3] * BITS.get(kind.number("elem_type"), 0) // 8
     return {"kv_bytes": cache} if cache else {}
 
 
@@ -216,13 +222,13 @@ def _onnx_weights(graph: _Graph) -> dict[str, int]:
     head_node = _head(graph)
     read = body = head = 0
     for node in graph.nodes:
-        if node.op_type.endswith("MoE"):
+        if node.text("op_type").endswith("MoE"):
             return {}
-        if node.op_type not in _PRODUCTS:
+        if node.text("op_type") not in _PRODUCTS:
             continue
-        found = [weight for name in node.input if (weight := _source(name, graph))]
-        if node.op_type == "MatMulNBits":
-            sizes = {attribute.name: attribute.i for attribute in node.attribute}
+        found = [weight for name in node.texts("input") if (weight := _source(name, graph))]
+        if node.text("op_type") == "MatMulNBits":
+            sizes = {item.text("name"): item.number("i") for item in node.each("attribute")}
             elements = sizes.get("K", 0) * sizes.get("N", 0)
         else:
             elements = sum(math.prod(weight.shape) for weight in found if len(weight.shape) == 2)
@@ -236,14 +242,14 @@ def _onnx_weights(graph: _Graph) -> dict[str, int]:
     return _cost(read, body, head)
 
 
-def _head(graph: _Graph) -> Any:
+def _head(graph: _Graph) -> Message | None:
     """The product that the logits come from, behind casts, soft caps and the like."""
     name = next((name for name in graph.outputs if "logits" in name), "")
     for _ in graph.nodes:
         node = graph.makers.get(name)
-        if node is None or node.op_type in _PRODUCTS:
+        if node is None or node.text("op_type") in _PRODUCTS:
             return node
-        name = next((made for made in node.input if made in graph.makers), "")
+        name = next((made for made in node.texts("input") if made in graph.makers), "")
     return None
 
 
@@ -254,37 +260,28 @@ def _source(name: str, graph: _Graph) -> _Weight | None:
         if weight := graph.weights.get(name):
             return weight._replace(size_bytes=weight.size_bytes + extra)
         node = graph.makers.get(name)
-        if node is None or node.op_type not in _PASSING or not node.input:
+        inputs = node.texts("input") if node else []
+        if node is None or node.text("op_type") not in _PASSING or not inputs:
             return None
-        parts = [graph.weights[part] for part in node.input[1:] if part in graph.weights]
+        parts = [graph.weights[part] for part in inputs[1:] if part in graph.weights]
         extra += sum(part.size_bytes for part in parts)
-        name = node.input[0]
+        name = inputs[0]
     return None
 
 
-def _read_graph(path: Path) -> _Graph:
-    """The graph without the data outside its file.
-
-    Raises:
-        ValueError: not an ONNX file, or cut off.
-    """
-    import onnx
-    from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
-
-    try:
-        graph = onnx.load(path, load_external_data=False).graph
-    except DecodeError as error:
-        raise ValueError(str(error)) from error
-    nodes = list(graph.node)
+def _graph(model: Message) -> _Graph:
+    graph = model.one("graph") or model
+    nodes = graph.each("node")
     return _Graph(
         nodes=nodes,
-        inputs=list(graph.input),
-        outputs=[output.name for output in graph.output],
+        inputs=graph.each("input"),
+        outputs=[output.text("name") for output in graph.each("output")],
         weights={
-            tensor.name: _Weight(
-                tuple(tensor.dims), -(-math.prod(tensor.dims) * _BITS[tensor.data_type] // 8)
+            tensor.text("name"): _Weight(
+                shape := tuple(tensor.numbers("dims")),
+                -(-math.prod(shape) * BITS.get(tensor.number("data_type"), 0) // 8),
             )
-            for tensor in graph.initializer
+            for tensor in graph.each("initializer")
         },
-        makers={name: node for node in nodes for name in node.output},
+        makers={name: node for node in nodes for name in node.texts("output")},
     )

@@ -85,6 +85,8 @@ def _head(view: View, lang: Lang) -> Text:
         view.run,
     ]
     text.append("\n" + " · ".join(fact for fact in facts if fact), style="dim")
+    if sandbox := words.sandbox(view, lang):
+        text.append(f"\n{sandbox}", style="dim")
     return text
 
 

@@ -260,7 +260,9 @@ def _plain(plain: tables.Plain, lang: Lang) -> list[str]:
 
 
 def _machine(view: View, lang: Lang) -> list[str]:
-    lines = [f"## {say(lang, 'machine')}", "", escape(words.calibration(view, lang)), ""]
+    lines = [f"## {say(lang, 'machine')}", ""]
+    for line in filter(None, (words.calibration(view, lang), words.sandbox(view, lang))):
+        lines += [escape(line), ""]
     engines = _plain(tables.engines(view), lang) if view.rows else []
     if not view.facts:
         return [*lines, say(lang, "machine.none"), "", *engines]

@@ -36,6 +36,7 @@ from harness.report.view import (
     Pair,
     Ranking,
     Row,
+    Sandbox,
     Skipped,
     Spread,
     Task,
@@ -116,6 +117,7 @@ def read(scorecard: Json) -> View:
         findings=_findings(verdict["findings"]),
         attempt=(str(attempt["number"]), str(attempt["of"])),
         seed=_seed(card.get("seed") or {}),
+        sandbox=_sandbox(card["entries"]),
         weights=card["weights"],
         rankings=_rankings(card),
         pairs=tuple(_as(Pair, {**pair, "p": pair["p_adjusted"]}) for pair in card["pairs"]),
@@ -130,6 +132,11 @@ def _seed(found: Json) -> str:
     if not found:
         return ""
     return "public" if found["public"] else "committed" if found["committed"] else "uncommitted"
+
+
+def _sandbox(entries: Iterable[Json]) -> Sandbox | None:
+    found = [entry["sandbox"] for entry in entries if entry.get("sandbox")]
+    return min((_as(Sandbox, one) for one in found), default=None)
 
 
 def _as(kind: type[T], found: Json) -> T:

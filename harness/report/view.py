@@ -362,6 +362,13 @@ class Detectable(NamedTuple):
     minimum_detectable_difference: float
 
 
+class Sandbox(NamedTuple):
+    """How well the least confined worker of a run was, and why not better."""
+
+    level: int
+    reason: str
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class View:
     """A scorecard ready to be shown; every string in it is clean.
@@ -369,6 +376,7 @@ class View:
     Attributes:
         calibration: before and after the run; None where it was not measured.
         seed: where the accuracy items come from: public, committed, uncommitted; empty = none.
+        sandbox: None where no worker got as far as loading a model.
         answers: models compared item by item. detectable: what the items can tell.
         skipped: models that were not run. left_out: cases of models that were.
     """
@@ -386,6 +394,7 @@ class View:
     findings: tuple[Finding, ...]
     attempt: tuple[str, str]
     seed: str
+    sandbox: Sandbox | None
     weights: Mapping[str, float]
     rankings: tuple[Ranking, ...]
     pairs: tuple[Pair, ...]

@@ -351,6 +351,15 @@ def machine_line(view: View, lang: Lang) -> str:
     return " · ".join([machine(view, lang), *key_facts(view, lang)])
 
 
+def sandbox(view: View, lang: Lang) -> str:
+    """How the workers were confined, in one line; empty where none loaded a model."""
+    if view.sandbox is None:
+        return ""
+    if view.sandbox.level:
+        return say(lang, "sandbox.confined", level=view.sandbox.level)
+    return say(lang, "sandbox.open", why=word(lang, "sandbox", view.sandbox.reason))
+
+
 def evidence(ranking: Ranking | None, view: View, lang: Lang) -> str:
     """The comparison behind the claim: the leader and the next in score."""
     if ranking is None or len(ranking.ranked) < 2:

@@ -125,6 +125,26 @@ def test_configuration_cannot_leave_the_folder(
         opened(folder)
 
 
+def test_no_option_of_a_session_comes_from_the_folder(
+    models: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, opened: Open
+) -> None:
+    """The preflight refuses such a configuration; it would have no effect either."""
+    folder = copied(models["onnx"], tmp_path / "model")
+    config = json.loads((folder / "genai_config.json").read_text("utf-8"))
+    config["model"]["decoder"]["session_options"] = {
+        "intra_op_num_threads": 7,
+        "enable_profiling": str(tmp_path / "profile"),
+        "optimized_model_filepath": str(tmp_path / "optimised.onnx"),
+        "custom_ops_library": str(tmp_path / "missing.so"),
+        "provider_options": [{"qnn": {"backend_path": "missing.so"}}],
+    }
+    edit(folder / "genai_config.json", **config)
+    monkeypatch.chdir(tmp_path)
+    facts = opened(folder, BackendOptions(threads=2, context=64)).describe()
+    assert (facts["threads"], facts["provider"]) == ("2", "CPUExecutionProvider")
+    assert [path.name for path in tmp_path.iterdir()] == ["model"]
+
+
 def test_end_ids_of_all_configurations_count(
     models: dict[str, Path], tmp_path: Path, opened: Open
 ) -> None:

@@ -17,6 +17,7 @@ from harness.models.resolve import model_from_path, resolve
 from harness.spec import Artefact, BackendOptions
 from tests.backends.conftest import make_backend
 from tests.interop.conftest import model
+from tests.preflight import forged
 
 END, PAD = 0, 1
 
@@ -114,15 +115,8 @@ def test_gguf_files(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setitem(vars(backend), "begin_ids", start)
-    gguf = pytest.importorskip("gguf")
-    path = tmp_path / "toy.gguf"
-    writer = gguf.GGUFWriter(path, "llama")
-    for name, value in fields.items():
-        writer.add_uint32(f"tokenizer.ggml.{name}", value)
-    writer.write_header_to_file()
-    writer.write_kv_data_to_file()
-    writer.write_tensors_to_file()
-    writer.close()
+    entries = {f"tokenizer__ggml__{name}": forged.u32(value) for name, value in fields.items()}
+    path = forged.write(tmp_path / "toy.gguf", forged.model(**entries))
     assert special_ids(found_in(path), backend) == expected
 
 

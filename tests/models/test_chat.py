@@ -329,13 +329,15 @@ def test_the_limits_hold_without_a_parent(
         "conversations": [turns],
         "ask": True,
         "cpu_s": 21,
+        "readable": ["/a/file"],
     }
     monkeypatch.setattr("sys.stdin", _Stdin(json.dumps(request)))
     monkeypatch.setattr(sandbox, "limit", lambda cpu_s: order.append(f"limit {cpu_s}"))
+    monkeypatch.setattr(sandbox, "confine", lambda access: order.append(f"read {access.read}"))
     compiled = chat._compiled
     monkeypatch.setattr(chat, "_compiled", _noting(order, compiled))
     sandbox.serve(chat._answer)
-    assert order == ["limit 21", "compile"]
+    assert order == ["limit 21", "read ['/a/file']", "compile"]
     assert json.loads(capsys.readouterr().out) == {
         "texts": ["<|im_start|>user\nhi<|im_end|>\n<|im_start|>assistant\n"]
     }

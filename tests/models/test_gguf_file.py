@@ -16,40 +16,14 @@ from hypothesis import strategies as st
 from harness.errors import SpecError
 from harness.models.export_gguf import export_gguf
 from harness.models.gguf_file import BLOCKS, Array, read_header
+from harness.preflight.rules import RULES
+from tests.preflight.forged import array, document, entry, info, text
 
 if TYPE_CHECKING:
     from harness.models.network import Network
 
 gguf = pytest.importorskip("gguf")
 LARGEST = (1 << 64) - 1
-
-
-def text(value: str | bytes) -> bytes:
-    data = value.encode() if isinstance(value, str) else value
-    return struct.pack("<Q", len(data)) + data
-
-
-def entry(key: str, kind: int, value: bytes) -> bytes:
-    return text(key) + struct.pack("<I", kind) + value
-
-
-def array(kind: int, length: int, data: bytes = b"") -> bytes:
-    return struct.pack("<IQ", kind, length) + data
-
-
-def info(
-    name: str = "a", shape: tuple[int, ...] = (32, 2), kind: int = 0, offset: int = 0, **dims: int
-) -> bytes:
-    count = dims.get("dimensions", len(shape))
-    numbers = struct.pack(f"<I{len(shape)}Q", count, *shape)
-    return text(name) + numbers + struct.pack("<IQ", kind, offset)
-
-
-def document(
-    *parts: bytes, entries: int = 0, tensors: int = 0, version: int = 3, data: int = 0
-) -> bytes:
-    header = struct.pack("<4sIQQ", b"GGUF", version, tensors, entries) + b"".join(parts)
-    return header + bytes(-len(header) % 32) + bytes(data) if data else header
 
 
 def read(folder: Path, content: bytes) -> Any:
@@ -119,100 +93,104 @@ def test_every_scalar_type(tmp_path: Path) -> None:
 
 
 REFUSED: dict[str, tuple[bytes, str, str]] = {
-    "empty": (b"", "truncated", "24 bytes at byte 0 of a file of 0"),
-    "other magic": (b"GGML" + bytes(40), "wrong_format", "begins with b'GGML'"),
-    "old version": (document(version=1), "wrong_format", "GGUF version 1"),
-    "big-endian": (document(version=3 << 24), "wrong_format", "GGUF version 50331648"),
-    "many tensors": (document(tensors=LARGEST), "too_large", "tensors, more than 65536"),
-    "many entries": (document(entries=LARGEST), "too_large", "metadata entries, more than"),
-    "absent entry": (document(entries=1), "truncated", "8 bytes at byte 24"),
-    "long key": (document(b"\xff" * 8, entries=1), "too_large", "bytes of a key"),
+    "empty": (b"", "gguf_truncated", "cut off: 4 bytes of a file of 0"),
+    "other magic": (b"GGML" + bytes(40), "gguf_magic", "begins with b'GGML'"),
+    "old version": (document(version=1), "gguf_version", "GGUF version 1"),
+    "big-endian": (document(version=3 << 24), "gguf_version", "for big-endian machines"),
+    "many tensors": (document(tensors=LARGEST), "gguf_count", "tensors, more than 65536"),
+    "many entries": (document(entries=LARGEST), "gguf_count", "metadata entries, more than"),
+    "absent entry": (document(entries=1), "gguf_truncated", "8 bytes of a file of 24"),
+    "long key": (document(b"\xff" * 8, entries=1), "gguf_count", "bytes of a key"),
     "long text": (
         document(entry("k", 8, struct.pack("<Q", 1 << 62)), entries=1),
-        "too_large",
+        "gguf_count",
         "bytes of k",
     ),
     "text of the next megabyte": (
         document(entry("k", 8, struct.pack("<Q", 1 << 20)), entries=1),
-        "truncated",
-        "1048576 bytes at byte 45",
+        "gguf_truncated",
+        "1048576 bytes of a file of 45",
     ),
-    "no UTF-8": (document(text(b"\xff"), entries=1), "wrong_format", "a key is not UTF-8"),
+    "no UTF-8": (document(text(b"\xff"), entries=1), "gguf_key", "a key is not UTF-8"),
     "two of a key": (
         document(*[entry("k", 0, b"\x01")] * 2, entries=2),
-        "wrong_format",
+        "gguf_key",
         "two entries 'k'",
     ),
-    "unknown type": (document(entry("k", 13, b""), entries=1), "wrong_format", "type 13"),
-    "nested array": (document(entry("k", 9, array(9, 1)), entries=1), "wrong_format", "type 9"),
+    "unknown type": (document(entry("k", 13, b""), entries=1), "gguf_value", "type 13"),
+    "nested array": (document(entry("k", 9, array(9, 1)), entries=1), "gguf_value", "type 9"),
     "long array": (
         document(entry("k", 9, array(4, LARGEST)), entries=1),
-        "too_large",
+        "gguf_count",
         "elements of k",
     ),
     "array behind the end": (
         document(entry("k", 9, array(12, 1 << 24)), entries=1),
-        "truncated",
-        "134217728 bytes",
+        "gguf_truncated",
+        "16777216 elements of k",
     ),
     "strings behind the end": (
         document(entry("k", 9, array(8, 2, text("a") + struct.pack("<Q", LARGEST))), entries=1),
-        "truncated",
-        "array of strings",
+        "gguf_truncated",
+        "texts of k",
     ),
     "fewer strings": (
         document(entry("k", 9, array(8, 1 << 24, text("a"))), entries=1),
-        "truncated",
-        "array of strings",
+        "gguf_truncated",
+        "texts of k",
     ),
     "alignment of 0": (
         document(entry("general.alignment", 4, bytes(4)), entries=1),
-        "wrong_format",
+        "gguf_alignment",
         "general.alignment is 0",
     ),
     "alignment of 33": (
         document(entry("general.alignment", 4, b"\x21\0\0\0"), entries=1),
-        "wrong_format",
+        "gguf_alignment",
         "general.alignment is 33",
     ),
     "alignment of 2 GiB": (
         document(entry("general.alignment", 4, b"\0\0\0\x80"), entries=1),
-        "wrong_format",
+        "gguf_alignment",
         "general.alignment is 2147483648",
     ),
     "alignment of text": (
         document(entry("general.alignment", 8, text("32")), entries=1),
-        "wrong_format",
-        "general.alignment is '32'",
+        "gguf_alignment",
+        "general.alignment has type 8",
     ),
     "many dimensions": (
         document(info(dimensions=0xFFFFFFFF), tensors=1),
-        "wrong_format",
+        "gguf_tensor_shape",
         "4294967295 dimensions",
     ),
-    "no dimension": (document(info(shape=()), tensors=1), "wrong_format", "0 dimensions"),
-    "empty tensor": (document(info(shape=(0, 4)), tensors=1), "wrong_format", "shape (0, 4)"),
+    "no dimension": (document(info(shape=()), tensors=1), "gguf_tensor_shape", "0 dimensions"),
+    "empty tensor": (document(info(shape=(0, 4)), tensors=1), "gguf_tensor_shape", "shape (0, 4)"),
     "overflowing shape": (
         document(info(shape=(1 << 62, 1 << 62)), tensors=1, data=64),
-        "truncated",
-        "cut off: a ends at",
+        "gguf_tensor_shape",
+        "in blocks of 1",
     ),
-    "partial block": (document(info(shape=(31,), kind=2), tensors=1), "wrong_format", "of 32"),
-    "removed type": (document(info(kind=4), tensors=1), "wrong_format", "unknown type 4"),
+    "partial block": (document(info(shape=(31,), kind=2), tensors=1), "gguf_tensor_shape", "of 32"),
+    "removed type": (document(info(kind=4), tensors=1), "gguf_tensor_type", "unknown type 4"),
     "data behind the end": (
         document(info(), tensors=1, data=255),
-        "truncated",
+        "gguf_tensor_outside",
         "ends at byte 352 of a file of 351",
     ),
-    "gap": (document(info(offset=32), tensors=1, data=512), "wrong_format", "at 32, expected 0"),
+    "gap": (
+        document(info(offset=32), tensors=1, data=512),
+        "gguf_tensor_place",
+        "at 32, expected 0",
+    ),
     "overlap": (
         document(info("a"), info("b", offset=0), tensors=2, data=512),
-        "wrong_format",
-        "b is at 0, expected 256",
+        "gguf_tensor_place",
+        "it is at 0, expected 256",
     ),
     "two of a name": (
         document(info("a"), info("a", offset=256), tensors=2, data=512),
-        "wrong_format",
+        "gguf_tensor_name",
         "two tensors of one name",
     ),
 }
@@ -226,7 +204,10 @@ def test_a_forged_header_is_refused(
         read(tmp_path, content)
     assert caught.value.reason == reason
     assert message in caught.value.message
-    assert caught.value.where == str(tmp_path / "m.gguf")
+    where, _, place = caught.value.where.partition(": ")
+    assert where == str(tmp_path / "m.gguf")
+    assert place.startswith(("byte ", "tensor '"))
+    assert caught.value.allowed == RULES[reason]
     assert caught.value.hint
 
 
@@ -239,7 +220,7 @@ def test_a_header_of_gigabytes_is_not_read(tmp_path: Path) -> None:
             file.truncate(1 << 30)
         with pytest.raises(SpecError, match="a header of more than 67108864 bytes") as caught:
             read_header(tmp_path / "m.gguf")
-        assert caught.value.reason == "too_large"
+        assert caught.value.reason == "gguf_count"
 
 
 def small() -> bytes:
@@ -268,7 +249,7 @@ def test_a_file_cut_off_anywhere_is_refused(tmp_path: Path) -> None:
     for length in range(len(whole)):
         with pytest.raises(SpecError) as caught:
             read(tmp_path, whole[:length])
-        assert caught.value.reason == "truncated", length
+        assert caught.value.reason in {"gguf_truncated", "gguf_tensor_outside"}, length
 
 
 @settings(

@@ -17,15 +17,14 @@ from harness.models.export_onnx import export_onnx
 from harness.models.export_safetensors import export_safetensors
 from harness.models.resolve import model_from_path, resolve
 from harness.spec import MODEL_ID, Model, Source
+from tests.preflight import forged
 
 if TYPE_CHECKING:
     from harness.models.network import Network
 
 
 def gguf(folder: Path, name: str = "toy-0.1b-Q4_K_M.gguf") -> Path:
-    path = folder / name
-    path.write_bytes(b"GGUF" + b"\x03" + bytes(40))
-    return path
+    return forged.write(folder / name, forged.model())
 
 
 def entry(source: Source, kind: str = "gguf") -> Model:
@@ -51,39 +50,42 @@ def test_a_path_becomes_an_entry(
     assert MODEL_ID.fullmatch(model.id)
     artefact = resolve(model, Path("/nowhere"))
     assert artefact.path == str(tmp_path / name)
-    assert artefact.size_bytes == 45
+    assert artefact.size_bytes == len(forged.model())
 
 
-def test_an_onnx_folder_hashes_what_belongs_to_it(tmp_path: Path) -> None:
+def onnx(toy: Network, folder: Path, *graphs: str) -> bytes:
+    """An ONNX folder with these copies of one graph; returns the bytes of its tokeniser."""
+    path = export_onnx(toy, folder, "int8")
+    content = path.read_bytes()
+    path.unlink()
+    (folder / "genai_config.json").unlink(missing_ok=True)
+    for name in graphs:
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_bytes(content)
+    return (folder / "tokenizer.json").read_bytes()
+
+
+def test_an_onnx_folder_hashes_what_belongs_to_it(toy: Network, tmp_path: Path) -> None:
     folder = tmp_path / "toy-int4"
-    (folder / "onnx").mkdir(parents=True)
-    (folder / "onnx" / "model_q4.onnx").write_bytes(b"graph")
+    tokenizer = onnx(toy, folder, "onnx/model_q4.onnx", "onnx/model.onnx")
     (folder / "onnx" / "model_q4.onnx_data").write_bytes(b"weights")
-    (folder / "tokenizer.json").write_text("{}")
     (folder / "README.md").write_text("not part of the artefact")
-    (folder / "onnx" / "model.onnx").write_bytes(b"another graph")
     (folder / "onnx" / "model.onnx_data").write_bytes(b"another graph's weights")
     with pytest.raises(SpecError, match="2 ONNX models in this folder") as caught:
         resolve(model_from_path(str(folder)), Path())
     assert str(folder / "onnx" / "model_q4.onnx") in caught.value.allowed
     model = model_from_path(str(folder / "onnx" / "model_q4.onnx"))
     assert model.quantisation == "q4"
-    assert set(resolve(model, Path()).sha256) == {
-        "onnx/model_q4.onnx",
-        "onnx/model_q4.onnx_data",
-        "tokenizer.json",
-    }
+    expected = {"onnx/model_q4.onnx", "onnx/model_q4.onnx_data", "tokenizer.json"}
+    expected |= {file.name for file in folder.glob("*.json")}
+    assert set(resolve(model, Path()).sha256) == expected
     (folder / "onnx" / "model.onnx").unlink()
     (folder / "onnx" / "model.onnx_data").unlink()
     model = model_from_path(str(folder))
     assert (model.format, model.quantisation, model.backend_name) == ("onnx", "int4", "onnxruntime")
     artefact = resolve(model, Path())
-    assert set(artefact.sha256) == {
-        "onnx/model_q4.onnx",
-        "onnx/model_q4.onnx_data",
-        "tokenizer.json",
-    }
-    assert artefact.sha256["tokenizer.json"] == hashlib.sha256(b"{}").hexdigest()
+    assert set(artefact.sha256) == expected
+    assert artefact.sha256["tokenizer.json"] == hashlib.sha256(tokenizer).hexdigest()
 
 
 def test_a_declared_hash_is_checked(tmp_path: Path) -> None:
@@ -115,14 +117,16 @@ def test_a_folder_is_not_a_gguf_file(tmp_path: Path) -> None:
         resolve(entry(Source(kind="file", path=".")), tmp_path)
 
 
-def test_an_absent_hub_model_says_how_to_get_it(tmp_path: Path) -> None:
+def test_an_absent_hub_model_says_how_to_get_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "cache"))
     source = Source(kind="hub", repo="someone/model", files=("m.gguf",), revision="a" * 40)
     with pytest.raises(PrerequisiteError) as caught:
         resolve(entry(source), tmp_path)
-    assert caught.value.reason == "model_missing"
+    assert caught.value.reason == "not_pulled"
+    assert caught.value.hint == "harness models pull a.b.c"
     folder = tmp_path / "models" / "a.b.c"
-    command = f"hf download someone/model m.gguf --revision {'a' * 40} --local-dir {folder}"
-    assert caught.value.hint == command
     folder.mkdir(parents=True)
     gguf(folder, "m.gguf")
     assert resolve(entry(source), tmp_path).path == str(folder / "m.gguf")
@@ -137,19 +141,25 @@ def test_names_that_no_system_allows(tmp_path: Path) -> None:
         model_from_path(str(path))
 
 
-def test_a_model_builder_folder_names_its_graph(tmp_path: Path) -> None:
-    (tmp_path / "tokenizer.json").write_text("{}")
-    (tmp_path / "genai_config.json").write_text('{"model": {"decoder": {"filename": "m.onnx"}}}')
+def test_a_model_builder_folder_names_its_graph(toy: Network, tmp_path: Path) -> None:
+    config = '{"model": {"decoder": {"filename": "m.onnx"}}}'
+    onnx(toy, tmp_path)
+    (tmp_path / "genai_config.json").write_text(config)
     with pytest.raises(SpecError, match=r"no file 'm\.onnx'"):
         resolve(model_from_path(str(tmp_path)), Path())
-    (tmp_path / "m.onnx").write_bytes(b"graph")
-    (tmp_path / "other.onnx").write_bytes(b"larger graph")
+    onnx(toy, tmp_path, "m.onnx", "other.onnx")
+    (tmp_path / "genai_config.json").write_text(config)
     artefact = resolve(model_from_path(str(tmp_path)), Path())
     assert artefact.path == str(tmp_path / "m.onnx")
-    assert set(artefact.sha256) == {"genai_config.json", "m.onnx", "tokenizer.json"}
-    (tmp_path / "genai_config.json").write_text("[]")
+    assert {"genai_config.json", "m.onnx", "tokenizer.json"} <= set(artefact.sha256)
+    assert "other.onnx" not in artefact.sha256
+    (tmp_path / "genai_config.json").write_text('{"model": []}')
     with pytest.raises(SpecError, match=r"model\.decoder\.filename"):
         resolve(model_from_path(str(tmp_path)), Path())
+    (tmp_path / "genai_config.json").write_text("[" * 100_000)
+    with pytest.raises(SpecError, match="nested hundreds deep") as caught:
+        resolve(model_from_path(str(tmp_path)), Path())
+    assert caught.value.reason == "json_depth"
 
 
 def test_a_safetensors_folder_hashes_what_belongs_to_it(
@@ -161,8 +171,9 @@ def test_a_safetensors_folder_hashes_what_belongs_to_it(
     (folder / "chat_template.jinja").write_text("{{ messages }}")
     model = model_from_path(str(folder))
     assert (model.format, model.backend_name) == ("safetensors", "transformers")
-    assert (model.id, model.quantisation) == ("toy-instruct.safetensors", "f32")
+    assert (model.id, model.quantisation) == ("toy-instruct.safetensors", "unknown")
     artefact = resolve(model, Path())
+    assert artefact.model.quantisation == "f32"
     assert artefact.path == str(folder)
     assert set(artefact.sha256) == {
         "chat_template.jinja",
@@ -197,12 +208,12 @@ def test_shards_are_those_of_the_index(make_toy: Callable[..., Network], tmp_pat
 
 SPOILED = {
     "no weights": ("wrong_format", "no model.safetensors"),
-    "pickles": ("weights_pickled", "pytorch_model.bin"),
+    "pickles": ("file_type", "a pickle can run code"),
     "no tokenizer": ("tokenizer_missing", "no tokenizer.json"),
     "empty": ("empty_file", "the file is empty"),
-    "noise": ("wrong_format", "not a safetensors file"),
-    "no header": ("wrong_format", "header cannot be read"),
-    "truncated": ("truncated", "are there"),
+    "noise": ("safetensors_header", "a header of 18446744073709551615 bytes"),
+    "no header": ("safetensors_header", "it cannot be read"),
+    "truncated": ("safetensors_place", "are there"),
 }
 
 
@@ -249,10 +260,7 @@ def test_the_longest_context_is_read_from_the_files(
     assert resolve(declared, tmp_path).model.context == 64, "the entry has the last word"
 
 
-def test_files_that_declare_no_context_leave_it_open(tmp_path: Path) -> None:
-    assert resolve(model_from_path(str(gguf(tmp_path))), tmp_path).model.context == 0
-    folder = tmp_path / "onnx"
-    folder.mkdir()
-    for name, content in (("model.onnx", "x"), ("tokenizer.json", "{}"), ("config.json", "[]")):
-        (folder / name).write_text(content)
-    assert resolve(model_from_path(str(folder)), tmp_path).model.context == 0
+def test_files_that_declare_no_context_leave_it_open(toy: Network, tmp_path: Path) -> None:
+    onnx(toy, tmp_path, "model.onnx")
+    (tmp_path / "config.json").write_text("{}")
+    assert resolve(model_from_path(str(tmp_path)), tmp_path).model.context == 0

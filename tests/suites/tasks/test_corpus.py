@@ -40,12 +40,24 @@ def test_training_items_are_neither_public_nor_held_out(corpus, kind):
     name, language, form = kind
     banned = corpus.public_keys()
     trained = {corpus.key(item) for item in islice(corpus.training_items(kind, banned), 3000)}
-    setting = Setting(language=language, form=form, longest_tokens=corpus.LONGEST_TOKENS)
+    setting = Setting(language=language, form=form, longest_tokens=corpus.LENGTHS[0])
     public = {corpus.key(item_at(name, setting, i)) for i in range(corpus.PUBLIC_ITEMS)}
     held_out = {corpus.key(item) for item in corpus.held_out_items(kind, 20)}
     assert len(trained) > 500
     assert not trained & public
     assert not trained & held_out
+
+
+def test_long_texts_come_in_all_lengths_and_none_is_public(corpus):
+    kind = ("longctx", "ko", "choice")
+    trained = [corpus.drawn_item(kind, i, corpus.TRAINING_SEED) for i in range(40)]
+    sizes = {item.check["size"] for item in trained}
+    assert sizes == {*corpus.LENGTHS}
+    for longest in corpus.LENGTHS:
+        public = {
+            corpus.key(corpus.drawn_item(kind, i, corpus.PUBLIC_SEED, longest)) for i in range(40)
+        }
+        assert not public & {corpus.key(item) for item in trained}
 
 
 def test_documents_are_made_of_training_items_alone(corpus):

@@ -1,0 +1,99 @@
+"""The models file as a JSON Schema, for editors: derived from the dataclasses that read it.
+
+It says what single values may be; what `specfile` checks across values (names used twice,
+sets of unknown models) is beyond it.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import typing
+from typing import Any
+
+from pydantic import ConfigDict, TypeAdapter
+
+from harness.spec import MODEL_ID, BackendOptions, Model, Source, SourceKind
+from harness.specfile import HUB_FILE_TYPES, SOURCE_FIELDS, CatalogueFile
+from harness.specyaml import MAX_ID_LENGTH
+
+_DIALECT = "https://json-schema.org/draft/2020-12/schema"
+_LIST = ", ".join
+
+
+def text() -> str:
+    """The schema as it lies in `docs/models.schema.json`."""
+    return json.dumps(schema(), indent=2, ensure_ascii=False) + "\n"
+
+
+def schema() -> dict[str, Any]:
+    """The schema as JSON data."""
+    adapter = TypeAdapter(list[CatalogueFile], config=ConfigDict(extra="forbid", strict=True))
+    found = _plain(adapter.json_schema())
+    parts = found["$defs"]
+    for kind in (Model, BackendOptions):
+        _describe(parts[kind.__name__], kind.__doc__ or "")
+    name = {"pattern": f"^{MODEL_ID.pattern}$", "maxLength": MAX_ID_LENGTH}
+    for key in ("id", "family"):
+        parts["Model"]["properties"][key] |= name
+    parts["Source"] = _source(parts["Source"]["properties"])
+    top = parts.pop("CatalogueFile")
+    return {"$schema": _DIALECT, "title": "harness models file", **top, "$defs": parts}
+
+
+def _plain(value: Any) -> Any:
+    """Without the titles that only repeat the keys; patterns and keys stay as they are."""
+    if isinstance(value, list):
+        return [_plain(item) for item in value]
+    if not isinstance(value, dict):
+        return value
+    return {
+        key: {name: _plain(item) for name, item in found.items()}
+        if key in {"properties", "$defs"}
+        else _plain(found)
+        for key, found in value.items()
+        if key != "title"
+    }
+
+
+def _describe(part: dict[str, Any], doc: str) -> None:
+    """Move what a docstring says of attributes to the attributes."""
+    summary, _, rest = doc.partition("Attributes:")
+    part["description"] = " ".join(summary.split())
+    # An entry is indented by eight columns, what goes on by twelve.
+    for found in re.finditer(r"^ {8}([a-z_, ]+): (.*(?:\n {12}.*)*)", rest, re.MULTILINE):
+        for key in found[1].split(", "):
+            part["properties"][key]["description"] = " ".join(found[2].split())
+
+
+def _source(fields: dict[str, Any]) -> dict[str, Any]:
+    """One shape for each kind of source, so that an editor offers what fits."""
+    types = "|".join(re.escape(ending) for ending in HUB_FILE_TYPES)
+    fields["repo"] |= {"pattern": "^[^/]+/[^/]+$", "description": "owner/name"}
+    fields["revision"] |= {
+        "pattern": "^([0-9a-f]{40})?$",
+        "description": "the full commit, 40 hex digits; `harness models pin` writes it",
+    }
+    fields["files"] |= {
+        "items": {"type": "string", "pattern": f"({types}|\\.onnx_data_\\d+)$"},
+        "description": "names in the repository: " + _LIST(HUB_FILE_TYPES),
+    }
+    fields["sha256"] |= {
+        "additionalProperties": {"type": "string", "pattern": "^[0-9a-f]{64}$"},
+        "description": "expected hash of each file; `harness models pin` writes it",
+    }
+    fields["path"] |= {"description": "a file or folder, relative to the models file"}
+    shapes: list[dict[str, Any]] = []
+    for kind in typing.get_args(SourceKind):
+        needed, possible = SOURCE_FIELDS[kind]
+        keys = [key for key in fields if key in needed | possible]
+        shapes.append(
+            {
+                "type": "object",
+                "properties": {"kind": {"const": kind}} | {key: fields[key] for key in keys},
+                "required": ["kind", *(key for key in keys if key in needed)],
+                "additionalProperties": False,
+            }
+        )
+    doc = " ".join((Source.__doc__ or "").partition("Attributes:")[0].split())
+    return {"description": doc, "oneOf": [{"const": "embedded"}, *shapes]}

@@ -1,0 +1,1 @@
+"""Seeded campaigns against what reads files of strangers; see `campaign`."""
