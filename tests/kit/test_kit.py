@@ -129,6 +129,39 @@ def test_models_come_as_plain_files_that_resolve_to_the_same(make: Make, own: Pa
     assert kits.verify(made.folder) == made.about
 
 
+def test_a_pulled_model_comes_out_of_the_hubs_cache(
+    make: Make, own: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A repository whose graph lies two folders down, each file a link to a blob."""
+    commit, deep = "1" * 40, "cpu/int4"
+    monkeypatch.setenv("HF_HUB_CACHE", str(own.parent / "hub"))
+    cache = own.parent / "hub" / "models--a--b"
+    snapshot = cache / "snapshots" / commit / deep
+    snapshot.mkdir(parents=True)
+    (cache / "blobs").mkdir()
+    made = reference.materialise(NET)
+    hashes = {}
+    for name in ("model.onnx", "tokenizer.json", "genai_config.json"):
+        data = (made / name).read_bytes()
+        hashes[f"{deep}/{name}"] = digest = hashlib.sha256(data).hexdigest()
+        (cache / "blobs" / digest).write_bytes(data)
+        (snapshot / name).symlink_to(Path("../../../../blobs") / digest)
+    source = {"kind": "hub", "repo": "a/b", "revision": commit, "files": list(hashes)}
+    entry = {"id": "b.int8.onnx", "family": "b", "format": "onnx", "quantisation": "int8"}
+    text = json.dumps({**entry, "source": {**source, "sha256": hashes}})
+    own.write_text(f"models:\n{EMBEDDED}  - {text}\nsets: {{mine: [b.int8.onnx]}}\n")
+    kit = make(set_name="mine", catalogue_path=own)
+    there = specfile.load_catalogue(kit.folder / "models.yaml").models["b.int8.onnx"]
+    assert there.source.path == f"models/b.int8.onnx/{deep}/model.onnx"
+    found = resolve.resolve(there, kit.folder)
+    assert sorted(found.sha256.values()) == sorted(hashes.values())
+    licences = (kit.folder / "licences" / "models.txt").read_text("utf-8")
+    assert (
+        f"b.int8.onnx: unknown licence; commercial use unknown: read the licence; a/b at {commit}"
+        in licences
+    )
+
+
 def test_nothing_tells_of_this_machine(make: Make, own: Path) -> None:
     made = make(set_name="mine", catalogue_path=own)
     secrets = {str(own.parent), str(Path.home()) + "/", str(Path(kits.__file__).parents[2])}
