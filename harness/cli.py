@@ -27,6 +27,7 @@ from harness.cli_shared import as_json as _as_json
 from harness.cli_shared import emit as _emit
 from harness.cli_shared import models_file as _models_file
 from harness.cli_shared import results as _results
+from harness.cli_synth import synth
 from harness.errors import Exit, HarnessError
 
 if TYPE_CHECKING:
@@ -340,6 +341,7 @@ cli.add_command(accuracy)
 cli.add_command(kit)
 models.add_command(cli_preflight.check)
 models.add_command(cli_preflight.unpack)
+models.add_command(synth)
 cli.add_command(models)
 
 

@@ -279,6 +279,9 @@ def _sets_of(catalogue: Catalogue, model_id: str) -> list[str]:
 _HEAD = ("model", "source", "engine", "here", "size", "pinned", "licence", "use", "sets")
 _USE = {True: "commercial", False: "NON-COMMERCIAL", None: "read the licence"}
 
+_ABSENT = {"hub": "pull", "synthetic": "synth"}
+"""The command that fetches or makes what is absent."""
+
 
 def _row(model: Model, here: Presence, sets: list[str]) -> tuple[str, ...]:
     from harness.metrics import show_bytes
@@ -287,7 +290,7 @@ def _row(model: Model, here: Presence, sets: list[str]) -> tuple[str, ...]:
         model.id,
         model.source.kind,
         model.backend_name,
-        "here" if here.here else "pull" if model.source.kind == "hub" else "missing",
+        "here" if here.here else _ABSENT.get(model.source.kind, "missing"),
         show_bytes(here.size_bytes) if here.size_bytes else "",
         {True: "pinned", False: "not pinned", None: ""}[here.pinned],
         model.licence or "licence unknown",

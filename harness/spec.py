@@ -17,7 +17,7 @@ from typing import Any, Literal
 from harness.spectext import FidelitySuite, LanguageSuite, TextFile
 
 Format = Literal["gguf", "onnx", "safetensors", "fake"]
-SourceKind = Literal["embedded", "file", "folder", "hub"]
+SourceKind = Literal["embedded", "file", "folder", "hub", "synthetic"]
 Grouping = Literal["suite", "case"]
 TaskName = Literal[
     "arith",
@@ -54,6 +54,7 @@ class Source:
     Attributes:
         path: file or folder, relative to the models file (`file`, `folder`).
         repo, revision, files: repository, 40-hex commit and names (`hub`).
+        shape, seed: of random weights (`synthetic`).
         sha256: expected hash a file name, checked before use where given.
     """
 
@@ -62,6 +63,8 @@ class Source:
     repo: str = ""
     revision: str = ""
     files: tuple[str, ...] = ()
+    shape: str = ""
+    seed: int = 0
     sha256: Mapping[str, str] = field(default_factory=dict)
 
 

@@ -11,11 +11,12 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
 from harness.errors import SpecError, did_you_mean
 from harness.extensions import targets
+from harness.models.shapes import check_quantisation, context_of, find_shape
 from harness.spec import DEFAULT_BACKEND, Catalogue, Device, Model, Profile, Source
 from harness.specprofile import load_profile
 from harness.specyaml import MOST, MOST_TOKENS, Document, Keys, listed
@@ -214,7 +215,7 @@ def _expand_sources(document: Document) -> None:
                 ("models", index, "source"),
                 f"source '{source}' is not a source{did_you_mean(source, ['embedded'])}",
                 allowed="embedded, {kind: file, path: …}, {kind: folder, path: …} "
-                "or {kind: hub, repo: …, files: […]}",
+                "{kind: hub, repo: …, files: […]} or {kind: synthetic, shape: …}",
             )
 
 
@@ -233,6 +234,8 @@ def _check_model(document: Document, where: Keys, model: Model) -> None:
         (*where, "options", "batch_tokens"), options.batch_tokens, 1, MOST_TOKENS
     )
     _check_source(document, (*where, "source"), model.source)
+    if model.source.kind == "synthetic":
+        _check_synthetic(document, where, model)
 
 
 def _check_backend(document: Document, where: Keys, model: Model) -> None:
@@ -258,6 +261,7 @@ SOURCE_FIELDS: Mapping[str, tuple[frozenset[str], frozenset[str]]] = {
     "file": (frozenset({"path"}), frozenset({"sha256"})),
     "folder": (frozenset({"path"}), frozenset({"sha256"})),
     "hub": (frozenset({"repo", "files"}), frozenset({"revision", "sha256"})),
+    "synthetic": (frozenset({"shape"}), frozenset({"seed", "sha256"})),
 }
 """Fields that each kind of source needs, and those that it may have."""
 
@@ -301,6 +305,22 @@ def _check_source(document: Document, where: Keys, source: Source) -> None:
                 allowed=listed(source.files),
             )
         document.require_hex64((*where, "sha256", name), f"sha256 of '{name}'", value)
+
+
+def _check_synthetic(document: Document, where: Keys, model: Model) -> None:
+    """Random weights are of a known shape, in a form that can be written."""
+    document.require_range((*where, "source", "seed"), model.source.seed, 0, MOST)
+    shape = model.source.shape
+    checks: tuple[tuple[Keys, Callable[[], object]], ...] = (
+        (("source", "shape"), lambda: find_shape(shape)),
+        (("quantisation",), lambda: check_quantisation(model.format, model.quantisation)),
+        (("context",), lambda: context_of(shape, model.context)),
+    )
+    for keys, check in checks:
+        try:
+            check()
+        except SpecError as error:
+            document.fail((*where, *keys), error.message, allowed=error.allowed)
 
 
 def _check_files(document: Document, where: Keys, files: Sequence[str]) -> None:

@@ -109,7 +109,7 @@ FAULTS = [
      "models, sets"),
     ("models", "repo: owner/name", "repos: owner/name", 13,
      "unknown key 'repos' in 'source' of 'b.int4.onnx'; did you mean 'repo'?",
-     "kind, path, repo, revision, files, sha256"),
+     "kind, path, repo, revision, files, shape, seed, sha256"),
     ("models", "kind: hub\n      repo", "repo", 11,
      "key 'kind' in 'source' of 'b.int4.onnx' is missing", ""),
     ("models", "    licence: MIT", "    licence: MIT\n    family: c", 19,

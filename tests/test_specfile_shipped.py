@@ -80,7 +80,8 @@ def shipped_catalogue() -> Any:
 
 def test_the_shipped_models() -> None:
     catalogue = shipped_catalogue()
-    assert set(catalogue.sets) == {"default", "embedded", "reference-precision", "candidates"}
+    sets = {"default", "embedded", "reference-precision", "candidates", "synthetic"}
+    assert set(catalogue.sets) == sets
     default = specfile.find_set(catalogue, "default")
     assert len(default) >= 8
     assert all(model.source.kind == "embedded" for model in default)

@@ -1,10 +1,10 @@
 """GGUF files from a `Network`, byte for byte the same on every machine.
 
 Float and block formats are written with the `gguf` package and NumPy alone.
-K-quants need llama.cpp's own code: see `quantise`. Two things are easy to get
-wrong and are silent when wrong: llama.cpp's `llama` graph rotates *neighbouring*
-pairs, so the rows of q and k are reordered (not for `qwen2`, which rotates
-halves as Hugging Face does); and the pre-tokeniser's name must match
+K-quants of trained weights need llama.cpp's own code: see `quantise`. Two things
+are easy to get wrong and are silent when wrong: llama.cpp's `llama` graph rotates *neighbouring*
+pairs, so the rows of q and k are reordered (not for `qwen2` and `qwen3`,
+which rotate halves as Hugging Face does); and the pre-tokeniser's name must match
 `tokenizer.json`, or Korean and digits are split differently.
 """
 
@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -25,20 +26,33 @@ from harness.models.network import (
     Array,
     Network,
     NetworkConfig,
+    rope_factors,
     row_slices,
     tensor_shapes,
 )
+from harness.models.random_weights import RandomTensors
 
 if TYPE_CHECKING:
     from gguf import GGMLQuantizationType, GGUFWriter
 
-FORMATS: Final = {
+FORMATS: Final = ("f32", "f16", "q8_0", "q4_0")
+"""What NumPy can write of any weights."""
+
+K_QUANTS: Final = ("q4_k_m", "q6_k")
+"""What can be written besides of random weights, which need no quantiser."""
+
+_FILE_TYPES: Final = {
     "f32": "ALL_F32",
     "f16": "MOSTLY_F16",
     "q8_0": "MOSTLY_Q8_0",
     "q4_0": "MOSTLY_Q4_0",
+    "q4_k_m": "MOSTLY_Q4_K_M",
+    "q6_k": "MOSTLY_Q6_K",
 }
-"""What NumPy can write, and the name of its file type."""
+"""GGUF's names of them."""
+
+_ALIGNMENT: Final = 32
+"""Of tensors, in bytes."""
 
 _TENSOR_NAMES: Final = {
     "input_layernorm": "attn_norm",
@@ -46,12 +60,16 @@ _TENSOR_NAMES: Final = {
     "self_attn.k_proj": "attn_k",
     "self_attn.v_proj": "attn_v",
     "self_attn.o_proj": "attn_output",
+    "self_attn.q_norm": "attn_q_norm",
+    "self_attn.k_norm": "attn_k_norm",
     "post_attention_layernorm": "ffn_norm",
     "mlp.gate_proj": "ffn_gate",
     "mlp.up_proj": "ffn_up",
     "mlp.down_proj": "ffn_down",
 }
+_ROPE_FACTORS: Final = "rope_freqs.weight"
 _OUTER_NAMES: Final = {
+    _ROPE_FACTORS: _ROPE_FACTORS,
     EMBEDDING: "token_embd.weight",
     FINAL_NORM: "output_norm.weight",
     HEAD: "output.weight",
@@ -59,12 +77,34 @@ _OUTER_NAMES: Final = {
 
 
 def export_gguf(network: Network, path: Path, quant: str) -> None:
-    """Write `network` to `path` as `quant` (one of `FORMATS`).
+    """Write `network` to `path` as `quant`: one of `FORMATS`, of random weights also `K_QUANTS`.
 
     Raises:
         PrerequisiteError: the `gguf` package is missing.
         SpecError: a tokenizer that llama.cpp has no name for.
     """
+    gguf = _package()
+    writer = gguf.GGUFWriter(path, network.config.architecture)
+    _describe(writer, network, gguf.LlamaFileType[_FILE_TYPES[quant]])
+    _add_tokenizer(writer, network)
+    plan = _plan(network.config, quant)
+    for name, (shape, kind, size) in plan.items():
+        writer.add_tensor_info(gguf_name(name), shape, np.dtype(np.float32), size, raw_dtype=kind)
+    try:
+        writer.write_header_to_file()
+        writer.write_kv_data_to_file()
+        writer.write_ti_data_to_file()
+    finally:
+        writer.close()
+    with path.open("ab") as file:
+        for name, (_, kind, _) in plan.items():
+            file.write(bytes(-file.tell() % _ALIGNMENT))
+            for part in _data(network, name, kind):
+                part.tofile(file)
+        file.write(bytes(-file.tell() % _ALIGNMENT))
+
+
+def _package() -> Any:
     try:
         import gguf
     except ImportError as error:
@@ -72,26 +112,30 @@ def export_gguf(network: Network, path: Path, quant: str) -> None:
             "writing GGUF needs the 'gguf' package",
             hint=install_hint("gguf"),
         ) from error
+    return gguf
 
-    writer = gguf.GGUFWriter(path, network.config.architecture)
-    _describe(writer, network, gguf.LlamaFileType[FORMATS[quant]])
-    _add_tokenizer(writer, network)
-    plan = []
-    for name, shape in tensor_shapes(network.config).items():
-        kind = _tensor_type(name, shape, quant)
-        block, size = gguf.GGML_QUANT_SIZES[kind]
-        nbytes = math.prod(shape) // block * size
-        writer.add_tensor_info(gguf_name(name), shape, np.dtype(np.float32), nbytes, raw_dtype=kind)
-        plan.append((name, kind))
-    try:
-        writer.write_header_to_file()
-        writer.write_kv_data_to_file()
-        writer.write_ti_data_to_file()
-        for name, kind in plan:
-            tensor = to_gguf_rows(name, network.tensors[name], network.config)
-            writer.write_tensor_data(_quantised(tensor, kind))
-    finally:
-        writer.close()
+
+def weight_bytes(config: NetworkConfig, quant: str) -> int:
+    """How many bytes the tensors of a file take.
+
+    Raises:
+        PrerequisiteError: the `gguf` package is missing.
+    """
+    return sum(size for _, _, size in _plan(config, quant).values())
+
+
+def _plan(
+    config: NetworkConfig, quant: str
+) -> dict[str, tuple[tuple[int, ...], GGMLQuantizationType, int]]:
+    """Shape, type and bytes of what a file holds: the network's tensors and its rotary scaling."""
+    sizes = _package().GGML_QUANT_SIZES
+    factors = {_ROPE_FACTORS: (config.head_dim // 2,)} if config.llama3_rope_factor else {}
+    plan = {}
+    for name, shape in {**factors, **tensor_shapes(config)}.items():
+        kind = _tensor_type(name, shape, config, quant)
+        block, size = sizes[kind]
+        plan[name] = shape, kind, math.prod(shape) // block * size
+    return plan
 
 
 def gguf_name(name: str) -> str:
@@ -116,12 +160,15 @@ def to_gguf_rows(name: str, tensor: Array, config: NetworkConfig) -> Array:
     return tensor.reshape(heads, 2, config.head_dim // 2, -1).swapaxes(1, 2).reshape(tensor.shape)
 
 
-def _tensor_type(name: str, shape: tuple[int, ...], quant: str) -> GGMLQuantizationType:
-    """Vectors stay float32, as llama.cpp requires of norms and biases.
+def _tensor_type(
+    name: str, shape: tuple[int, ...], config: NetworkConfig, quant: str
+) -> GGMLQuantizationType:
+    """The type of a tensor, as llama.cpp's quantiser chooses it.
 
-    A matrix that makes the logits stays at eight bits in q4_0: its error reaches
-    the answer undamped, so llama.cpp also keeps it higher (q6_K, or q8_0 where a
-    row is no multiple of 256); q8_0 is the nearest that NumPy can write.
+    Vectors stay float32, as llama.cpp requires of norms and biases. A matrix that makes
+    the logits stays at eight bits in q4_0: its error reaches the answer undamped, so
+    llama.cpp also keeps it higher (q6_K, or q8_0 where a row is no multiple of 256); q8_0
+    is the nearest that NumPy can write. K-quants follow `llama_model_quantize` exactly.
     """
     from gguf import GGMLQuantizationType
 
@@ -129,18 +176,45 @@ def _tensor_type(name: str, shape: tuple[int, ...], quant: str) -> GGMLQuantizat
         return GGMLQuantizationType.F32
     if quant == "q4_0" and name in {EMBEDDING, HEAD}:
         return GGMLQuantizationType.Q8_0
-    return GGMLQuantizationType[quant.upper()]
+    if quant not in K_QUANTS:
+        return GGMLQuantizationType[quant.upper()]
+    high = name == (EMBEDDING if config.tie_word_embeddings else HEAD)
+    kind = "Q6_K" if quant == "q6_k" or high or _needs_more_bits(name, config) else "Q4_K"
+    if shape[-1] % 256:
+        kind = {"Q6_K": "Q8_0", "Q4_K": "Q5_0"}[kind]
+    return GGMLQuantizationType[kind]
 
 
-def _quantised(tensor: Array, kind: GGMLQuantizationType) -> Array:
-    from gguf import quant_shape_to_byte_shape, quantize
+def _needs_more_bits(name: str, config: NetworkConfig) -> bool:
+    """Whether q4_k_m keeps a matrix at six bits: v and down of half of the layers.
 
-    if plain := {"F32": np.float32, "F16": np.float16}.get(kind.name):
-        return np.ascontiguousarray(tensor, plain)
-    out = np.empty(quant_shape_to_byte_shape(tensor.shape, kind), np.uint8)
+    Those are the first and last eighth, and of the others every third
+    (`use_more_bits` of llama.cpp).
+    """
+    if not name.endswith(("v_proj.weight", "down_proj.weight")):
+        return False
+    layer, eighth = int(name.split(".")[2]), config.num_hidden_layers // 8
+    last = 7 * config.num_hidden_layers // 8
+    return layer < eighth or layer >= last or (layer - eighth) % 3 == 2
+
+
+def _data(network: Network, name: str, kind: GGMLQuantizationType) -> Iterator[Array]:
+    """A tensor as the file has it, in parts."""
+    from gguf import quantize
+
+    if name == _ROPE_FACTORS:
+        yield np.array(rope_factors(network.config), "<f4")
+        return
+    plain = {"F32": "<f4", "F16": "<f2"}.get(kind.name)
+    if not plain and isinstance(network.tensors, RandomTensors):
+        yield from network.tensors.gguf_blocks(name, kind.name)
+        return
+    tensor = to_gguf_rows(name, network.tensors[name], network.config)
     for rows in row_slices(tensor.shape):
-        out[rows] = quantize(tensor[rows].astype(np.float32), kind)
-    return out
+        if plain:
+            yield np.ascontiguousarray(tensor[rows], plain)
+        else:
+            yield quantize(tensor[rows].astype(np.float32), kind)
 
 
 def _describe(writer: GGUFWriter, network: Network, file_type: int) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 from harness.errors import HarnessError
+from harness.models import synth
 from harness.models.hub import is_pinned
 from harness.models.resolve import check_files, hub_files, resolve
 from harness.spec import Model
@@ -45,7 +46,8 @@ class Presence(NamedTuple):
 def presence(model: Model, base: Path) -> Presence:
     """Whether a model's files are here, without opening or hashing them."""
     if model.source.kind not in {"hub", "file", "folder"}:
-        return Presence(here=True, size_bytes=None, pinned=None)
+        made = model.source.kind != "synthetic" or synth.recipe_of(model).path().exists()
+        return Presence(here=made, size_bytes=None, pinned=None)
     try:
         files = _files(model, base)
     except HarnessError:

@@ -11,13 +11,12 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from decimal import Decimal
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, Final, TypeAlias
 
-import numpy as np
 from numpy.typing import NDArray
 
 from harness.errors import SpecError
@@ -25,7 +24,7 @@ from harness.errors import SpecError
 Array: TypeAlias = NDArray[Any]
 Tensors: TypeAlias = Mapping[str, Array]
 
-ARCHITECTURES = ("llama", "qwen2")
+ARCHITECTURES: Final = ("llama", "qwen2", "qwen3")
 
 EMBEDDING = "model.embed_tokens.weight"
 FINAL_NORM = "model.norm.weight"
@@ -37,7 +36,8 @@ class NetworkConfig:
     """Shape of a decoder in the field names of Hugging Face's `config.json`."""
 
     architecture: str
-    """`llama`, or `qwen2`: the same with a bias on q, k and v."""
+    """`llama`; `qwen2`: the same with a bias on q, k and v; `qwen3`: with a norm on each
+    head of q and k."""
     hidden_size: int
     num_hidden_layers: int
     num_attention_heads: int
@@ -51,6 +51,8 @@ class NetworkConfig:
     tie_word_embeddings: bool
     bos_token_id: int
     eos_token_id: int
+    llama3_rope_factor: float = 0.0
+    """Factor of the rotary scaling of Llama 3.1 and later; 0 = no scaling."""
 
     def __post_init__(self) -> None:
         """Refuse a shape that no exporter could write.
@@ -75,6 +77,16 @@ class NetworkConfig:
     def attention_bias(self) -> bool:
         """Whether q, k and v carry a bias."""
         return self.architecture == "qwen2"
+
+    @property
+    def head_norms(self) -> bool:
+        """Whether each head of q and k passes an RMS norm of `head_dim` weights."""
+        return self.architecture == "qwen3"
+
+    @property
+    def parameters(self) -> int:
+        """How many weights the network has."""
+        return sum(math.prod(shape) for shape in tensor_shapes(self).values())
 
     @classmethod
     def from_json(cls, text: str, *, where: str = "") -> NetworkConfig:
@@ -151,6 +163,8 @@ def tensor_shapes(config: NetworkConfig) -> dict[str, tuple[int, ...]]:
             shapes[f"{block}self_attn.{kind}_proj.weight"] = (rows, c.hidden_size)
             if c.attention_bias:
                 shapes[f"{block}self_attn.{kind}_proj.bias"] = (rows,)
+            if c.head_norms and kind != "v":
+                shapes[f"{block}self_attn.{kind}_norm.weight"] = (c.head_dim,)
         shapes[block + "self_attn.o_proj.weight"] = (c.hidden_size, query)
         shapes[block + "post_attention_layernorm.weight"] = (c.hidden_size,)
         shapes[block + "mlp.gate_proj.weight"] = (c.intermediate_size, c.hidden_size)
@@ -160,6 +174,30 @@ def tensor_shapes(config: NetworkConfig) -> dict[str, tuple[int, ...]]:
     if not c.tie_word_embeddings:
         shapes[HEAD] = (c.vocab_size, c.hidden_size)
     return shapes
+
+
+def rope_frequencies(config: NetworkConfig) -> list[float]:
+    """Radians a position of each rotated pair `[head_dim / 2]`, before any scaling.
+
+    They go through `Decimal`, which rounds alike everywhere: one last bit of a
+    platform's `pow`, times position 2047, would change a file's hash.
+    """
+    theta, half = Decimal(config.rope_theta), config.head_dim // 2
+    return [float(theta ** (Decimal(-i) / half)) for i in range(half)]
+
+
+def rope_factors(config: NetworkConfig) -> list[float]:
+    """What each frequency is divided by `[head_dim / 2]`; empty = nothing.
+
+    The `llama3` scaling of `transformers`: pairs that turn less than once in the 8192
+    positions of the first training are slowed by the whole factor, those that turn more
+    than four times are kept, and between the two the change is linear.
+    """
+    if not config.llama3_rope_factor:
+        return []
+    turns = (8192 * frequency / math.tau for frequency in rope_frequencies(config))
+    kept = (min(max((turn - 1) / 3, 0.0), 1.0) for turn in turns)
+    return [1 / ((1 - share) / config.llama3_rope_factor + share) for share in kept]
 
 
 class _StoredTensors(Mapping[str, Array]):
@@ -183,36 +221,6 @@ class _StoredTensors(Mapping[str, Array]):
 
     def __len__(self) -> int:
         return len(self._names)
-
-
-class RandomTensors(Mapping[str, Array]):
-    """Seeded random float16 weights in the shape of `config`, made on access.
-
-    Symmetric around zero: int4 weights with an offset make the logits collapse.
-    Scaled by 1/sqrt(in), so that activations keep their size from layer to layer.
-    Each tensor has a generator of its own: the order of access does not matter.
-    """
-
-    def __init__(self, config: NetworkConfig, seed: int = 0) -> None:
-        self._shapes = tensor_shapes(config)
-        self._seed = seed
-
-    def __getitem__(self, name: str) -> Array:
-        shape = self._shapes[name]
-        if name.endswith("norm.weight"):
-            return np.ones(shape, np.float16)
-        random = np.random.default_rng((self._seed, zlib.crc32(name.encode())))
-        out = np.empty(shape, np.float16)
-        scale = np.float32(shape[-1] ** -0.5)
-        for rows in row_slices(shape):
-            out[rows] = random.standard_normal(out[rows].shape, np.float32) * scale
-        return out
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._shapes)
-
-    def __len__(self) -> int:
-        return len(self._shapes)
 
 
 def row_slices(shape: tuple[int, ...], elements: int = 1 << 20) -> Iterator[slice]:

@@ -1,4 +1,4 @@
-"""The ONNX graph of a Llama or Qwen2 network, and its weights.
+"""The ONNX graph of a Llama, Qwen2 or Qwen3 network, and its weights.
 
 `_Graph` collects nodes, `Weights` puts tensors into the file or, for large
 networks, beside it; quantisation is NumPy. Norms and attention are ONNX Runtime's
@@ -8,7 +8,6 @@ lives undeclared in the default domain.
 
 from __future__ import annotations
 
-from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Self
 
@@ -22,8 +21,11 @@ from harness.models.network import (
     Array,
     Network,
     NetworkConfig,
+    rope_factors,
+    rope_frequencies,
     row_slices,
 )
+from harness.models.random_weights import RandomTensors
 
 if TYPE_CHECKING:
     from io import BufferedWriter
@@ -54,24 +56,33 @@ class Weights:
         if self._file:
             self._file.close()
 
-    def add(self, name: str, array: Array) -> str:
-        """Store `array` as `name`; returns the name for use as an input."""
+    def add(self, name: str, array: Array, dtype: Any = None) -> str:
+        """Store `array` as `name`, a slice at a time; returns the name for use as an input.
+
+        Args:
+            name: of the initialiser.
+            array: its numbers.
+            dtype: the type to store them in instead of their own.
+        """
         from onnx import TensorProto, helper
 
-        kind = helper.np_dtype_to_tensor_dtype(array.dtype)
+        dtype = np.dtype(dtype or array.dtype)
+        little = dtype.newbyteorder("<")
+        kind = helper.np_dtype_to_tensor_dtype(dtype)
         tensor = TensorProto(name=name, data_type=kind, dims=array.shape)
-        little = np.ascontiguousarray(array, array.dtype.newbyteorder("<"))
-        if self._file and self._path and array.nbytes > 1024:
+        size = array.size * dtype.itemsize
+        if self._file and self._path and size > 1024:
             # Page-aligned, so that the runtime can map instead of copying.
             offset = -(-self._file.tell() // 4096) * 4096
             self._file.seek(offset)
-            little.tofile(self._file)
+            for rows in row_slices(array.shape):
+                np.ascontiguousarray(array[rows], little).tofile(self._file)
             tensor.data_location = TensorProto.EXTERNAL
-            entries = {"location": self._path.name, "offset": offset, "length": array.nbytes}
+            entries = {"location": self._path.name, "offset": offset, "length": size}
             for key, value in entries.items():
                 tensor.external_data.add(key=key, value=str(value))
         else:
-            tensor.raw_data = little.tobytes()
+            tensor.raw_data = np.ascontiguousarray(array, little).tobytes()
         self.tensors.append(tensor)
         return name
 
@@ -116,12 +127,15 @@ class _Graph:
                 # One copy in the file; the runtime folds the transposition at load.
                 matrix = self.node("Transpose", [EMBEDDING], "head_matrix", perm=[1, 0])
             else:
-                weight = self.network.tensors[name].astype(np.float32)
-                matrix = self.weights.add(name, weight.T)
+                matrix = self.weights.add(name, self.network.tensors[name].T, np.float32)
             y = self.node("MatMul", [x, matrix], output)
         else:
-            weight = self.network.tensors[EMBEDDING if tied else name]
-            packed, scales = quantise_blocks(weight, self.bits)
+            source = EMBEDDING if tied else name
+            tensors = self.network.tensors
+            if isinstance(tensors, RandomTensors):
+                packed, scales = tensors.onnx_blocks(source, self.bits)
+            else:
+                packed, scales = quantise_blocks(tensors[source], self.bits)
             y = self.node(
                 "MatMulNBits",
                 [
@@ -131,8 +145,8 @@ class _Graph:
                 ],
                 output,
                 domain=_MICROSOFT,
-                K=weight.shape[1],
-                N=weight.shape[0],
+                K=packed.shape[1] * BLOCK,
+                N=packed.shape[0],
                 bits=self.bits,
                 block_size=BLOCK,
                 # Unset, int8 runs eight times slower; int8 activations cost KLD 0.0003.
@@ -141,12 +155,12 @@ class _Graph:
         bias = module + ".bias"
         if bias not in self.network.tensors:
             return y
-        vector = self.weights.add(bias, self.network.tensors[bias].astype(np.float32))
+        vector = self.weights.add(bias, self.network.tensors[bias], np.float32)
         return self.node("Add", [y, vector], output + "_biased")
 
     def norm(self, x: str, skip: str | None, name: str, prefix: str) -> tuple[str, str]:
         """RMS norm of `x + skip`; returns the normalised and the plain sum."""
-        gamma = self.weights.add(name, self.network.tensors[name].astype(np.float32))
+        gamma = self.weights.add(name, self.network.tensors[name], np.float32)
         epsilon = self.config.rms_norm_eps
         out = prefix + "_normed"
         if skip is None:
@@ -164,6 +178,15 @@ class _Graph:
             epsilon=epsilon,
         )
         return out, total
+
+    def head_norm(self, x: str, module: str, heads: int) -> str:
+        """RMS norm of each head of `x`, `[batch, tokens, heads * head_dim]`."""
+        size = self.config.head_dim
+        split = self.constant(x + "_split", [0, -1, size], np.int64)
+        joined = self.constant(x + "_joined", [0, -1, heads * size], np.int64)
+        apart = self.node("Reshape", [x, split], x + "_heads")
+        normed, _ = self.norm(apart, None, module + ".weight", apart)
+        return self.node("Reshape", [normed, joined], x + "_normed")
 
     def lengths(self) -> list[str]:
         """`seqlens_k` int32 `[batch]` and `total_sequence_length` int32 `[]` from the mask."""
@@ -186,6 +209,9 @@ class _Graph:
         module = f"model.layers.{layer}.self_attn."
         prefix = f"layer{layer}_"
         query, key, value = (self.linear(x, f"{module}{k}_proj", prefix + k) for k in "qkv")
+        if c.head_norms:
+            query = self.head_norm(query, module + "q_norm", c.num_attention_heads)
+            key = self.head_norm(key, module + "k_norm", c.num_key_value_heads)
         caches = ["cos_cache", "sin_cache"]
         if positions:
             heads = c.num_attention_heads, c.num_key_value_heads
@@ -245,8 +271,10 @@ def build(
     for name, table in zip(("cos_cache", "sin_cache"), rotary_caches(config), strict=True):
         weights.add(name, table)
     # Float16 is what the weights are: the table is exact at half the size.
-    table = network.tensors[EMBEDDING].astype(np.float32 if bits == 32 else np.float16)
-    x = graph.node("Gather", [weights.add(EMBEDDING, table), "input_ids"], "embedded")
+    embedding = weights.add(
+        EMBEDDING, network.tensors[EMBEDDING], np.float32 if bits == 32 else np.float16
+    )
+    x = graph.node("Gather", [embedding, "input_ids"], "embedded")
     if bits < 32:
         x = graph.node("Cast", [x], "hidden", to=TensorProto.FLOAT)
     lengths = graph.lengths()
@@ -339,12 +367,9 @@ def quantise_blocks(weight: Array, bits: int) -> tuple[Array, Array]:
 
 
 def rotary_caches(config: NetworkConfig) -> tuple[Array, Array]:
-    """Cosines and sines, float32 `[max position, head_dim / 2]`.
-
-    The frequencies go through `Decimal`, which rounds alike everywhere: one last
-    bit of a platform's `pow`, times position 2047, would change the file's hash.
-    """
-    theta, half = Decimal(config.rope_theta), config.head_dim // 2
-    frequencies = np.array([float(theta ** (Decimal(-i) / half)) for i in range(half)])
+    """Cosines and sines, float32 `[max position, head_dim / 2]`."""
+    frequencies = np.array(rope_frequencies(config))
+    if factors := rope_factors(config):
+        frequencies /= np.array(factors)
     angles = np.arange(config.max_position_embeddings)[:, None] * frequencies
     return np.cos(angles).astype(np.float32), np.sin(angles).astype(np.float32)

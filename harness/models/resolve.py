@@ -16,7 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from harness.errors import PrerequisiteError, SpecError
-from harness.models import hub_cache, reference, safetensors_file
+from harness.models import hub_cache, reference, safetensors_file, synth
 from harness.preflight import Facts, archive, documents, folder, inspect
 from harness.preflight.onnx_rules import broken, shown
 from harness.spec import Artefact, Format, Model, Source, file_sha256
@@ -44,6 +44,8 @@ def resolve(model: Model, base: Path) -> Artefact:
         path = reference.materialise(model.id)
     elif source.kind == "hub":
         path, fetched = _fetched(model, base)
+    elif source.kind == "synthetic":
+        path = synth.locate(model)
     else:
         path = (base / source.path).expanduser()
     try:
@@ -67,7 +69,7 @@ def resolve(model: Model, base: Path) -> Artefact:
         model=replace(
             model,
             context=model.context or facts.context,
-            synthetic=model.synthetic or facts.synthetic,
+            synthetic=model.synthetic or facts.synthetic or source.kind == "synthetic",
             quantisation=stored,
         ),
         # The cache's links are kept: what they lead to has neither name nor neighbours.

@@ -130,6 +130,17 @@ def _placed(
     return {name: tensor for name, (_, _, tensor) in ordered}
 
 
+def is_stamped(folder: Path) -> bool:
+    """Whether weights whose header can be read say that they are random; shards never do."""
+    path = folder / WEIGHTS
+    if not path.is_file():
+        return False
+    with path.open("rb") as file:
+        header = json.loads(file.read(struct.unpack("<Q", file.read(8))[0]))
+    metadata = header.get("__metadata__")
+    return isinstance(metadata, dict) and metadata.get("synthetic") == "true"
+
+
 def stored_type(tensors: dict[str, Tensor]) -> str:
     """`f32`, `f16`, `bf16` where all matrices are stored alike, otherwise `unknown`."""
     kinds = {tensor.kind for tensor in tensors.values() if len(tensor.shape) > 1}

@@ -78,14 +78,24 @@ def _home(path: Path) -> Path:
 
 
 def _folder(path: Path, reading: Callable[[str], None]) -> dict[str, Any]:
-    from harness.models.safetensors_file import Tensor, read_header, stored_type, weight_files
+    from harness.models.safetensors_file import (
+        Tensor,
+        is_stamped,
+        read_header,
+        stored_type,
+        weight_files,
+    )
     from harness.models.token_cost import weights_of
 
     tensors: dict[str, Tensor] = {}
     for file in weight_files(path):
         reading(file.name)
         tensors |= read_header(file)
-    return {"weights": weights_of(path, "safetensors"), "quantisation": stored_type(tensors)}
+    return {
+        "weights": weights_of(path, "safetensors"),
+        "quantisation": stored_type(tensors),
+        "synthetic": is_stamped(path),
+    }
 
 
 def _graph(graph: Path, reading: Callable[[str], None]) -> dict[str, Any]:

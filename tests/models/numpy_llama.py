@@ -1,6 +1,6 @@
-"""The forward pass of a Llama or Qwen2 network in NumPy, float32: what engines are checked against.
+"""The forward pass of a Llama, Qwen2 or Qwen3 network in NumPy: engines are checked against it.
 
-Written from the definition and slow on purpose: one sequence, no cache, no batch.
+In float32, written from the definition, slow on purpose: one sequence, no cache, no batch.
 """
 
 from __future__ import annotations
@@ -29,6 +29,11 @@ def forward(config: NetworkConfig, tensors: Tensors, ids: list[int]) -> Array:
         block = f"model.layers.{layer}."
         h = norm(x, block + "input_layernorm.weight")
         q, k, v = (linear(h, f"{block}self_attn.{kind}_proj") for kind in "qkv")
+        if config.architecture == "qwen3":
+            q, k = (
+                norm(part.reshape(len(ids), -1, config.head_dim), f"{block}self_attn.{name}.weight")
+                for part, name in ((q, "q_norm"), (k, "k_norm"))
+            )
         x = x + linear(attention(config, q, k, v), block + "self_attn.o_proj")
         h = norm(x, block + "post_attention_layernorm.weight")
         gate = linear(h, block + "mlp.gate_proj")
@@ -56,7 +61,24 @@ def rotate(config: NetworkConfig, x: Array) -> Array:
     """Rotary embedding on halves, of `x` `[heads, tokens, head_dim]`."""
     half = config.head_dim // 2
     frequencies = config.rope_theta ** -(np.arange(half) / half)
+    if factor := config.llama3_rope_factor:
+        frequencies = scaled(frequencies, factor)
     angles = np.arange(x.shape[1])[:, None] * frequencies
     cos, sin = np.cos(angles).astype(np.float32), np.sin(angles).astype(np.float32)
     first, second = x[..., :half], x[..., half:]
     return np.concatenate([first * cos - second * sin, second * cos + first * sin], axis=-1)
+
+
+def scaled(frequencies: Array, factor: float) -> Array:
+    """Rotary scaling of Llama 3.1, case by case as Meta's own code has it."""
+    out = []
+    for frequency in frequencies:
+        length = 2 * np.pi / frequency
+        if length < 8192 / 4:
+            out.append(frequency)
+        elif length > 8192:
+            out.append(frequency / factor)
+        else:
+            smooth = (8192 / length - 1) / (4 - 1)
+            out.append((1 - smooth) * frequency / factor + smooth * frequency)
+    return np.array(out)

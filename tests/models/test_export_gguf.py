@@ -21,7 +21,7 @@ from harness.models.export_gguf import (
 )
 from harness.models.network import Network, tensor_shapes
 from tests.models.numpy_llama import forward
-from tests.models.toys import TEXTS
+from tests.models.toys import TEXTS, VARIANTS
 
 gguf = pytest.importorskip("gguf")
 
@@ -33,7 +33,7 @@ def read(path: Path) -> Any:
     return gguf.GGUFReader(path)
 
 
-@pytest.mark.parametrize("architecture", ["llama", "qwen2"])
+@pytest.mark.parametrize("architecture", ["llama", "qwen2", "qwen3"])
 @pytest.mark.parametrize("quant", FORMATS)
 def test_tensors_come_back_within_the_format_s_error(
     make_toy: Callable[..., Network], tmp_path: Path, quant: str, architecture: str
@@ -116,14 +116,14 @@ def test_only_known_pre_tokenisers_are_named() -> None:
         pre_tokenizer_name({"pre_tokenizer": {**level, "use_regex": True}})
 
 
-@pytest.mark.parametrize("architecture", ["llama", "qwen2"])
+@pytest.mark.parametrize("variant", VARIANTS)
 def test_llama_cpp_computes_what_numpy_computes(
-    make_toy: Callable[..., Network], tmp_path: Path, architecture: str
+    make_toy: Callable[..., Network], tmp_path: Path, variant: str
 ) -> None:
     llama_cpp = pytest.importorskip("llama_cpp")
     from tokenizers import Tokenizer
 
-    network = make_toy(architecture=architecture)
+    network = make_toy(**VARIANTS[variant])
     export_gguf(network, tmp_path / "m.gguf", "f32")
     # Exact only with attention *and* cache in float32.
     engine = llama_cpp.Llama(

@@ -16,7 +16,7 @@ from harness.models import export_onnx as exporter
 from harness.models.export_onnx import FORMATS, export_onnx, weight_bytes
 from harness.models.onnx_graph import quantise_blocks, rotary_caches
 from tests.models.numpy_llama import forward
-from tests.models.toys import TOY
+from tests.models.toys import TOY, VARIANTS
 
 if TYPE_CHECKING:
     from harness.models.network import Array, Network
@@ -33,9 +33,14 @@ class Engine:
         options = runtime.SessionOptions()
         options.intra_op_num_threads = 1
         self.session = runtime.InferenceSession(str(path), options)
-        self.inputs = {value.name for value in self.session.get_inputs()}
-        past = [name for name in self.inputs if name.startswith("past_key_values")]
-        self.cache: dict[str, Array] = {name: np.zeros((1, 2, 0, 64), np.float32) for name in past}
+        shapes = {value.name: value.shape for value in self.session.get_inputs()}
+        self.inputs = set(shapes)
+        self.cache: dict[str, Array] = {
+            name: np.zeros((1, heads, 0, size), np.float32)
+            for name in shapes
+            if name.startswith("past_key_values")
+            for _, heads, _, size in [shapes[name]]
+        }
 
     def run(self, ids: Array, rows: Any = None) -> Array:
         """Logits `[rows, vocab]` after appending `ids`."""
@@ -54,18 +59,17 @@ class Engine:
         return logits
 
 
-@pytest.mark.parametrize("architecture", ["llama", "qwen2"])
-@pytest.mark.parametrize("tied", [True, False])
-@pytest.mark.parametrize("position_ids", [True, False])
+@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize(("tied", "position_ids"), [(True, False), (False, True)])
 def test_fp32_computes_what_numpy_computes(
     make_toy: Callable[..., Network],
     tmp_path: Path,
     *,
-    architecture: str,
+    variant: str,
     tied: bool,
     position_ids: bool,
 ) -> None:
-    network = make_toy(architecture=architecture, tie_word_embeddings=tied)
+    network = make_toy(**VARIANTS[variant], tie_word_embeddings=tied)
     path = export_onnx(network, tmp_path, "fp32", position_ids=position_ids)
     expected = forward(network.config, network.tensors, IDS.tolist())
     np.testing.assert_allclose(Engine(path).run(IDS), expected, atol=1e-4)

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
+from typing import Any
 
-from harness.models.network import Network, NetworkConfig, RandomTensors
+import numpy as np
+
+from harness.models.network import Network, NetworkConfig
+from harness.models.random_weights import RandomTensors
 
 TEXTS = [
     "우리 집 고양이는 12살이다.",
@@ -30,6 +34,15 @@ TOY = NetworkConfig(
     bos_token_id=0,
     eos_token_id=1,
 )
+
+VARIANTS: dict[str, dict[str, Any]] = {
+    "llama": {},
+    "qwen2": {"architecture": "qwen2"},
+    "qwen3": {"architecture": "qwen3"},
+    "wide heads": {"head_dim": 128},  # heads * head_dim is not hidden_size
+    "llama 3": {"llama3_rope_factor": 32.0, "rope_theta": 500.0},  # all three ranges of it
+}
+"""Changes of `TOY` that engines must compute exactly."""
 
 
 def toy_tokenizer(path: Path) -> Path:
@@ -58,10 +71,15 @@ def toy_tokenizer(path: Path) -> Path:
 def toy_network(folder: Path, **changes: object) -> Network:
     """Make a random network; `changes` replace fields of `TOY`."""
     config = dataclasses.replace(TOY, **changes)
+    tensors = dict(RandomTensors(config))
+    random = np.random.default_rng(0)
+    for name, tensor in tensors.items():
+        if name.endswith("norm.weight"):  # ones would hide a norm that is not applied
+            tensors[name] = random.uniform(0.5, 1.5, tensor.shape).astype(np.float16)
     return Network(
         name="toy",
         config=config,
-        tensors=RandomTensors(config),
+        tensors=tensors,
         tokenizer=toy_tokenizer(folder / "tokenizer.json"),
     )
 

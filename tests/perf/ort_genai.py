@@ -1,8 +1,9 @@
 """Our ONNX backend against ONNX Runtime GenAI on one folder, interleaved, as a ratio.
 
-Usage: python -m tests.perf.make_05b FOLDER --format onnx --quant int4 --every-row
-       python -m tests.perf.ort_genai FOLDER --genai-python VENV/bin/python
+Usage: python -m tests.perf.ort_genai FOLDER --genai-python VENV/bin/python
 
+A missing FOLDER is made: random int4 weights in the shape of Qwen2.5-0.5B, in a graph that
+returns every row of logits, as GenAI's own exporter writes them.
 GenAI is no dependency: install `onnxruntime-genai`, with the same version of
 onnxruntime as here, into an environment of its own. Each pair starts a fresh child of
 either engine, in alternating order, with the same threads, prompt and number of tokens;
@@ -23,6 +24,7 @@ import os
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -30,7 +32,7 @@ from typing import Any, NamedTuple
 
 ROOT = Path(__file__).parents[2]
 FIRST_TEXT_ID = 33
-"""Prompts are single bytes of text: ids 33 to 126 in the tokeniser of `make_05b`."""
+"""Prompts are single bytes of text: ids 33 to 126 in the tokeniser of synthetic models."""
 
 
 class Engine(NamedTuple):
@@ -123,6 +125,17 @@ def start_child(engine: str, python: str, options: argparse.Namespace, prompt: i
     return json.loads(done.stdout.splitlines()[-1])
 
 
+def make(folder: Path) -> None:
+    """Write the model that both engines can open."""
+    from harness.models.export_onnx import export_onnx
+    from harness.models.synth import Recipe, random_network
+
+    recipe = Recipe(shape="qwen2.5-0.5b", format="onnx", quantisation="int4")
+    with tempfile.TemporaryDirectory() as temporary:
+        network = random_network(recipe, Path(temporary))
+        export_onnx(network, folder, recipe.quantisation, logits_rows=False)
+
+
 def compare(options: argparse.Namespace) -> None:
     """Print each pair as it ends, then the ratios of each prompt length as a JSON line."""
     from tests.perf.llama_bench import interval
@@ -173,6 +186,8 @@ def main() -> None:
     elif not options.genai_python:
         parser.error("--genai-python is needed")
     else:
+        if not options.folder.exists():
+            make(options.folder)
         compare(options)
 
 

@@ -2,8 +2,8 @@
 
 Usage: python -m tests.perf.scorer_speed MODEL [--items 100] [--llama-perplexity PATH]
 
-Items have random text of exact token counts (the speed models' tokeniser makes one token of
-each ASCII character), so any model of `tests.perf.make_05b` will do. All items are scored
+Items have random text of exact token counts (synthetic models' tokeniser makes one token of
+each ASCII character), so any model of `harness models synth` will do. All items are scored
 by the trie; the full forward, far slower, takes some of them, spread evenly between. The
 ratio is of seconds an item, with a 95 % interval over the items that both scored.
 
