@@ -20,6 +20,7 @@ import click
 import harness
 from harness import cli_preflight, cli_shared
 from harness.cli_accuracy import accuracy
+from harness.cli_kit import kit
 from harness.cli_models import models
 from harness.cli_shared import DURATION
 from harness.cli_shared import as_json as _as_json
@@ -345,6 +346,7 @@ def init(*, folder: Path, as_json: bool) -> None:
 
 
 cli.add_command(accuracy)
+cli.add_command(kit)
 models.add_command(cli_preflight.check)
 models.add_command(cli_preflight.unpack)
 models.add_command(synth)

@@ -63,6 +63,7 @@ FREE = {
     "__main__",
     "cli",
     "cli_accuracy",
+    "cli_kit",
     "cli_models",
     "cli_preflight",
     "cli_shared",
@@ -77,6 +78,7 @@ FREE = {
     "devices",
     "fleet",
     "interop",
+    "kit",
 }
 
 
