@@ -50,7 +50,7 @@ ALLOWED = {
     | {"models.gguf_file", "models.safetensors_file", "models.token_cost"},
     "score": CORE | SPEC | {"score", "scoring"},
     "scoring": CORE | SPEC | {"scoring"},
-    "backends": CORE | SPEC | {"backends"},
+    "backends": CORE | SPEC | {"backends", "models.safetensors_file"},
     "suites": CORE | SPEC | {"suites", "backends.base", "probes"},
     "report": CORE | SPEC | SCORING | {"report", "scoring.details"},
     "worker": CORE | SPEC | {"backends.base", "backends", "suites", "probes", "sandbox"},
