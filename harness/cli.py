@@ -345,12 +345,10 @@ def init(*, folder: Path, as_json: bool) -> None:
         click.echo(f"kept  {path}")
 
 
-cli.add_command(accuracy)
-cli.add_command(kit)
-models.add_command(cli_preflight.check)
-models.add_command(cli_preflight.unpack)
-models.add_command(synth)
-cli.add_command(models)
+for _group in (accuracy, kit, models):
+    cli.add_command(_group)
+for _command in (cli_preflight.check, cli_preflight.unpack, synth):
+    models.add_command(_command)
 
 
 def main() -> None:

@@ -34,6 +34,7 @@ def models() -> None:
     verify   hash what is here against the models file
     schema   the models file's JSON Schema, for editors
     unpack   open a submitted archive safely
+    synth    write random weights in the shape of a real network
     """  # noqa: D301 - Click wants the control character itself
 
 

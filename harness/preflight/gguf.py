@@ -18,9 +18,7 @@ from typing import Any, Final, NoReturn
 
 from harness.models.gguf_file import STRING, Array, GgufFile, Tensor, read_header
 from harness.models.token_cost import gguf_costs
-from harness.preflight.rules import refuse
-
-TEMPLATE_CHARS_MAX: Final = 1 << 18
+from harness.preflight.rules import TEMPLATE_CHARS_MAX, refuse
 
 _ARCHITECTURE: Final = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
 _NO_DECODERS: Final = re.compile(
