@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import subprocess
 import sys
 from pathlib import Path
@@ -82,6 +83,7 @@ FREE = {
 }
 
 
+@functools.cache
 def imports(path: Path) -> set[str]:
     """Names below `harness` that a file imports, written `package.module`."""
     found = set()

@@ -8,7 +8,6 @@ them (`GGML_ASSERT`), and has written outside its memory on others.
 
 from __future__ import annotations
 
-import hashlib
 import math
 import re
 from collections import Counter
@@ -66,7 +65,6 @@ def check(path: Path) -> dict[str, Any]:
         "context": file.metadata[f"{family}.context_length"],
         "synthetic": file.metadata.get("harness.synthetic") is True,
         "weights": gguf_costs(file),
-        "template_sha256": hashlib.sha256(template.encode()).hexdigest() if template else "",
     }
 
 
