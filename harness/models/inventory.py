@@ -70,6 +70,8 @@ def verify(model: Model, base: Path, digest: Digest) -> list[Checked]:
         return [Checked(name, "ok", value) for name, value in made.sha256.items()]
     files = _files(model, base)
     expected = model.source.sha256
+    if not files and not expected and model.source.path:
+        return [Checked(model.source.path, "missing")]
     names = dict.fromkeys((*(model.source.files or files), *expected))
     return [_check(name, files.get(name), expected.get(name, ""), digest) for name in names]
 
