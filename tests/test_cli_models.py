@@ -169,7 +169,7 @@ def test_a_set_of_random_weights_is_not_pulled_but_made(server: Hub) -> None:
 
 
 def test_a_change_of_a_file_without_a_last_line_end_is_shown_in_lines(server: Hub) -> None:
-    entry = TEXT.split("  - {id: gone")[0].split("    licence")[0].rstrip()
+    entry = TEXT.split("    licence", maxsplit=1)[0].rstrip()
     Path("models.yaml").write_text(entry)
     shown = typed("pin", "toy.q4_0.gguf", "--dry-run").stdout
     assert "\n\\ No newline at end of file\n" in shown
