@@ -152,7 +152,10 @@ def verify(*, ids: tuple[str, ...], set_name: str, models_file: Path | None, as_
         chosen = _chosen(catalogue, ids, set_name)
     else:
         found = catalogue.models.values()
-        chosen = [model for model in found if inventory.presence(model, base).here]
+        chosen = [model for model in found if inventory.to_verify(model, base)]
+        if not chosen:
+            _say(f"no model of {catalogue.path} is here: nothing was hashed")
+            _say("  next: harness models list")
     bad: list[str] = []
 
     def check(model: Model) -> dict[str, Any]:

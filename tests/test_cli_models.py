@@ -125,6 +125,32 @@ def test_verify_names_what_changed(server: Hub) -> None:
     assert "next: put the right files of own.q4_0.gguf at own.gguf" in gone.stderr
 
 
+def test_what_is_refused_is_not_passed_over_when_all_is_verified(
+    server: Hub, tmp_path: Path
+) -> None:
+    typed("pull", "toy.q4_0.gguf")
+    typed("pin", "toy.q4_0.gguf")
+    assert typed("verify").exit_code == 0
+    (tmp_path / "secret").write_text("{}")
+    link = next(Path("cache").rglob("snapshots/*/config.json"))
+    link.unlink()
+    link.symlink_to(tmp_path / "secret")
+    done = typed("verify")
+    assert done.exit_code == 2
+    assert "out of its repository" in done.stderr
+    link.unlink()
+    Path("own.gguf").write_bytes(b"")
+    done = typed("verify")
+    assert done.exit_code == 2
+    assert "own.gguf: the file is empty" in done.stderr
+
+
+def test_nothing_to_verify_is_said(server: Hub) -> None:
+    Path("models.yaml").write_text(TEXT.split("  - {id: ref-2m", maxsplit=1)[0])
+    done = typed("verify")
+    assert "no model of models.yaml is here: nothing was hashed" in done.stderr
+
+
 def test_a_file_without_hashes_is_never_right(server: Hub) -> None:
     Path("models.yaml").write_text(TEXT.replace(f", sha256: {{own.gguf: {sha256(WEIGHTS)}}}", ""))
     done = typed("verify", "own.q4_0.gguf")
