@@ -219,6 +219,8 @@ def test_the_command_tells_its_progress_and_the_next_command() -> None:
     found = json.loads(call("tiny", "--quant", "int8", "--json").stdout)
     assert found["model"].endswith("tiny.seed0.ctx512.int8.onnx")
     assert found["size_bytes"] > 400_000
+    # File names of published models have it in capitals.
+    assert call("tiny", "--quant", "Q4_0", "--force").stdout == done.stdout
 
 
 def test_shapes_are_listed() -> None:
