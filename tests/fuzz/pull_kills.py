@@ -59,6 +59,7 @@ def kill_and_finish(rounds: int, folder: Path, seed: int = 0) -> Kills:
         cache = folder / f"cache{index}"
         with serving(Hub(commits={COMMIT: files}, rate=RATE)) as server:
             settings = {"HF_HUB_CACHE": str(cache), "HF_ENDPOINT": server.url}
+            settings["HF_HUB_OFFLINE"] = "0"
             with mock.patch.dict(os.environ, settings):
                 # Mostly while bytes flow; every fifth before, which start-up takes long enough for.
                 early = index % 5 == 4
