@@ -18,7 +18,7 @@ RULES: Final[Mapping[str, str]] = {
     "file_name": "names in UTF-8 without control characters, at most 255 bytes",
     "file_type": ".gguf .onnx .onnx_data .onnx.data .data .safetensors .model .json .jsonl .txt "
     ".jinja .md, and README, LICENSE, NOTICE files",
-    "folder_size": "at most 4,096 files, 8 folders deep",
+    "folder_size": "at most 4,096 files, 8 folders deep, paths of at most 1,024 bytes",
     # GGUF: the header
     "gguf_magic": "a file that begins with GGUF",
     "gguf_version": "GGUF version 2 or 3, little-endian",

@@ -113,8 +113,9 @@ def test_the_filter_reads_second_arguments(machine: str) -> None:
 
     def allowed(table: str, first: int, second: int) -> bool:
         (number,) = seccomp.numbers(table, machine).values()
-        return seccomp._ALLOW == run_filter(
-            machine, 77, arch=arch, number=number, first=first, second=second
+        return (
+            run_filter(machine, 77, arch=arch, number=number, first=first, second=second)
+            == seccomp._ALLOW
         )
 
     assert allowed(seccomp._PRIORITY, 0, 0)
