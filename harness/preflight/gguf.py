@@ -34,6 +34,7 @@ _TOKENS_MAX: Final = 1 << 20
 _TOKEN_BYTES_MAX: Final = 4096
 _BYTE: Final = 6
 """Type of tokens that stand for one byte (`LLAMA_TOKEN_TYPE_BYTE`)."""
+_BYTES: Final = frozenset(f"<0x{value:02X}>".encode() for value in range(256))
 _BYTE_TEXT: Final = re.compile(rb"<0x[0-9A-Fa-f]{2}>")
 _LIKE_BYTES: Final = re.compile(rb"\0<0x(?![0-9A-Fa-f]{2}>\0)[^<>\0]{0,16}>(?=\0)")
 _ABSENT: Final = (1 << 32) - 1
@@ -42,6 +43,9 @@ _ABSENT: Final = (1 << 32) - 1
 _FLOATS: Final = frozenset({0, 1, 30})
 _NO_WEIGHTS: Final = frozenset({9, 15, 24, 25, 27, 28})
 """Types that ggml only computes with, or never multiplies: it ends the process."""
+_I32: Final = 26
+_TABLES: Final = "tid2eid"
+"""In the names of tensors that hold numbers of experts, which are looked up."""
 
 _TYPES: Final = {0: "f32", 1: "f16", 2: "q4_0", 3: "q4_1", 8: "q8_0", 30: "bf16"}
 
@@ -237,6 +241,9 @@ def _check_tokens(file: GgufFile, found: Array) -> None:
         _refuse(file, "gguf_token", f"two tokens {_shown(twice.decode())}", key)
     if odd := _LIKE_BYTES.search(text):
         _refuse(file, "gguf_token", f"a byte token {_shown(odd[0][1:].decode())}", key)
+    if file.metadata["tokenizer.ggml.model"] == "llama" and (lost := _BYTES.difference(tokens)):
+        # What the vocabulary cannot spell is spelt in bytes.
+        _refuse(file, "gguf_token", f"there is no token {min(lost).decode()}", key)
     for index in _byte_tokens(file):
         if not _BYTE_TEXT.fullmatch(tokens[index]):
             message = f"token {index} stands for a byte but is {_shown(tokens[index].decode())}"
@@ -269,7 +276,8 @@ def _check_tensors(file: GgufFile, family: str, tokens: int) -> None:
     by_name = {tensor.name: tensor for tensor in file.tensors}
     for tensor in file.tensors:
         vector = len(tensor.shape) == 1 and tensor.kind not in _FLOATS
-        if tensor.kind in _NO_WEIGHTS or vector:
+        counted = tensor.kind == _I32 and _TABLES not in tensor.name
+        if tensor.kind in _NO_WEIGHTS or vector or counted:
             what = "a vector" if vector else "weights"
             message = f"{what} of type {tensor.kind}"
             refuse(file.path, "gguf_tensor_type", message, place=f"tensor {tensor.name!r}")

@@ -31,7 +31,8 @@ RULES: Final[Mapping[str, str]] = {
     "gguf_tensor_name": "names of tensors are unique, 1 to 63 bytes, and UTF-8",
     "gguf_tensor_shape": "1 to 4 dimensions above 0, rows of whole blocks, fewer than 2^63 "
     "elements",
-    "gguf_tensor_type": "a number type that ggml has today; vectors are F32, F16 or BF16",
+    "gguf_tensor_type": "a number type that ggml has today; vectors are F32, F16 or BF16, "
+    "and no matrix holds whole numbers",
     "gguf_tensor_place": "each tensor begins where the one before it ended, rounded up to the "
     "alignment",
     "gguf_tensor_outside": "every tensor ends inside the file",
@@ -43,7 +44,7 @@ RULES: Final[Mapping[str, str]] = {
     "gguf_tokenizer": "tokenizer.ggml.model is llama, gpt2, gemma4, plamo2 or rwkv",
     "gguf_vocabulary": "as many scores, types and embedding rows as tokens, at most 1,048,576",
     "gguf_token": "tokens differ, are UTF-8 of at most 4,096 bytes without NUL, and byte tokens "
-    "are written <0x00> to <0xFF>",
+    "are written <0x00> to <0xFF>, all of which a vocabulary of the kind llama has",
     "gguf_special_token": "ids of special tokens lie inside the vocabulary",
     "template_size": "a chat template has at most 262,144 characters",
     # JSON, tokenisers, safetensors

@@ -16,10 +16,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 from harness.models.reference import materialise
+from harness.models.synth import byte_tokenizer
 from tests.backends.plain_graph import VOCABULARY, write_plain_folder
 from tests.fuzz.campaign import main
 from tests.fuzz.wire import Part, encode, other_number, parse, varint, walk
-from tests.perf.make_05b import byte_tokenizer
 
 NAMES = ("fp32", "int8", "int4", "external", "plain")
 LOCATIONS = ("../secret", "/etc/passwd", "weights", "a/../weights", "nul", "C:\\x", "", "%2e/x")

@@ -72,7 +72,7 @@ def model(
         "llama.attention.head_count": u32(4),
         "llama.attention.head_count_kv": u32(2),
         "llama.rope.freq_base": (6, struct.pack("<f", 1e4)),
-        "tokenizer.ggml.model": word("llama"),
+        "tokenizer.ggml.model": word("gpt2"),
         "tokenizer.ggml.tokens": (9, texts(*TOKENS)),
         "tokenizer.ggml.scores": (9, numbers(6, *[0.0] * 8)),
         "tokenizer.ggml.token_type": (9, numbers(5, 2, 3, 3, 6, 1, 1, 1, 1)),

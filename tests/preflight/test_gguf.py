@@ -229,6 +229,16 @@ FORGED = {
         "gguf_tensor_type",
         "weights of type 27",
     ),
+    "a matrix of whole numbers": (
+        model(TABLE, info("blk.0.attn_v.weight", (32, 8), kind=26, offset=1024), data=2048),
+        "gguf_tensor_type",
+        "weights of type 26",
+    ),
+    "a vocabulary that cannot spell": (
+        model(tokenizer__ggml__model=word("llama")),
+        "gguf_token",
+        "there is no token <0x00>",
+    ),
     "a template of a megabyte": (
         model(tokenizer__chat_template=word("x" * ((1 << 18) + 1))),
         "template_size",
