@@ -37,7 +37,7 @@ def test_a_refusal_comes_back_as_the_child_said_it(tmp_path: Path) -> None:
         preflight.inspect(path, "gguf")
     error = caught.value
     assert (error.reason, error.allowed) == ("gguf_truncated", RULES["gguf_truncated"])
-    assert error.where == f"{path}: byte 486"
+    assert error.where == f"{path}: byte 485"
     assert "of a file of 500 bytes" in error.message
 
 
