@@ -345,12 +345,10 @@ def init(*, folder: Path, as_json: bool) -> None:
         click.echo(f"kept  {path}")
 
 
-cli.add_command(accuracy)
-cli.add_command(kit)
-models.add_command(cli_preflight.check)
-models.add_command(cli_preflight.unpack)
-models.add_command(synth)
-cli.add_command(models)
+for _group in (accuracy, kit, models):
+    cli.add_command(_group)
+for _command in (cli_preflight.check, cli_preflight.unpack, synth):
+    models.add_command(_command)
 
 
 def main() -> None:
@@ -366,9 +364,7 @@ def main() -> None:
         click.echo(f"harness: {error}", err=True)
         _fail(as_json, str(error), error.reason, error.exit_code)
     except (KeyboardInterrupt, click.Abort):
-        click.echo(
-            "harness: interrupted; `harness score latest` shows what a run has kept", err=True
-        )
+        click.echo(f"harness: {_after_interruption(sys.argv[1:])}", err=True)
         _fail(as_json, "interrupted", "interrupted", Exit.INTERRUPTED)
     except BrokenPipeError:
         # Whoever read our output has seen enough; Python must not complain at its end.
@@ -382,6 +378,14 @@ def main() -> None:
             f"harness: a bug: {message}\n  next: set HARNESS_DEBUG=1 for the traceback", err=True
         )
         _fail(as_json, message, "unexpected_error", Exit.FAILED)
+
+
+def _after_interruption(arguments: list[str]) -> str:
+    """What an interrupted command leaves, and what to do next."""
+    if arguments[:1] == ["run"]:
+        return "interrupted; `harness score latest` shows what a run has kept"
+    kept = "what has come is kept" if "pull" in arguments[:2] else "nothing half made is used"
+    return f"interrupted; {kept}\n  next: the same command again"
 
 
 def _settle_process() -> None:

@@ -15,7 +15,7 @@ from harness import cli_shared
 from harness.errors import Exit, HarnessError
 
 if TYPE_CHECKING:
-    from harness.models.inventory import Presence
+    from harness.models.inventory import Checked, Presence
     from harness.spec import Catalogue, Model
 
 _ids = click.argument("ids", nargs=-1, metavar="[ID]...")
@@ -34,6 +34,7 @@ def models() -> None:
     verify   hash what is here against the models file
     schema   the models file's JSON Schema, for editors
     unpack   open a submitted archive safely
+    synth    write random weights in the shape of a real network
     """  # noqa: D301 - Click wants the control character itself
 
 
@@ -152,7 +153,10 @@ def verify(*, ids: tuple[str, ...], set_name: str, models_file: Path | None, as_
         chosen = _chosen(catalogue, ids, set_name)
     else:
         found = catalogue.models.values()
-        chosen = [model for model in found if inventory.presence(model, base).here]
+        chosen = [model for model in found if inventory.to_verify(model, base)]
+        if not chosen:
+            _say(f"no model of {catalogue.path} is here: nothing was hashed")
+            _say("  next: harness models list")
     bad: list[str] = []
 
     def check(model: Model) -> dict[str, Any]:
@@ -165,9 +169,8 @@ def verify(*, ids: tuple[str, ...], set_name: str, models_file: Path | None, as_
                 click.echo(f"{file.state.replace('_', ' '):<10} {model.id}  {file.name}")
             if file.state == "changed":
                 _say(f"  sha256 is {file.sha256}, the models file says {file.expected}")
-        if model.id in bad and model.source.kind == "hub":
-            verb = "pin" if {file.state for file in files} <= {"ok", "not_pinned"} else "pull"
-            _say(f"  next: harness models {verb} {model.id}")
+        if model.id in bad:
+            _say(f"  next: {_mend(model, files)}")
         return {"files": [file._asdict() for file in files]}
 
     _for_each(
@@ -177,6 +180,17 @@ def verify(*, ids: tuple[str, ...], set_name: str, models_file: Path | None, as_
         finish=lambda: {"status": "error", "reason": "not_as_pinned"} if bad else {},
         code=lambda: Exit.PREREQUISITE if bad else Exit.DONE,
     )
+
+
+def _mend(model: Model, files: Sequence[Checked]) -> str:
+    """What to do about a model that is not as pinned."""
+    unpinned = {file.state for file in files} <= {"ok", "not_pinned"}
+    if model.source.kind == "hub":
+        return f"harness models {'pin' if unpinned else 'pull'} {model.id}"
+    if unpinned:
+        hashes = ", ".join(f"{file.name}: {file.sha256}" for file in files)
+        return f"write into the source of {model.id}: sha256: {{{hashes}}}"
+    return f"put the right files of {model.id} at {model.source.path}, or correct its entry"
 
 
 @models.command()
@@ -197,7 +211,11 @@ def _chosen(catalogue: Catalogue, ids: Sequence[str], set_name: str) -> list[Mod
     from harness import specfile
 
     if bool(ids) == bool(set_name):
-        raise click.UsageError("Name models, or a set with --set.")
+        raise click.UsageError(
+            "Name models, or a set with --set.\n"
+            f"  allowed: ids, or --set with one of {', '.join(catalogue.sets) or 'no sets here'}\n"
+            "  next: harness models list"
+        )
     if set_name:
         return list(specfile.find_set(catalogue, set_name))
     return [specfile.find_model(catalogue, model_id) for model_id in dict.fromkeys(ids)]
@@ -209,6 +227,10 @@ def _from_hub(catalogue: Catalogue, ids: Sequence[str], set_name: str) -> list[M
     for model in chosen:
         if model.source.kind != "hub":
             _say(f"{model.id} comes from no repository ({model.source.kind}): nothing to do")
+        if model.source.kind == "synthetic":
+            from harness.models import synth
+
+            _say(f"  to make it: {synth.recipe_of(model).command()}")
     return [model for model in chosen if model.source.kind == "hub"]
 
 
@@ -269,7 +291,9 @@ def _difference(before: str, after: str, name: str) -> str:
     lines = difflib.unified_diff(
         before.splitlines(keepends=True), after.splitlines(keepends=True), name, name
     )
-    return "".join(lines)
+    return "".join(
+        line if line.endswith("\n") else f"{line}\n\\ No newline at end of file\n" for line in lines
+    )
 
 
 def _sets_of(catalogue: Catalogue, model_id: str) -> list[str]:

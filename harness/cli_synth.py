@@ -73,6 +73,7 @@ def synth(
     from harness.models import shapes
     from harness.models.synth import Recipe, synthesise
 
+    quant = quant.lower()  # as file names of published models have it: Q4_K_M
     recipe = Recipe(
         shape=shape,
         format=cast("Format", kind or shapes.format_of(quant)),

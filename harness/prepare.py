@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import importlib.util
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -78,45 +78,30 @@ def prepare(
         PrerequisiteError: a model that was asked for by name, or the reference, is missing.
     """
     catalogue = specfile.load_catalogue(catalogue_path or specfile.default_catalogue_path())
-    chosen_profile = specfile.resolve_profile(profile)
+    asked = specfile.resolve_profile(profile)
     if chat_template:
-        chosen_profile = dataclasses.replace(chosen_profile, chat_template=chat_template)
-    chosen_profile = _with_accuracy(chosen_profile, own or {}, budget_s, verify)
+        asked = dataclasses.replace(asked, chat_template=chat_template)
+    asked = _with_accuracy(asked, own or {}, budget_s, verify)
     chosen_device = specfile.resolve_device(device)
-    _check_suites(suites, chosen_profile.suites)
+    _check_suites(suites, asked.suites)
     folder = specfile.profile_path(profile).parent.resolve()
-    _check_texts(chosen_profile, suites, folder)
-    base = Path(catalogue.path).parent
+    _check_texts(asked, suites, folder)
     wanted = (
         [named_model(text, catalogue) for text in models]
         if models
         else list(specfile.find_set(catalogue, set_name))
     )
-    if chosen_profile.reference not in catalogue.models:
-        raise PrerequisiteError(
-            f"profile '{chosen_profile.id}' compares with '{chosen_profile.reference}', "
-            "which the models file does not have",
-            where=catalogue.path,
-            hint="add that model to the models file, or choose another profile",
-            reason="reference_missing",
-        )
-    chosen_profile = _with_installed_reference(chosen_profile, catalogue)
-    reference = catalogue.models[chosen_profile.reference]
-    unique = {model.id: model for model in (reference, *wanted)}
-    if len(unique) < len({(model.id, model.source.path) for model in (reference, *wanted)}):
-        raise SpecError(
-            "two different files would have the same model id",
-            allowed="file names that differ",
-            hint="rename one, or give them ids in models.yaml",
-            reason="duplicate_model",
-        )
-    required = {model.id for model in wanted} if models else set()
-    barred = _not_commercial(unique.values(), required | {reference.id}) if commercial else []
-    allowed = unique.keys() - {skip.model for skip in barred}
+    asked = _with_installed_reference(asked, catalogue)
+    entries = _entries(catalogue.models[asked.reference], wanted)
+    required = {asked.reference, *(model.id for model in wanted if models)}
+    barred = _not_commercial(entries, required) if commercial else []
+    left_out = {skip.model for skip in barred}
     found, skipped = _locate(
-        [model for model in unique.values() if model.id in allowed], base, required | {reference.id}
+        [model for model in entries if model.id not in left_out],
+        Path(catalogue.path).parent,
+        required,
     )
-    found = [chat.with_template(artefact, chosen_profile.chat_template) for artefact in found]
+    found = [chat.with_template(artefact, asked.chat_template) for artefact in found]
     skipped += barred
     facts = environment.observe()
     if tune:
@@ -124,11 +109,11 @@ def prepare(
         found += tuned
         skipped += untuned
     prompts: dict[str, dict[str, tuple[str, ...]]] = {}
-    if chosen_profile.suites.task and (not suites or "task" in suites):
-        prompts, silent = _chat_prompts(found, chosen_profile.suites.task)
+    if asked.suites.task and (not suites or "task" in suites):
+        prompts, silent = _chat_prompts(found, asked.suites.task)
         skipped += silent
     plan = planning.build(
-        chosen_profile,
+        asked,
         chosen_device,
         found,
         threads=environment.default_threads(facts),
@@ -138,16 +123,34 @@ def prepare(
         seed_sha256=sha256(seed),
         folder=str(folder),
     )
+    _refuse_short_context(plan, required)
+    return plan
+
+
+def _entries(reference: Model, wanted: Sequence[Model]) -> list[Model]:
+    """The reference and the models that are wanted, each once."""
+    unique = {model.id: model for model in (reference, *wanted)}
+    if len(unique) < len({(model.id, model.source.path) for model in (reference, *wanted)}):
+        raise SpecError(
+            "two different files would have the same model id",
+            allowed="file names that differ",
+            hint="rename one, or give them ids in models.yaml",
+            reason="duplicate_model",
+        )
+    return list(unique.values())
+
+
+def _refuse_short_context(plan: Plan, required: Collection[str]) -> None:
+    """Who names a model wants it measured, not left out."""
     for skip in plan.skipped:
         whole = skip.reason == "context_too_short" and not skip.case
-        if whole and skip.model in required | {reference.id}:
+        if whole and skip.model in required:
             raise SpecError(
                 f"{skip.model}: {skip.detail}",
                 allowed="a profile whose cases fit the reference and every model that is named",
                 hint="choose another --profile or --model",
                 reason=skip.reason,
             )
-    return plan
 
 
 def own_items(profile: str) -> dict[str, HeldOutTask]:
@@ -184,7 +187,19 @@ def _with_accuracy(
 
 
 def _with_installed_reference(profile: Profile, catalogue: Catalogue) -> Profile:
-    """The profile with the first of its references whose engine is installed, if any is."""
+    """The profile with the first of its references whose engine is installed, if any is.
+
+    Raises:
+        PrerequisiteError: the models file does not have the first one at all.
+    """
+    if profile.reference not in catalogue.models:
+        raise PrerequisiteError(
+            f"profile '{profile.id}' compares with '{profile.reference}', "
+            "which the models file does not have",
+            where=catalogue.path,
+            hint="add that model to the models file, or choose another profile",
+            reason="reference_missing",
+        )
     for model_id in (profile.reference, *profile.fallback_references):
         if model_id in catalogue.models and _installed(catalogue.models[model_id]):
             return dataclasses.replace(profile, reference=model_id, fallback_references=())
@@ -235,7 +250,7 @@ def named_model(text: str, catalogue: Catalogue) -> Model:
     return specfile.find_model(catalogue, text)
 
 
-def _not_commercial(models: Iterable[Model], required: set[str]) -> list[Skip]:
+def _not_commercial(models: Iterable[Model], required: Collection[str]) -> list[Skip]:
     """Why models of a set are left out of a commercial comparison.
 
     Raises:
@@ -255,7 +270,7 @@ def _not_commercial(models: Iterable[Model], required: set[str]) -> list[Skip]:
 
 
 def _locate(
-    models: Iterable[Model], base: Path, required: set[str]
+    models: Iterable[Model], base: Path, required: Collection[str]
 ) -> tuple[list[Artefact], list[Skip]]:
     """Artefacts of all models that can be measured here, and why the others cannot."""
     found: list[Artefact] = []
@@ -267,10 +282,12 @@ def _locate(
         except HarnessError as error:
             if model.id in required and error.reason != "engine_missing":
                 raise
-            skipped.append(
-                Skip(model=model.id, reason=error.reason, detail=error.message, hint=error.hint)
-            )
+            skipped.append(_skip(model.id, error))
     return found, skipped
+
+
+def _skip(name: str, error: HarnessError, case: str = "") -> Skip:
+    return Skip(model=name, reason=error.reason, detail=error.message, hint=error.hint, case=case)
 
 
 def _installed(model: Model) -> bool:
@@ -313,10 +330,7 @@ def _tune_all(
         try:
             tuned.append(_tuned(artefact, facts, progress))
         except HarnessError as error:
-            name = f"{artefact.model.id}.tuned"
-            skipped.append(
-                Skip(model=name, reason=error.reason, detail=error.message, hint=error.hint)
-            )
+            skipped.append(_skip(f"{artefact.model.id}.tuned", error))
     return tuned, skipped
 
 
@@ -339,14 +353,6 @@ def _chat_prompts(
         try:
             rendered[artefact.model.id] = chat.rendered(artefact, suite.languages, suite.prompts)
         except HarnessError as error:
-            skipped += [
-                Skip(
-                    model=artefact.model.id,
-                    reason=error.reason,
-                    detail=error.message,
-                    hint=error.hint,
-                    case=f"chat-{language}",
-                )
-                for language in suite.languages
-            ]
+            model_id = artefact.model.id
+            skipped += [_skip(model_id, error, f"chat-{name}") for name in suite.languages]
     return rendered, skipped

@@ -83,51 +83,62 @@ def scorecard(records: Sequence[Mapping[str, Any]], *, torn: bool = False) -> Js
     groups = [[entry for entry in judged if entry.list_name == name] for name in LISTS]
     scored = [[entry for entry in group if entry.score is not None] for group in groups]
     rankings = [rank(group, rules.weights) for group in scored]
-    near = {
-        seen.id: fidelity_entry(
-            seen,
-            {other.id: other for other in observed},
-            run.get("skipped", ()),
-            rules.profile.suites.fidelity,
-        )
-        for seen in observed
-    }
-    fronts = [pareto(group, list(rules.weights)) for group in scored]
+    near = _fidelity(observed, run, rules)
     card = {
-        "schema": SCHEMA,
-        "kind": "scorecard",
-        "run": run["run"],
-        "profile": {
-            **{name: getattr(rules.profile, name) for name in ("id", "version", "title", "note")},
-            "sha256": rules.sha256,
-        },
+        **_run_facts(run, rules),
         "tier": _tier(rules, verdict),
-        "reference": rules.profile.reference,
-        "harness": run.get("harness", ""),
-        "started_utc": run.get("started_utc", ""),
-        "device": run["device"],
         "environment": facts,
         "calibration": calibration,
         "verdict": verdict,
-        "attempt": run.get("attempt", {"number": 1, "of": 1}),
-        "seed": dict(run.get("seed", {})),
-        "weights": dict(rules.weights),
         "entries": _sorted_entries(
             _entry(entry, ranking, rules, validity)
             | {"fidelity": near[entry.id], "sandbox": sandboxes.get(entry.id)}
             for group, ranking in zip(groups, rankings, strict=True)
             for entry in group
         ),
-        "skipped": sorted(run.get("skipped", []), key=canonical),
-        "pareto": {
-            "front": [model for front in fronts for model in front.front],
-            "dominated": {m: by for front in fronts for m, by in front.dominated.items()},
-        },
+        "pareto": _pareto(scored, rules),
         "pairs": [pair._asdict() for ranking in rankings for pair in ranking.pairs],
         "accuracy": compare_accuracy(scored, rules),
     }
     rounded_card: Json = round_all(card)
     return rounded_card
+
+
+def _run_facts(run: Mapping[str, Any], rules: Rules) -> Json:
+    """What a scorecard says of the run without looking at a sample."""
+    profile = {name: getattr(rules.profile, name) for name in ("id", "version", "title", "note")}
+    return {
+        "schema": SCHEMA,
+        "kind": "scorecard",
+        "run": run["run"],
+        "profile": {**profile, "sha256": rules.sha256},
+        "reference": rules.profile.reference,
+        "harness": run.get("harness", ""),
+        "started_utc": run.get("started_utc", ""),
+        "device": run["device"],
+        "attempt": run.get("attempt", {"number": 1, "of": 1}),
+        "seed": dict(run.get("seed", {})),
+        "weights": dict(rules.weights),
+        "skipped": sorted(run.get("skipped", []), key=canonical),
+    }
+
+
+def _fidelity(observed: Sequence[Observed], run: Mapping[str, Any], rules: Rules) -> Json:
+    """How near each model is to its reference, by id."""
+    others = {seen.id: seen for seen in observed}
+    suite = rules.profile.suites.fidelity
+    return {
+        seen.id: fidelity_entry(seen, others, run.get("skipped", ()), suite) for seen in observed
+    }
+
+
+def _pareto(scored: Sequence[Sequence[Judged]], rules: Rules) -> Json:
+    """Who is on the front of a list, and who is dominated by whom."""
+    fronts = [pareto(group, list(rules.weights)) for group in scored]
+    return {
+        "front": [model for front in fronts for model in front.front],
+        "dominated": {m: by for front in fronts for m, by in front.dominated.items()},
+    }
 
 
 def dump(card: Mapping[str, Any]) -> bytes:

@@ -241,13 +241,15 @@ def _check_model(document: Document, where: Keys, model: Model) -> None:
 def _check_backend(document: Document, where: Keys, model: Model) -> None:
     """A named backend exists, and a built-in one runs the entry's format."""
     ours = set(DEFAULT_BACKEND.values())
-    known = ours | targets({}, "harness.backends").keys()
-    if model.backend and model.backend not in known:
-        document.fail(
-            (*where, "backend"),
-            f"backend '{model.backend}' is not known{did_you_mean(model.backend, known)}",
-            allowed=", ".join(sorted(known)),
-        )
+    if model.backend and model.backend not in ours:
+        # Only now: to ask for other backends reads the metadata of all that is installed.
+        known = ours | targets({}, "harness.backends").keys()
+        if model.backend not in known:
+            document.fail(
+                (*where, "backend"),
+                f"backend '{model.backend}' is not known{did_you_mean(model.backend, known)}",
+                allowed=", ".join(sorted(known)),
+            )
     if model.backend in ours and model.backend != DEFAULT_BACKEND[model.format]:
         document.fail(
             (*where, "backend"),

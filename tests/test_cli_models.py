@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
+import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,7 +16,7 @@ from click.testing import CliRunner, Result
 from harness.cli import cli
 from harness.errors import HarnessError
 from harness.specfile import load_catalogue
-from tests.conftest import Harness
+from tests.conftest import Harness, interruptible
 from tests.models.hub_server import COMMIT, REPO, Hub, serving, sha256
 
 WEIGHTS = b"GGUF" + b"\x03" + bytes(500_000)
@@ -117,7 +120,46 @@ def test_verify_names_what_changed(server: Hub) -> None:
         "toy.q4_0.gguf", "ref-2m.q8_0.gguf", "own.q4_0.gguf",
     ]  # fmt: skip
     Path("own.gguf").unlink()
-    assert "missing    own.q4_0.gguf  own.gguf" in typed("verify", "own.q4_0.gguf").stdout
+    gone = typed("verify", "own.q4_0.gguf")
+    assert "missing    own.q4_0.gguf  own.gguf" in gone.stdout
+    assert "next: put the right files of own.q4_0.gguf at own.gguf" in gone.stderr
+
+
+def test_what_is_refused_is_not_passed_over_when_all_is_verified(
+    server: Hub, tmp_path: Path
+) -> None:
+    typed("pull", "toy.q4_0.gguf")
+    typed("pin", "toy.q4_0.gguf")
+    assert typed("verify").exit_code == 0
+    (tmp_path / "secret").write_text("{}")
+    link = next(Path("cache").rglob("snapshots/*/config.json"))
+    link.unlink()
+    link.symlink_to(tmp_path / "secret")
+    done = typed("verify")
+    assert done.exit_code == 2
+    assert "out of its repository" in done.stderr
+    link.unlink()
+    Path("own.gguf").write_bytes(b"")
+    done = typed("verify")
+    assert done.exit_code == 2
+    assert "own.gguf: the file is empty" in done.stderr
+
+
+def test_nothing_to_verify_is_said(server: Hub) -> None:
+    Path("models.yaml").write_text(TEXT.split("  - {id: ref-2m", maxsplit=1)[0])
+    done = typed("verify")
+    assert "no model of models.yaml is here: nothing was hashed" in done.stderr
+
+
+def test_a_file_without_hashes_is_never_right(server: Hub) -> None:
+    Path("models.yaml").write_text(TEXT.replace(f", sha256: {{own.gguf: {sha256(WEIGHTS)}}}", ""))
+    done = typed("verify", "own.q4_0.gguf")
+    assert (done.exit_code, "not pinned own.q4_0.gguf" in done.stdout) == (3, True)
+    line = f"sha256: {{own.gguf: {sha256(WEIGHTS)}}}"
+    assert f"next: write into the source of own.q4_0.gguf: {line}" in done.stderr
+    Path("own.gguf").unlink()
+    done = typed("verify", "own.q4_0.gguf")
+    assert (done.exit_code, "missing    own.q4_0.gguf  own.gguf" in done.stdout) == (3, True)
 
 
 def test_one_failure_does_not_keep_the_others(server: Hub) -> None:
@@ -135,8 +177,56 @@ def test_one_failure_does_not_keep_the_others(server: Hub) -> None:
 
 def test_models_have_to_be_named(server: Hub) -> None:
     for command in ("pull", "pin"):
-        assert "Name models, or a set with --set." in typed(command).stderr
+        shown = typed(command).stderr
+        assert "Name models, or a set with --set." in shown
+        assert "allowed: ids, or --set with one of all" in shown
+        assert "next: harness models list" in shown
         assert typed(command, "toy.q4_0.gguf", "--set", "all").exit_code == 2
+
+
+def test_a_set_of_random_weights_is_not_pulled_but_made(server: Hub) -> None:
+    source = "{kind: synthetic, shape: smollm2-135m}"
+    entry = (
+        "{id: s.q4_0.gguf, family: s, format: gguf, quantisation: q4_0, synthetic: true, source: "
+    )
+    Path("models.yaml").write_text(f"models:\n  - {entry}{source}}}\n")
+    shown = typed("pull", "s.q4_0.gguf").stderr
+    assert "to make it: harness models synth smollm2-135m --quant q4_0 --format gguf" in shown
+
+
+def test_a_change_of_a_file_without_a_last_line_end_is_shown_in_lines(server: Hub) -> None:
+    entry = TEXT.split("    licence", maxsplit=1)[0].rstrip()
+    Path("models.yaml").write_text(entry)
+    shown = typed("pin", "toy.q4_0.gguf", "--dry-run").stdout
+    assert "\n\\ No newline at end of file\n" in shown
+    assert shown.endswith("\n")
+
+
+def test_an_interrupted_pull_keeps_what_has_come(server: Hub) -> None:
+    """Ctrl-C: the next command is named, and the next pull goes on."""
+    weights = b"GGUF" + bytes(4 << 20)
+    server.commits = {COMMIT: {"toy.gguf": weights, "config.json": b"{}"}}
+    server.rate = 4 << 20
+    command = [sys.executable, "-m", "harness", "models", "pull", "toy.q4_0.gguf"]
+    with subprocess.Popen(
+        command, stderr=subprocess.PIPE, text=True, preexec_fn=interruptible
+    ) as child:
+        deadline = time.monotonic() + 20
+        while not _part_bytes() and child.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.01)
+        child.send_signal(signal.SIGINT)
+        _, shown = child.communicate(timeout=20)
+    assert child.returncode == 130
+    assert "interrupted; what has come is kept\n  next: the same command again" in shown
+    assert _part_bytes(), "steps are smaller than the client's 10 MiB"
+    server.rate = 0
+    server.asked.clear()
+    assert typed("pull", "toy.q4_0.gguf").exit_code == 0
+    assert any("range" in headers for *_, headers in server.asked)
+
+
+def _part_bytes() -> int:
+    return sum(part.stat().st_size for part in Path("cache").rglob("*.harness.incomplete"))
 
 
 def test_the_list_shows_what_matters(server: Hub) -> None:

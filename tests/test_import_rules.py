@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import subprocess
 import sys
 from pathlib import Path
@@ -61,7 +62,7 @@ ALLOWED = {
     | {"models.gguf_file", "models.safetensors_file", "models.token_cost"},
     "score": CORE | SPEC | {"score", "scoring"},
     "scoring": CORE | SPEC | {"scoring"},
-    "backends": CORE | SPEC | {"backends"},
+    "backends": CORE | SPEC | {"backends", "models.safetensors_file"},
     "suites": CORE | SPEC | {"suites", "backends.base", "probes"},
     "report": CORE | SPEC | SCORING | {"report", "scoring.details"},
     "worker": CORE | SPEC | {"backends.base", "backends", "suites", "probes", "sandbox"},
@@ -93,6 +94,7 @@ FREE = {
 }
 
 
+@functools.cache
 def imports(path: Path) -> set[str]:
     """Names below `harness` that a file imports, written `package.module`."""
     found = set()

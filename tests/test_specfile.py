@@ -431,6 +431,21 @@ def write(tmp_path: Path, text: str) -> Path:
     return path
 
 
+def test_other_backends_are_asked_for_only_when_one_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Asking reads the metadata of every package, for each model of each command."""
+
+    def refuse(*_: object) -> dict[str, str]:
+        raise AssertionError("asked")
+
+    monkeypatch.setattr(specfile, "targets", refuse)
+    load_catalogue(write(tmp_path, CATALOGUE))
+    named = CATALOGUE.replace("    source: embedded", "    backend: mine\n    source: embedded")
+    with pytest.raises(AssertionError, match="asked"):
+        load_catalogue(write(tmp_path, named))
+
+
 def test_a_catalogue_is_read(tmp_path: Path) -> None:
     path = write(tmp_path, CATALOGUE)
     catalogue = load_catalogue(path)

@@ -14,11 +14,7 @@ from typing import Any
 
 from harness.backends.hub_files import end_ids, read_json, refuse
 from harness.errors import BackendError
-
-WEIGHTS = "model.safetensors"
-INDEX = "model.safetensors.index.json"
-
-_PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt")
+from harness.models.safetensors_file import WEIGHTS, weight_files
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,13 +38,14 @@ def open_folder(path: Path) -> SafetensorsFolder:
 
     Raises:
         BackendError: something is missing, unreadable, or more than data; it is named.
+        SpecError: so are weights, see `weight_files`.
     """
     if not path.is_dir():
         refuse(path, "no such folder", allowed=f"a folder with config.json and {WEIGHTS}")
     config = read_json(path / "config.json")
     generation = read_json(path / "generation_config.json", optional=True)
     _require_plain(path, config)
-    weights = _weights(path)
+    weights = weight_files(path)
     tokenizer = path / "tokenizer.json"
     if not tokenizer.is_file():
         refuse(tokenizer, "no such file: the text must be tokenised")
@@ -88,40 +85,3 @@ def _require_plain(home: Path, config: Mapping[str, Any]) -> None:
         refuse(home / "config.json", "transformers_weights names other files", allowed=WEIGHTS)
     if (home / "adapter_config.json").exists():
         refuse(home, "an adapter, not a whole model", allowed="weights with the adapter merged in")
-
-
-def _weights(home: Path) -> list[Path]:
-    """All files of weights, each there and not empty."""
-    if (home / WEIGHTS).is_file():
-        files = [home / WEIGHTS]
-    elif (home / INDEX).is_file():
-        files = _shards(home)
-    else:
-        pickles = sorted({file.name for pattern in _PICKLES for file in home.glob(pattern)})
-        if pickles:
-            raise BackendError(
-                f"the only weights are pickles ({', '.join(pickles[:3])}), which can run code",
-                where=str(home),
-                allowed=f"{WEIGHTS}, or shards with {INDEX}",
-                hint="fetch a revision of the model that has .safetensors files",
-                reason="weights_pickled",
-            )
-        refuse(home, f"no {WEIGHTS} and no {INDEX}", allowed="whole models in safetensors")
-    for file in files:
-        if not file.is_file():
-            refuse(file, f"no such file, but {INDEX} names it")
-        if not file.stat().st_size:
-            refuse(file, "the file is empty")
-    return files
-
-
-def _shards(home: Path) -> list[Path]:
-    shards = read_json(home / INDEX).get("weight_map")
-    names = set(shards.values()) if isinstance(shards, dict) and shards else {None}
-    for name in names:
-        # A name with a folder in it may lead anywhere.
-        if not isinstance(name, str) or Path(name).name != name or "\\" in name:
-            refuse(home / INDEX, f"weight_map names {name!r}", allowed="files beside it")
-        if not name.endswith(".safetensors"):
-            refuse(home / INDEX, f"weight_map names {name!r}", allowed="*.safetensors")
-    return sorted(home / str(name) for name in names)

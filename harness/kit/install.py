@@ -215,24 +215,57 @@ def install(folder: Path, say: Callable[[str], None]) -> None:
     """
     say("1/3  checking every file")
     about = examine(folder)
+    _refuse_links(folder / INSTALLED)
     check_machine(about)
     say("2/3  installing, about a minute; no network is used")
     environment = folder / INSTALLED / "env"
     own_pip = next((folder / "wheels").glob("pip-*.whl"), None)
     try:
         venv.create(environment, clear=True, with_pip=own_pip is None, symlinks=os.name != "nt")
-    except (OSError, subprocess.CalledProcessError) as error:
+    except subprocess.CalledProcessError as error:
         raise Refused(
             f"no environment can be made: {error}; next: install Python's venv "
             "(Debian, Ubuntu: sudo apt install python3-venv)",
             3,
         ) from None
+    except OSError as error:
+        raise _unwritable(error) from None
     python = environment / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
     _pip(python, folder, own_pip)
-    shutil.copytree(folder / "artefacts", folder / INSTALLED / "cache", dirs_exist_ok=True)
+    try:
+        shutil.copytree(folder / "artefacts", folder / INSTALLED / "cache", dirs_exist_ok=True)
+    except OSError as error:
+        raise _unwritable(error) from None
     say("3/3  trying the engines")
     for warning in (*_processor_warning(about), *_try_llama_cpp(python, about)):
         say(f"warning: {warning}")
+
+
+def _refuse_links(installed: Path) -> None:
+    """An installation is cleared and written over: it must not lead out of the kit.
+
+    Raises:
+        Refused: there is a link where an earlier installation would be.
+    """
+    for place in (installed, installed / "env", installed / "cache"):
+        name = place.relative_to(installed.parent).as_posix()
+        if not os.path.lexists(place):
+            continue
+        status = place.lstat()
+        marks = getattr(status, "st_file_attributes", 0)
+        if not stat.S_ISDIR(status.st_mode) or marks & stat.FILE_ATTRIBUTE_REPARSE_POINT:
+            raise Refused(f"{name}: a link or a file, allowed is a plain folder; next: remove it")
+    if (installed / "cache").is_dir():
+        files_below(installed / "cache")
+
+
+def _unwritable(error: OSError) -> Refused:
+    why = error.strerror or "its files cannot be copied"
+    return Refused(
+        f"the kit's folder cannot be written: {why}; next: copy the kit to a disk that has room "
+        "and that you may write to, and install it there",
+        3,
+    )
 
 
 def check_machine(about: Mapping[str, Any]) -> None:

@@ -33,6 +33,8 @@ Say = Callable[[str], None]
 
 _HASH = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 _API_TIMEOUT_S = 30.0
+_STEP_BYTES = 1 << 20
+"""Written at once. The client's own 10 MiB are lost with every connection that breaks."""
 _SPARE_BYTES = 64 << 20
 """Left free on the disk beyond what is fetched."""
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
@@ -286,7 +288,7 @@ def _fetch(model: Model, commit: str, file: Remote, say: Say) -> str:
 
 def _download(model: Model, commit: str, file: Remote, part: Path) -> bool:
     """Fetch what is missing of a part; True if some of it was there already."""
-    from huggingface_hub import errors, hf_hub_url
+    from huggingface_hub import constants, errors, hf_hub_url
     from huggingface_hub.file_download import http_get
     from huggingface_hub.utils import build_hf_headers  # type: ignore[attr-defined]  # it is documented
 
@@ -296,6 +298,7 @@ def _download(model: Model, commit: str, file: Remote, part: Path) -> bool:
     if part.exists() and part.stat().st_size > file.size:
         part.unlink()
     try:
+        constants.DOWNLOAD_CHUNK_SIZE = _STEP_BYTES
         with _Part(part, file.size) as target:
             here = target.tell()
             http_get(

@@ -39,15 +39,7 @@ def resolve(model: Model, base: Path) -> Artefact:
         SpecError: the path holds something else than the entry says.
     """
     source = model.source
-    fetched: dict[str, Path] = {}
-    if source.kind == "embedded":
-        path = reference.materialise(model.id)
-    elif source.kind == "hub":
-        path, fetched = _fetched(model, base)
-    elif source.kind == "synthetic":
-        path = synth.locate(model)
-    else:
-        path = (base / source.path).expanduser()
+    path, fetched = _place(model, base)
     try:
         if source.kind in {"file", "folder"} and _exists(path):
             folder.check(path)
@@ -78,6 +70,18 @@ def resolve(model: Model, base: Path) -> Artefact:
         size_bytes=size_bytes,
         weights=facts.weights,
     )
+
+
+def _place(model: Model, base: Path) -> tuple[Path, dict[str, Path]]:
+    """Where an entry's files lie, and of a repository those that the entry names."""
+    kind = model.source.kind
+    if kind == "hub":
+        return _fetched(model, base)
+    if kind == "embedded":
+        return reference.materialise(model.id), {}
+    if kind == "synthetic":
+        return synth.locate(model), {}
+    return (base / model.source.path).expanduser(), {}
 
 
 def _hashes(model: Model, base: Path, files: Mapping[str, Path]) -> dict[str, str]:

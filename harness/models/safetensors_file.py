@@ -14,14 +14,13 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple, NoReturn
 
 from harness.errors import SpecError
+from harness.preflight import documents
 from harness.preflight.rules import refuse
 
 WEIGHTS: Final = "model.safetensors"
 INDEX: Final = "model.safetensors.index.json"
-PICKLES: Final = ("*.bin", "*.pt", "*.pth", "*.ckpt")
-
+_PICKLES: Final = ("*.bin", "*.pt", "*.pth", "*.ckpt")
 _HEADER_BYTES_MAX: Final = 64 << 20
-_INDEX_BYTES_MAX: Final = 8 << 20
 
 _TYPES: Final = {"F64": "f64", "F32": "f32", "F16": "f16", "BF16": "bf16"}
 _BITS: Final = {
@@ -50,12 +49,13 @@ def weight_files(folder: Path) -> list[Path]:
     """The files that hold a folder's weights, all of them present.
 
     Raises:
-        SpecError: none, pickles instead, or a file that the index names is missing.
+        SpecError: none, pickles instead, an index that cannot be read, or a file that it names
+            is missing.
     """
     if (folder / WEIGHTS).is_file():
         return [folder / WEIGHTS]
     if not (folder / INDEX).is_file():
-        pickles = sorted({file.name for pattern in PICKLES for file in folder.glob(pattern)})
+        pickles = sorted({file.name for pattern in _PICKLES for file in folder.glob(pattern)})
         if pickles:
             raise SpecError(
                 f"the only weights are pickles ({', '.join(pickles[:3])}), which can run code",
@@ -65,15 +65,15 @@ def weight_files(folder: Path) -> list[Path]:
                 reason="weights_pickled",
             )
         _refuse(folder, f"no {WEIGHTS} in this folder", "wrong_format")
-    try:
-        with (folder / INDEX).open("rb") as file:
-            names = set(json.loads(file.read(_INDEX_BYTES_MAX))["weight_map"].values())
-    except (AttributeError, KeyError, TypeError, ValueError, RecursionError) as error:
-        _refuse(folder / INDEX, f"no list of files in it: {error!r}", "bad_config")
+    shards = documents.read(folder / INDEX).get("weight_map")
+    names = set(map(str, shards.values())) if isinstance(shards, dict) else set()
+    if not names:
+        _refuse(folder / INDEX, "no list of files in it", "bad_config")
     for name in names:
-        plain = isinstance(name, str) and Path(name).name == name and "\\" not in name
+        # A name with a folder in it may lead anywhere.
+        plain = Path(name).name == name and "\\" not in name and name.endswith(".safetensors")
         if not plain or not (folder / name).is_file():
-            _refuse(folder / INDEX, f"there is no file {name!r} beside it", "bad_config")
+            _refuse(folder / INDEX, f"there is no file {name!r} of weights beside it", "bad_config")
     return sorted(folder / name for name in names)
 
 

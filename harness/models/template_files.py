@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from harness.models.gguf_file import GgufFile, read_header
+from harness.preflight import documents
+from harness.preflight.rules import TEMPLATE_CHARS_MAX
 from harness.spec import Format
 
-_TEMPLATE_CHARS_MAX: Final = 1 << 18
-_CONFIG_BYTES_MAX: Final = 32 << 20
 _TOKENS: Final = ("bos_token", "eos_token", "unk_token", "pad_token")
 _GGUF_TOKENS: Final = {
     "bos_token": "tokenizer.ggml.bos_token_id",
@@ -45,10 +44,8 @@ def find(path: Path, kind: Format) -> Template | None:
     found = _in_gguf(read_header(path)) if kind == "gguf" else _in_folder(path)
     if found:
         whole = "".join([found.text, *found.tokens.values()])
-        if len(whole) > _TEMPLATE_CHARS_MAX:
-            raise ValueError(
-                f"it has {len(whole)} characters, at most {_TEMPLATE_CHARS_MAX} may be"
-            )
+        if len(whole) > TEMPLATE_CHARS_MAX:
+            raise ValueError(f"it has {len(whole)} characters, at most {TEMPLATE_CHARS_MAX} may be")
         whole.encode()  # JSON can spell half a character
     return found
 
@@ -97,20 +94,12 @@ def _template_in(config: Mapping[str, Any]) -> str:
 
 
 def _read_object(path: Path) -> dict[str, Any]:
-    if not path.is_file():
-        return {}
-    try:
-        found = json.loads(_read_text(path))
-    except RecursionError:
-        raise ValueError(f"{path.name} is nested too deeply") from None
-    if not isinstance(found, dict):
-        raise ValueError(f"{path.name} holds no JSON object")  # noqa: TRY004  (a wrong file)
-    return found
+    return documents.read(path) if path.is_file() else {}
 
 
 def _read_text(path: Path) -> str:
     with path.open("rb") as file:
-        data = file.read(_CONFIG_BYTES_MAX + 1)
-    if len(data) > _CONFIG_BYTES_MAX:
-        raise ValueError(f"{path.name} is larger than {_CONFIG_BYTES_MAX >> 20} MiB")
+        data = file.read(4 * TEMPLATE_CHARS_MAX + 1)  # UTF-8 takes four bytes at most
+    if len(data) > 4 * TEMPLATE_CHARS_MAX:
+        raise ValueError(f"{path.name} has more than {TEMPLATE_CHARS_MAX} characters")
     return data.decode("utf-8")

@@ -39,7 +39,6 @@ class Facts(NamedTuple):
         weights: see `models.token_cost`.
         quantisation: how the weights are stored, where the file says it, else `unknown`.
         files: that an ONNX graph names, relative to its folder.
-        template_sha256: of the chat template's text in a GGUF file; empty = none.
     """
 
     context: int = 0
@@ -47,7 +46,6 @@ class Facts(NamedTuple):
     weights: Mapping[str, int] = {}
     quantisation: str = "unknown"
     files: Sequence[str] = ()
-    template_sha256: str = ""
 
 
 def inspect(

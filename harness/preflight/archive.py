@@ -23,7 +23,7 @@ from typing import IO, Final, NamedTuple
 
 from harness.errors import PrerequisiteError, SpecError, printable
 from harness.preflight import folder
-from harness.preflight.rules import RULES, refuse
+from harness.preflight.rules import DEVICES, RULES, refuse
 
 SUFFIXES: Final = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
 _ENTRIES_MAX: Final = folder.FILES_MAX
@@ -35,9 +35,6 @@ _FREE_RATIO_BYTES: Final = 16 << 20
 _SPARE_BYTES: Final = 64 << 20
 _CHUNK_BYTES: Final = 1 << 20
 _MEMORY_BYTES: Final = 1 << 30
-_RESERVED: Final = re.compile(
-    r"(con|prn|aux|nul|com[\d¹²³]|lpt[\d¹²³]|conin\$|conout\$) *(\..*)?", re.IGNORECASE
-)
 _FORBIDDEN: Final = re.compile(r'[\\:*?"<>|]')
 
 
@@ -229,7 +226,7 @@ def _folded(name: str) -> str:
 def _check_name(path: Path, name: str) -> None:
     for part in name.rstrip("/").split("/"):
         wrong = part in {"", ".", ".."} or part != part.rstrip(" .")
-        if wrong or _FORBIDDEN.search(part) or _RESERVED.fullmatch(part):
+        if wrong or _FORBIDDEN.search(part) or DEVICES.fullmatch(part.lower()):
             refuse(path, "archive_name", f"a name with {part!r:.60} in it", place=f"'{name}'")
         folder.check_name(f"{path}: '{name}'", part)
 

@@ -8,7 +8,6 @@ them (`GGML_ASSERT`), and has written outside its memory on others.
 
 from __future__ import annotations
 
-import hashlib
 import math
 import re
 from collections import Counter
@@ -18,9 +17,7 @@ from typing import Any, Final, NoReturn
 
 from harness.models.gguf_file import STRING, Array, GgufFile, Tensor, read_header
 from harness.models.token_cost import gguf_costs
-from harness.preflight.rules import refuse
-
-TEMPLATE_CHARS_MAX: Final = 1 << 18
+from harness.preflight.rules import TEMPLATE_CHARS_MAX, refuse
 
 _ARCHITECTURE: Final = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
 _NO_DECODERS: Final = re.compile(
@@ -68,7 +65,6 @@ def check(path: Path) -> dict[str, Any]:
         "context": file.metadata[f"{family}.context_length"],
         "synthetic": file.metadata.get("harness.synthetic") is True,
         "weights": gguf_costs(file),
-        "template_sha256": hashlib.sha256(template.encode()).hexdigest() if template else "",
     }
 
 

@@ -20,6 +20,7 @@ from typing import Final, NamedTuple
 
 from harness.preflight.onnx_rules import broken, shown
 from harness.preflight.onnx_wire import Message
+from harness.preflight.rules import DEVICES
 
 _KEYS: Final = frozenset({"location", "offset", "length", "checksum"})
 """ONNX Runtime also knows `prepacked_…`: ranges that go into kernels unread. Not from strangers."""
@@ -30,8 +31,6 @@ _PATH_CHARS_MAX: Final = 200
 _FORBIDDEN: Final = frozenset('\\:*?"<>|%~$\x7f')
 """Windows forbids most; `%`, `~` and `$` are for whoever expands them. `*` also begins the
 tag by which ONNX Runtime takes an address in memory for a location."""
-
-_DEVICES: Final = re.compile(r"(con|prn|aux|nul|com[0-9¹²³]|lpt[0-9¹²³]|conin\$|conout\$)(\..*)?")
 
 
 class Range(NamedTuple):
@@ -93,7 +92,7 @@ def _parts(location: str, where: str) -> list[str]:
         wrong = "has characters that systems treat differently"
     elif any(part in {"", ".", ".."} or part != part.strip(" .") for part in parts):
         wrong = "has an empty, dotted or padded part"
-    elif any(_DEVICES.fullmatch(part.lower()) for part in parts):
+    elif any(DEVICES.fullmatch(part.lower()) for part in parts):
         wrong = "is a device on Windows"
     if wrong:
         message = f"the location {shown(location)} of external data {wrong}"

@@ -5,11 +5,16 @@ The ids are reason codes. docs/preflight.md lists the same table; a test compare
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Final, NoReturn
 
 from harness.errors import SpecError, printable
+
+TEMPLATE_CHARS_MAX: Final = 1 << 18
+DEVICES: Final = re.compile(r"(con|prn|aux|nul|com[0-9¹²³]|lpt[0-9¹²³]|conin\$|conout\$) *(\..*)?")
+"""Names in small letters that are no file's on Windows."""
 
 RULES: Final[Mapping[str, str]] = {
     # files and folders

@@ -161,6 +161,51 @@ def test_a_damaged_kit_is_refused_in_one_line(
     assert not (root / "installed").exists()
 
 
+@pytest.mark.parametrize("name", ["installed", "installed/env", "installed/cache"])
+def test_an_installation_never_clears_or_writes_outside_the_kit(
+    make_kit: Callable[..., Path], tmp_path: Path, name: str
+) -> None:
+    root = make_kit()
+    precious = tmp_path / "precious"
+    precious.mkdir()
+    (precious / "thesis.txt").write_text("the only copy")
+    (root / name).parent.mkdir(exist_ok=True)
+    (root / name).symlink_to(precious)
+    done = outside([BASE, root / "install.py"], tmp_path / "home")
+    assert done.returncode == 2
+    line = f"install.py: {name}: a link or a file, allowed is a plain folder; next: remove it"
+    assert line in done.stderr.splitlines()
+    assert [file.name for file in precious.iterdir()] == ["thesis.txt"]
+
+
+def test_a_link_inside_an_earlier_cache_is_not_written_through(
+    make_kit: Callable[..., Path], tmp_path: Path
+) -> None:
+    root = make_kit()
+    (root / "installed" / "cache").mkdir(parents=True)
+    precious = tmp_path / "precious.txt"
+    precious.write_text("the only copy")
+    (root / "installed" / "cache" / "model.gguf").symlink_to(precious)
+    done = outside([BASE, root / "install.py"], tmp_path / "home")
+    assert done.returncode == 2
+    assert "install.py: model.gguf: a link, allowed are plain files" in done.stderr
+    assert precious.read_text() == "the only copy"
+
+
+def test_a_folder_that_cannot_be_written_is_named(
+    make_kit: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    root = make_kit()
+    monkeypatch.setattr("venv.create", full)
+    with pytest.raises(install.Refused, match="cannot be written: No space left") as caught:
+        install.install(root, lambda _line: None)
+    assert caught.value.exit_code == 3
+    assert "next: copy the kit to a disk that has room" in str(caught.value)
+
+
 @pytest.mark.parametrize(
     ("changed", "message"),
     [

@@ -15,6 +15,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from unittest.mock import patch
 from urllib.parse import unquote, urlsplit
 
 COMMIT = "c" * 40
@@ -197,7 +198,9 @@ def serving(hub: Hub) -> Iterator[Hub]:
     hub.url = f"http://127.0.0.1:{servers[0].server_port}"
     hub.storage = f"http://localhost:{servers[1].server_port}"
     try:
-        yield hub
+        # The client reads the variable once, and another test may have imported it offline.
+        with patch("huggingface_hub.constants.HF_HUB_OFFLINE", new=False):
+            yield hub
     finally:
         for server in servers:
             server.shutdown()

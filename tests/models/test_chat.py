@@ -14,7 +14,7 @@ import pytest
 
 from harness import sandbox
 from harness.errors import HarnessError, SpecError
-from harness.models import chat, template_child, template_files
+from harness.models import chat, template_child
 from harness.models.chat import Template, prompts, render, rendered, template_of
 from harness.models.export_gguf import export_gguf
 from harness.plan import SUITE_VERSIONS
@@ -177,13 +177,13 @@ def test_without_a_template_the_reason_says_so(tmp_path: Path) -> None:
     ("files", "message"),
     [
         ({"tokenizer_config.json": "{"}, "cannot be read"),
-        ({"tokenizer_config.json": []}, "no JSON object"),
+        ({"tokenizer_config.json": []}, "holds no object"),
         ({"chat_template.jinja": "x" * 300_000}, "300000 characters, at most 262144"),
         (
             {"tokenizer_config.json": {"chat_template": "x", "bos_token": "y" * 300_000}},
             "300001 characters",
         ),
-        ({"tokenizer_config.json": "[" * 100_000}, "nested too deeply"),
+        ({"tokenizer_config.json": "[" * 100_000}, "nested hundreds deep"),
         ({"tokenizer_config.json": '{"chat_template": "\\ud800"}'}, "surrogates not allowed"),
     ],
 )
@@ -195,10 +195,16 @@ def test_an_unreadable_template_has_failed(
     assert caught.value.reason == "chat_template_failed"
 
 
-def test_a_huge_configuration_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(template_files, "_CONFIG_BYTES_MAX", 1 << 20)
-    graph = folder(tmp_path, {"tokenizer_config.json": {"chat_template": "x" * (1 << 20)}})
-    with pytest.raises(HarnessError, match="larger than 1 MiB") as caught:
+def test_a_huge_configuration_is_not_read(tmp_path: Path) -> None:
+    graph = folder(tmp_path, {"tokenizer_config.json": {"chat_template": "x" * (8 << 20)}})
+    with pytest.raises(HarnessError, match="more than 8 MiB") as caught:
+        template_of(graph, "onnx")
+    assert caught.value.reason == "chat_template_failed"
+
+
+def test_a_huge_template_is_not_read(tmp_path: Path) -> None:
+    graph = folder(tmp_path, {"chat_template.jinja": "가" * 400_000})
+    with pytest.raises(HarnessError, match="more than 262144 characters") as caught:
         template_of(graph, "onnx")
     assert caught.value.reason == "chat_template_failed"
 

@@ -31,8 +31,8 @@ TOKEN = "hf_" + "s" * 34
 
 @pytest.fixture
 def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
-    """A hub with one repository, a cache of one's own, and smaller steps than 10 MiB."""
-    monkeypatch.setattr("huggingface_hub.constants.DOWNLOAD_CHUNK_SIZE", 1 << 16)
+    """A hub with one repository, a cache of one's own, and smaller steps."""
+    monkeypatch.setattr("harness.models.hub._STEP_BYTES", 1 << 16)
     for name in ("HF_HOME", "HF_HUB_OFFLINE", "HUGGINGFACE_HUB_CACHE"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "cache"))

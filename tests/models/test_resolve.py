@@ -195,15 +195,16 @@ def test_shards_are_those_of_the_index(make_toy: Callable[..., Network], tmp_pat
     index = folder / "model.safetensors.index.json"
     index.write_text(f'{{"weight_map": {{"a": "{shard}"}}}}')
     assert {shard, index.name} <= set(resolve(model_from_path(str(folder)), Path()).sha256)
-    for text in (
-        '{"weight_map": {"a": "gone.safetensors"}}',
-        '{"weight_map": {"a": "../x"}}',
-        "[]",
+    for text, reason in (
+        ('{"weight_map": {"a": "gone.safetensors"}}', "bad_config"),
+        ('{"weight_map": {"a": "../x"}}', "bad_config"),
+        ("{}", "bad_config"),
+        ("[]", "json_invalid"),
     ):
         index.write_text(text)
         with pytest.raises(SpecError, match=r"index\.json") as caught:
             resolve(model_from_path(str(folder)), Path())
-        assert caught.value.reason == "bad_config"
+        assert caught.value.reason == reason
 
 
 SPOILED = {
