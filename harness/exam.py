@@ -35,6 +35,8 @@ ItemProgress = Callable[[str, int, int, float], None]
 and about how many seconds are left."""
 
 _PROGRESS_S = 10.0
+_TEXT_CHARS_MAX = 1 << 20
+"""Of one answer: all of them are held, and no item asks for so much."""
 _VERIFIED_LEAST = 1
 """Choice items of each case that are scored both ways: near-ties are judged by them."""
 
@@ -193,6 +195,7 @@ class Exam:
         try:
             self._total = 0 if self._budget else sum(map(len, prepared.values()))
             self._begun_s = self._told_s = time.perf_counter()
+            every = len(prepared)
             while (message := exchange.read(answers)) is not None:
                 case = message["ready"]
                 if self._budget:
@@ -200,8 +203,11 @@ class Exam:
                     self._ask_within(self._budget, prepared, questions, answers)
                     prepared = {}
                 else:
-                    self._ask(prepared.get(case, ()), questions, answers)
+                    # Once: who is asked again could answer otherwise.
+                    self._ask(prepared.pop(case, ()), questions, answers)
                 exchange.write(questions, {"end": case})
+            if 0 < len(prepared) < every:
+                self.broken = f"it left out {', '.join(sorted(prepared))}"
         except (BrokenPipeError, ValueError, KeyError, TypeError, OverflowError) as error:
             self.broken = self.broken or f"the worker answered nonsense or nothing: {error!r}"
 
@@ -426,6 +432,8 @@ def _text(value: object) -> str:
     """
     if not isinstance(value, str):
         raise ValueError(f"{type(value).__name__} in place of text")  # noqa: TRY004  (one kind)
+    if len(value) > _TEXT_CHARS_MAX:
+        raise ValueError(f"a text of {len(value)} characters")
     return value.encode("utf-8", "replace").decode()
 
 

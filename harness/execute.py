@@ -22,10 +22,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, NamedTuple, Protocol
 
+from harness.parts import Part, read_part
 from harness.plan import Job
 from harness.probes.memory import tree_sampler
-from harness.records import JournalWriter, Record, read, read_part, unwritable
+from harness.records import JournalWriter, Record, read, unwritable
 from harness.sandbox.environment import clean
+from harness.sandbox.standing import restore, standing
 from harness.spec import canonical, to_json
 
 _STDERR_LIMIT_BYTES = 64 * 1024
@@ -91,17 +93,13 @@ class Watch(NamedTuple):
 
 
 class Conditions(NamedTuple):
-    """What was arranged just before a job.
-
-    Attributes:
-        cache: whether the model's files are in the page cache: cold, warm or unknown.
-        waited_s: how long it took.
-        telemetry: fields of a telemetry record about the machine at that moment.
-    """
+    """What was arranged just before a job."""
 
     cache: str
+    """Whether the model's files are in the page cache: cold, warm or unknown."""
     waited_s: float
     telemetry: Mapping[str, object]
+    """Fields of a telemetry record about the machine at that moment."""
 
 
 WATCHES: Mapping[str, Watch] = {"memory": Watch("memory_split", tree_sampler)}
@@ -152,7 +150,8 @@ def execute(
             parent = {"type": "telemetry", "source": "parent", **conditions.telemetry}
             journal.append(parent | {"waited_s": round(conditions.waited_s, 3)} | place(job))
         yield replace(_adopt(job, part, ended, journal), waited_s=conditions.waited_s)
-        part.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # without Landlock it may have become a folder
+            part.unlink(missing_ok=True)
         job_file.unlink(missing_ok=True)
         shutil.rmtree(scratch, ignore_errors=True)
         if ended.interrupted:
@@ -237,6 +236,7 @@ class _Ended:
     watched: Mapping[str, object] | None
     fed: Sequence[Record] = ()
     broken: str = ""
+    tampered: str = ""
 
 
 def place(job: Job) -> Record:
@@ -251,6 +251,7 @@ def _run_child(
     oom_before = _oom_kills()
     sampler = watch.sampler() if watch else None
     tail = _Tail()
+    before = standing()
     timed_out = interrupted = False
     started_ns = time.perf_counter_ns()
     child = _popen()(
@@ -273,6 +274,7 @@ def _run_child(
     finally:
         _kill_group(child)
         status = child.wait()
+        tampered = restore(before)
         watched = sampler.stop() if sampler else None
         if asking:
             asking.end()
@@ -286,6 +288,7 @@ def _run_child(
         watched={"kind": watch.kind, **watched} if watch and watched else None,
         fed=feed.records if feed else (),
         broken=feed.broken if feed else "",
+        tampered=tampered,
     )
 
 
@@ -330,13 +333,13 @@ def _kill_group(child: subprocess.Popen[bytes]) -> None:
 
 def _adopt(job: Job, part: Path, ended: _Ended, journal: JournalWriter) -> Outcome:
     """Copy a part file's records into the journal, then the job's own record."""
-    records, torn = read_part(part)
-    state, reason, detail = _classify(records, ended)
+    found = read_part(part)
+    state, reason, detail = _classify(found, ended)
     placed = place(job)
     common = {"job": job.id, "model": job.model}
     samples: list[Record] = []
     adopted: list[Record] = []
-    for record in records:
+    for record in found.records:
         if record["type"] == "sample":
             samples.append(record | placed)
             adopted.append(samples[-1])
@@ -354,7 +357,7 @@ def _adopt(job: Job, part: Path, ended: _Ended, journal: JournalWriter) -> Outco
         "detail": detail,
         "exit_status": ended.status,
         "wall_s": round(ended.wall_s, 6),
-        "torn": torn,
+        "torn": found.torn,
         "stderr": "" if state == "ok" else ended.stderr,
     }
     # At once: an exam has thousands of records, and each wait for the disk takes milliseconds.
@@ -391,12 +394,15 @@ def _job_record(job: Job) -> Record:
     }
 
 
-def _classify(records: list[Record], ended: _Ended) -> tuple[str, str, str]:
+def _classify(found: Part, ended: _Ended) -> tuple[str, str, str]:
     """State, reason code and detail of an ended worker."""
+    records = found.records
     if ended.interrupted:
         return "interrupted", "interrupted", "stopped by the user"
     if ended.timed_out:
         return "timeout", "timeout", f"no end after {ended.wall_s:.0f} s"
+    if wrong := ended.tampered or found.wrong:
+        return "failed", "tampered", wrong
     events = {record["kind"]: record for record in records if record["type"] == "event"}
     if failed := events.get("failed"):
         reason = failed["reason"]

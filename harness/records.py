@@ -194,24 +194,6 @@ def read(path: Path) -> Journal:
     return Journal(records, torn, tip, size)
 
 
-def read_part(path: Path) -> tuple[list[Record], bool]:
-    """Whole records of a part file and whether its tail was torn. Never raises on damage:
-    what a crashing child left behind the first bad line is not trusted.
-    """
-    try:
-        lines = path.read_bytes().split(b"\n")
-    except FileNotFoundError:
-        return [], False
-    torn = bool(lines.pop())
-    records: list[Record] = []
-    for line in lines:
-        try:
-            records.append(decode_line(line))
-        except ValueError:
-            return records, True
-    return records, torn
-
-
 def write_whole(path: Path, data: bytes) -> None:
     """Replace a file atomically: the old one stays whole until the new one is on disk.
 

@@ -130,7 +130,8 @@ def test_every_item_is_asked_once_and_marked(tmp_path: Path) -> None:
 
 def test_the_worker_holds_neither_seed_nor_answers(tmp_path: Path, monkeypatch) -> None:
     seen = tmp_path / "seen"
-    monkeypatch.setenv("EXAM_SEEN", str(seen))
+    monkeypatch.setenv("HARNESS_EXAM_SEEN", str(seen))
+    monkeypatch.setenv("HARNESS_SANDBOX", "off")  # it may look, and write, where it likes
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[1]))
     seed = bytes(range(32))
     target = {"fake": "tests.test_exam:Nosy"}
@@ -156,7 +157,7 @@ class Nosy(FakeBackend):
         import os
         import sys
 
-        self.note = Path(os.environ["EXAM_SEEN"]).open("a", encoding="utf-8")  # noqa: SIM115
+        self.note = Path(os.environ["HARNESS_EXAM_SEEN"]).open("a", encoding="utf-8")  # noqa: SIM115
         for argument in sys.argv:
             self.note.write(f"argument {argument}\n")
             if argument.endswith(".json"):

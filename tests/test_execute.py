@@ -16,6 +16,7 @@ from harness import execute as execution
 from harness.backends import BACKENDS
 from harness.cases import Case
 from harness.execute import Outcome, execute
+from harness.parts import Part
 from harness.records import JournalWriter, Record, read
 from harness.spec import canonical, to_json
 from tests.conftest import FakeModel, interruptible
@@ -299,7 +300,10 @@ def test_the_kernel_s_kill_is_told_from_ours() -> None:
         oom_kills=1,
         watched=None,
     )
-    assert execution._classify([], ended)[:2] == ("out_of_memory", "killed_by_kernel")
+    assert execution._classify(Part([], torn=False), ended)[:2] == (
+        "out_of_memory",
+        "killed_by_kernel",
+    )
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")

@@ -13,7 +13,17 @@ import harness
 ROOT = Path(harness.__file__).parent
 
 CORE = {"errors", "kernelfs", "metrics", "stats", "stats_items"}
-SPEC = {"spec", "cases", "plan", "records", "specfile", "specprofile", "specyaml", "extensions"}
+SPEC = {
+    "spec",
+    "cases",
+    "plan",
+    "parts",
+    "records",
+    "specfile",
+    "specprofile",
+    "specyaml",
+    "extensions",
+}
 SPEC |= {"spectext", "families", "order", "specschema"}
 SCORING = {"score", "compare", "gate"}
 # package or module → harness modules that it may import (by first part of the name)
@@ -30,6 +40,7 @@ ALLOWED = {
     "families": CORE | {"spec", "cases"},
     "order": CORE | {"spec", "cases", "plan"},  # of a plan only its types
     "plan": CORE | {"spec", "cases", "families", "order"},
+    "parts": CORE | {"records"},
     "records": CORE | {"spec"},
     "adaptive": CORE | {"spec", "cases", "plan"},
     "extensions": CORE,

@@ -11,11 +11,9 @@ import pytest
 from harness.errors import RecordError
 from harness.records import (
     JournalWriter,
-    PartWriter,
     decode_line,
     encode_line,
     read,
-    read_part,
     unwritable,
     write_whole,
 )
@@ -129,21 +127,6 @@ def test_nan_is_refused() -> None:
 def test_bad_lines_are_refused(line: bytes) -> None:
     with pytest.raises(ValueError):
         decode_line(line)
-
-
-def test_part_files_keep_what_came_before_the_damage(tmp_path: Path) -> None:
-    part = tmp_path / "part"
-    writer = PartWriter(part)
-    for record in RECORDS:
-        writer.write(record)
-    writer.close()
-    whole = part.read_bytes()
-    assert read_part(part) == (RECORDS, False)
-    part.write_bytes(whole[:-3])
-    assert read_part(part) == (RECORDS[:2], True)
-    part.write_bytes(whole.replace(b"schema", b"Schema"))
-    assert read_part(part) == ([], True)
-    assert read_part(tmp_path / "absent") == ([], False)
 
 
 def test_a_full_disk_is_named(tmp_path: Path) -> None:

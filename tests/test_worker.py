@@ -14,8 +14,9 @@ import pytest
 from harness.backends import BACKENDS
 from harness.cases import Case
 from harness.models.reference import materialise
+from harness.parts import read_part
 from harness.plan import Job
-from harness.records import Record, read_part
+from harness.records import Record
 from harness.spec import BackendOptions, canonical, to_json
 from tests.conftest import FakeModel
 from tests.suites.helpers import job
@@ -39,7 +40,7 @@ def records_of(planned: Job, folder: Path, cache: str = "unknown") -> list[Recor
         env=dict(os.environ),
     )
     assert done.returncode == 0, done.stderr
-    records, torn = read_part(part)
+    records, torn, _ = read_part(part)
     assert not torn
     assert records[-1] == {"type": "event", "kind": "done"}
     return records

@@ -16,8 +16,9 @@ import pytest
 
 from harness.backends import BACKENDS
 from harness.cases import Case
+from harness.parts import read_part
 from harness.plan import Job
-from harness.records import Record, read_part
+from harness.records import Record
 from harness.spec import to_json
 from harness.worker import FAILED_EXIT
 from tests.suites.helpers import job
@@ -78,7 +79,7 @@ class Work:
     def run(self, planned: Job, target: str, *, status: int = 0, **fields: object) -> list[Record]:
         """Records of a worker that ended with this status."""
         assert self.start(planned, target, **fields).wait(60) == status
-        return read_part(self.part)[0]
+        return read_part(self.part).records
 
     def await_request(self) -> None:
         """Wait until a timed request has been recorded."""

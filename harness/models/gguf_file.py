@@ -36,6 +36,7 @@ _SCALARS: Final = {
     11: struct.Struct("<q"),
     12: struct.Struct("<d"),
 }
+_BOOL: Final = 7
 STRING: Final = 8
 _ARRAY: Final = 9
 _U32: Final = _SCALARS[4]
@@ -288,7 +289,10 @@ def _metadata(cursor: _Cursor, count: int) -> dict[str, Value]:
 def _value(cursor: _Cursor, key: str, kind: int) -> Value:
     place = cursor.at
     if form := _SCALARS.get(kind):
-        scalar: bool | int | float = form.unpack(cursor.take(form.size))[0]
+        data = cursor.take(form.size)
+        if kind == _BOOL and data[0] > 1:
+            cursor.refuse("gguf_value", f"{key} is a truth value of {data[0]}", place)
+        scalar: bool | int | float = form.unpack(data)[0]
         return scalar
     if kind == STRING:
         return cursor.text(key)

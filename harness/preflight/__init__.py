@@ -26,7 +26,7 @@ _TIMEOUT_S: Final = 60.0
 _MEMORY_BYTES: Final = 1 << 30
 _LIMIT_STATUS: Final = (-signal.SIGKILL, -getattr(signal, "SIGXCPU", 0))
 READING: Final = "reading "
-"""A child's last line that begins so names the part of a model that it was at."""
+"""The last line of a child's that begins so names the part of a model that it was at."""
 _HINT: Final = "`harness models check PATH` repeats this; export the model again"
 
 
@@ -81,10 +81,11 @@ def inspect(
 
 
 def _ended(path: Path, message: str, error: OSError, rule: str = "preflight_crashed") -> NoReturn:
-    """Refuse a file whose child gave no answer; its last line says which part it was at."""
+    """Refuse a file whose child gave no answer; its last words say which part it was at."""
     words = getattr(error, "__notes__", error.args[-1:]) or [""]
-    last = str(words[-1]).rpartition("\n")[2]
-    place = last.removeprefix(READING) if last.startswith(READING) else ""
+    # Behind them may stand what a library said of its end.
+    said = [line for line in str(words[-1]).splitlines() if line.startswith(READING)]
+    place = said[-1].removeprefix(READING) if said else ""
     if place == "tokenizer.json":
         rule = "tokenizer_limit"
     elif error.args[0] in _LIMIT_STATUS:

@@ -28,6 +28,7 @@ from harness.preflight.rules import DEVICES, RULES, refuse
 SUFFIXES: Final = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
 _ENTRIES_MAX: Final = folder.FILES_MAX
 _BYTES_MAX: Final = 64 << 30
+_NAME_BYTES_MAX: Final = 1024
 _RATIO_MAX: Final = 200
 _FREE_RATIO_BYTES: Final = 16 << 20
 """Small archives may be as dense as they like: a configuration of spaces harms nobody."""
@@ -79,6 +80,8 @@ def unpack(path: Path, target: Path) -> int:
     target.parent.mkdir(parents=True, exist_ok=True)
     with _beside(target) as made, _opened(path) as entries:
         files = _checked(path, entries)
+        if not files:
+            refuse(path, "archive_type", "there is no file in it")
         _check_disk(path, sum(entry.size_bytes for entry in files), made)
         for entry in files:
             _write(path, entry, made)
@@ -110,6 +113,8 @@ def _opened(path: Path) -> Iterator[Iterator[_Entry]]:
     except MemoryError:
         refuse(path, "archive_size", "listing it takes more memory than is allowed")
     except (
+        OSError,
+        RecursionError,  # of headers that announce each other
         zipfile.BadZipFile,
         tarfile.TarError,
         EOFError,
@@ -119,6 +124,8 @@ def _opened(path: Path) -> Iterator[Iterator[_Entry]]:
         ValueError,
         zlib.error,
     ) as error:
+        if isinstance(error, OSError) and error.errno:
+            raise  # the system's: gzip and bz2 raise the same without a number
         raise SpecError(
             f"the archive is damaged: {printable(str(error))[:200]}",
             where=printable(str(path)),
@@ -161,24 +168,59 @@ def _checked(path: Path, entries: Iterable[_Entry]) -> list[_Entry]:
     packed = path.stat().st_size
     most = min(_BYTES_MAX, max(_RATIO_MAX * packed, _FREE_RATIO_BYTES))
     files = []
-    seen: set[str] = set()
+    tree = _Tree(path)
     total = 0
     for entry in entries:
         total += entry.size_bytes
         if total > most:
             refuse(path, "archive_size", f"more than {most} bytes out of {packed}")
         _check_name(path, entry.name)
-        # Some systems take names for the same that differ in case or in how 한 is composed.
-        plain = unicodedata.normalize("NFC", entry.name.rstrip("/")).casefold()
-        if plain in seen:
-            refuse(path, "archive_name", "two entries of one name", place=f"'{entry.name}'")
-        seen.add(plain)
-        if len(seen) > _ENTRIES_MAX:
-            refuse(path, "archive_size", f"more than {_ENTRIES_MAX} entries")
+        tree.add(entry)
         if not entry.is_folder:
             folder.check_type(f"{path}: '{entry.name}'", PurePosixPath(entry.name).name)
             files.append(entry)
     return files
+
+
+class _Tree:
+    """What an archive's names make, the folders that they only imply included."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._folders: dict[str, str] = {}
+        self._entries: set[str] = set()
+        self._files: set[str] = set()
+
+    def add(self, entry: _Entry) -> None:
+        """Add one entry.
+
+        Raises:
+            SpecError: its name is taken, it is too deep, or there are too many.
+        """
+        name = entry.name.rstrip("/")
+        place = f"'{entry.name[:80]}'"
+        parts = name.split("/")
+        if len(parts) > folder.DEPTH_MAX or len(name.encode()) > _NAME_BYTES_MAX:
+            message = f"a name of {len(parts)} parts and {len(name.encode())} bytes"
+            refuse(self._path, "folder_size", message, place=place)
+        # Some systems take names for the same that differ in case or in how 한 is composed.
+        plain = _folded(name)
+        clash = plain in self._entries or (not entry.is_folder and plain in self._folders)
+        for count in range(1, len(parts) + entry.is_folder):
+            above = "/".join(parts[:count])
+            known = self._folders.setdefault(_folded(above), above)
+            clash = clash or known != above or _folded(above) in self._files
+        if clash:
+            refuse(self._path, "archive_name", "two entries of one name", place=place)
+        self._entries.add(plain)
+        if not entry.is_folder:
+            self._files.add(plain)
+        if len(self._folders) + len(self._files) > _ENTRIES_MAX:
+            refuse(self._path, "archive_size", f"more than {_ENTRIES_MAX} entries")
+
+
+def _folded(name: str) -> str:
+    return unicodedata.normalize("NFC", name).casefold()
 
 
 def _check_name(path: Path, name: str) -> None:

@@ -18,7 +18,7 @@ from harness.errors import printable
 from harness.preflight.rules import refuse
 
 FILES_MAX: Final = 4096
-_DEPTH_MAX: Final = 8
+DEPTH_MAX: Final = 8
 _NAME_BYTES_MAX: Final = 255
 _ALLOWED: Final = re.compile(
     r".+\.(gguf|onnx|onnx_data(_\d+)?|data|safetensors|model|json|jsonl|txt|jinja|md)"
@@ -77,8 +77,8 @@ def check_folder(root: Path) -> None:
 
 
 def _entries(folder: Path, depth: int) -> Iterator[os.DirEntry[str]]:
-    if depth > _DEPTH_MAX:
-        refuse(folder, "folder_size", f"folders more than {_DEPTH_MAX} deep")
+    if depth > DEPTH_MAX:
+        refuse(folder, "folder_size", f"folders more than {DEPTH_MAX} deep")
     with os.scandir(folder) as found:
         for entry in found:
             plain = not entry.is_symlink()

@@ -13,7 +13,7 @@ from typing import Final, NoReturn
 from harness.errors import SpecError, printable
 
 TEMPLATE_CHARS_MAX: Final = 1 << 18
-DEVICES: Final = re.compile(r"(con|prn|aux|nul|com[0-9¹²³]|lpt[0-9¹²³]|conin\$|conout\$)(\..*)?")
+DEVICES: Final = re.compile(r"(con|prn|aux|nul|com[0-9¹²³]|lpt[0-9¹²³]|conin\$|conout\$) *(\..*)?")
 """Names in small letters that are no file's on Windows."""
 
 RULES: Final[Mapping[str, str]] = {
@@ -23,7 +23,7 @@ RULES: Final[Mapping[str, str]] = {
     "file_name": "names in UTF-8 without control characters, at most 255 bytes",
     "file_type": ".gguf .onnx .onnx_data .onnx.data .data .safetensors .model .json .jsonl .txt "
     ".jinja .md, and README, LICENSE, NOTICE files",
-    "folder_size": "at most 4,096 files, 8 folders deep",
+    "folder_size": "at most 4,096 files, 8 folders deep, paths of at most 1,024 bytes",
     # GGUF: the header
     "gguf_magic": "a file that begins with GGUF",
     "gguf_version": "GGUF version 2 or 3, little-endian",

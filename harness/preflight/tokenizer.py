@@ -100,14 +100,15 @@ def _try(path: Path) -> None:
     with _at_most(_OPEN_S):
         try:
             tokenizer = Tokenizer.from_file(str(path))
-        except Exception as error:  # noqa: BLE001  (the package raises nothing narrower)
+        except BaseException as error:  # noqa: BLE001  (it raises nothing narrower, or panics)
             refuse(path, "tokenizer_invalid", f"it cannot be opened: {str(error)[:200]}")
     for probe in _PROBES:
         began = time.process_time()
         with _at_most(_ENCODE_S):
             # Its pattern gives up by a panic, which Python sees as no common exception.
             try:
-                tokenizer.encode(probe, add_special_tokens=False)
+                found = tokenizer.encode(probe, add_special_tokens=False)
+                tokenizer.decode(found.ids)  # whose parts have patterns, too
             except BaseException as error:  # noqa: BLE001
                 gave_up = f"{type(error).__name__}: {str(error)[:120]}"
             else:

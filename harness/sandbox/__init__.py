@@ -74,7 +74,7 @@ def ask(
         said.seek(0)
         try:
             answer: dict[str, Any] = json.loads(said.read())
-        except ValueError:
+        except (ValueError, RecursionError):
             raise ChildProcessError(child.returncode, _last_words(complained)) from None
     return answer
 

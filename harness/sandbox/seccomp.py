@@ -15,6 +15,7 @@ import errno
 import os
 import struct
 import sys
+from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
 
 # name, number on x86-64, number on aarch64; 0 where the architecture lacks the call
@@ -36,30 +37,38 @@ mount 165 40, umount2 166 39, pivot_root 155 41, chroot 161 51, move_mount 429 4
 open_tree 428 428, open_tree_attr 467 467, fsopen 430 430, fsconfig 431 431,
 fsmount 432 432, fspick 433 433, mount_setattr 442 442, unshare 272 97, setns 308 268,
 bpf 321 280, perf_event_open 298 241, userfaultfd 323 282,
-keyctl 250 219, add_key 248 217, request_key 249 218,
+ioprio_set 251 30, keyctl 250 219, add_key 248 217, request_key 249 218,
 init_module 175 105, finit_module 313 273, delete_module 176 106,
 kexec_load 246 104, kexec_file_load 320 294, reboot 169 142, swapon 167 224, swapoff 168 225,
 settimeofday 164 170, clock_settime 227 112, adjtimex 159 171, clock_adjtime 305 266,
 sethostname 170 161, setdomainname 171 162, acct 163 89, quotactl 179 60, syslog 103 116,
 vhangup 153 58, iopl 172 0, ioperm 173 0
 """
-# Only on this process: its number must be the first argument (0 is it, too, for prlimit64).
+# Only on this process: its number must be the first argument.
 _ON_ITSELF = "kill 62 129, tgkill 234 131, rt_sigqueueinfo 129 138, rt_tgsigqueueinfo 297 240"
-_LIMITS, _CLONE, _PAIR, _PRCTL = (
-    "prlimit64 302 261",
+# As above, and 0 is this process, too.
+_LIMITS = "prlimit64 302 261, sched_setattr 314 274"
+_CLONE, _PAIR, _PRCTL, _PRIORITY, _FCNTL, _IOCTL = (
     "clone 56 220",
     "socketpair 53 199",
     "prctl 157 167",
+    "setpriority 141 140",
+    "fcntl 72 25",
+    "ioctl 16 29",
 )
 _CLONE3: Final = 435
 _CLONE_THREAD, _AF_UNIX, _PR_SET_PDEATHSIG = 0x10000, 1, 1
+_OWNERS_BY_FCNTL = (8, 10, 15, 1026)
+"""F_SETOWN, F_SETSIG, F_SETOWN_EX and F_NOTIFY: the kernel would signal any process for us."""
+_OWNERS_BY_IOCTL = (0x8901, 0x8902)
+"""FIOSETOWN and SIOCSPGRP: the same, of a socket."""
 
 _MACHINES: Final = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
 """AUDIT_ARCH_* by the name of the machine."""
 _X32_BIT = 0x40000000
 
 _LOAD, _EQUAL, _AT_LEAST, _ANY_BIT, _RETURN = 0x20, 0x15, 0x35, 0x45, 0x06
-_NUMBER_AT, _MACHINE_AT, _FIRST_AT = 0, 4, 16
+_NUMBER_AT, _MACHINE_AT, _FIRST_AT, _SECOND_AT = 0, 4, 16, 24
 _ALLOW, _ERRNO, _KILL_PROCESS = 0x7FFF0000, 0x00050000, 0x80000000
 _DENY, _ABSENT = _ERRNO | errno.EPERM, _ERRNO | errno.ENOSYS
 
@@ -107,14 +116,21 @@ def program(machine: str, pid: int) -> bytes:
         steps += [_Step(_EQUAL, number, 0, 1), _Step(_RETURN, _DENY)]
     for number in numbers(_ON_ITSELF, machine).values():
         steps += _first_argument(number, _Step(_EQUAL, pid, 1, 0))
-    (limits,) = numbers(_LIMITS, machine).values()
-    steps += _first_argument(limits, _Step(_EQUAL, 0, 2, 0), _Step(_EQUAL, pid, 1, 0))
+    for number in numbers(_LIMITS, machine).values():
+        steps += _first_argument(number, _Step(_EQUAL, 0, 2, 0), _Step(_EQUAL, pid, 1, 0))
     (clone,) = numbers(_CLONE, machine).values()
     steps += _first_argument(clone, _Step(_ANY_BIT, _CLONE_THREAD, 1, 0))
     (pair,) = numbers(_PAIR, machine).values()
     steps += _first_argument(pair, _Step(_EQUAL, _AF_UNIX, 1, 0))
     (prctl,) = numbers(_PRCTL, machine).values()
     steps += _first_argument(prctl, _Step(_EQUAL, _PR_SET_PDEATHSIG, 0, 1))
+    (priority,) = numbers(_PRIORITY, machine).values()
+    # Of a process, not of a group or a user, and of this one.
+    ours = _Step(_EQUAL, 0, 0, 2), _Step(_LOAD, _SECOND_AT), _Step(_EQUAL, 0, 1, 0)
+    steps += _first_argument(priority, *ours)
+    for table, commands in ((_FCNTL, _OWNERS_BY_FCNTL), (_IOCTL, _OWNERS_BY_IOCTL)):
+        (number,) = numbers(table, machine).values()
+        steps += _first_argument(number, _Step(_LOAD, _SECOND_AT), *_none_of(commands))
     steps.append(_Step(_RETURN, _ALLOW))
     return b"".join(
         struct.pack("<HBBI", step.code, step.if_true, step.if_false, step.value) for step in steps
@@ -127,6 +143,13 @@ def _first_argument(number: int, *tests: _Step) -> list[_Step]:
     """
     body = [_Step(_LOAD, _FIRST_AT), *tests, _Step(_RETURN, _DENY), _Step(_RETURN, _ALLOW)]
     return [_Step(_EQUAL, number, 0, len(body)), *body]
+
+
+def _none_of(values: Sequence[int]) -> list[_Step]:
+    """Tests that deny each of the values, and allow all others."""
+    *others, last = values
+    denying = [_Step(_EQUAL, value, len(others) - at, 0) for at, value in enumerate(others)]
+    return [*denying, _Step(_EQUAL, last, 0, 1)]
 
 
 def is_known(machine: str) -> bool:

@@ -107,6 +107,8 @@ NAMES = {
     "reserved folder": "m/LPT1/a.json",
     "trailing dot": "m./a.json",
     "trailing space": "m /a.json",
+    "reserved and padded": "con .json",
+    "reserved and raised": "com¹.json",
     "control": "a\n.json",
     "escape": "a\x1b[2J.json",
     "long": "a" * 300 + ".json",
@@ -132,7 +134,13 @@ def test_names_that_lead_elsewhere(tmp_path: Path, target: Path, name: str) -> N
 
 
 @pytest.mark.parametrize(
-    "names", [("a.json", "a.json"), ("a.json", "A.JSON"), ("각.json", "각.json")]
+    "names",
+    [
+        *(("a.json", "a.json/b.json"), ("a.json/b.json", "a.json"), ("m/a.json", "M/b.json")),
+        ("a.json", "a.json"),
+        ("a.json", "A.JSON"),
+        ("각.json", "각.json"),
+    ],
 )
 def test_two_entries_of_one_name(tmp_path: Path, target: Path, names: tuple[str, str]) -> None:
     error = refused(tar(tmp_path / "a.tar", *map(plain, names)), target)
@@ -162,6 +170,16 @@ def test_bombs(tmp_path: Path, target: Path, monkeypatch: pytest.MonkeyPatch) ->
     assert refused(many, target).reason == "archive_size"
 
 
+def test_folders_that_names_imply_are_counted_first(tmp_path: Path, target: Path) -> None:
+    many = [plain(f"{i}/1/2/3/4/5/6/a.json") for i in range(600)]
+    error = refused(tar(tmp_path / "a.tar", *many), target)
+    assert (error.reason, "more than 4096" in error.message) == ("archive_size", True)
+    deep = tar(tmp_path / "b.tar", plain("a/" * 9 + "a.json"))
+    assert refused(deep, target).reason == "folder_size"
+    long = tar(tmp_path / "c.tar", plain("/".join(["m" * 200] * 6) + "/a.json"))
+    assert "1212 bytes" in refused(long, target).message
+
+
 def test_an_entry_longer_than_it_says(tmp_path: Path, target: Path) -> None:
     path = zipped(tmp_path / "a.zip", "a.json", content=b"x" * 5000)
     data = path.read_bytes()
@@ -186,6 +204,22 @@ def encrypted(path: Path) -> None:
     path.write_bytes(data)
 
 
+def chained(path: Path) -> None:
+    """Headers that each announce the name of the next one."""
+    header = tarfile.TarInfo("././@LongLink")
+    header.type, header.size = tarfile.GNUTYPE_LONGNAME, 4
+    path.write_bytes((header.tobuf() + b"abc\0".ljust(512, b"\0")) * 2000)
+
+
+def flipped(path: Path) -> None:
+    """Packed data that no longer unpack."""
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_BZIP2) as made:
+        made.writestr("a.json", "x" * 100)
+    data = bytearray(path.read_bytes())
+    data[40] ^= 0x55
+    path.write_bytes(data)
+
+
 DAMAGE: dict[str, tuple[str, Callable[[Path], object]]] = {
     "noise": ("zip", lambda path: path.write_bytes(b"PK" + bytes(100))),
     "empty": ("tar", lambda path: path.write_bytes(b"")),
@@ -195,6 +229,13 @@ DAMAGE: dict[str, tuple[str, Callable[[Path], object]]] = {
         lambda path: path.write_bytes(gzip.compress(b"x" * 99)[:-9]),
     ),
     "encrypted": ("zip", encrypted),
+    "headers of headers": ("tar", chained),
+    "packed data": ("zip", flipped),
+    "a sum": (
+        "tar.gz",
+        lambda path: path.write_bytes(gzip.compress(bytes(9999))[:-8] + bytes(8)),
+    ),
+    "no file in it": ("tar", lambda path: tarfile.open(path, "w").close()),
     "a name of another kind": ("rar", lambda path: path.write_bytes(b"Rar!")),
 }
 

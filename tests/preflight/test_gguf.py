@@ -250,6 +250,7 @@ FORGED = {
         "no text",
     ),
     "an array of arrays": (model(general__tags=(9, array(9, 1))), "gguf_value", "type 9"),
+    "a truth value of 2": (model(general__x=(7, b"\x02")), "gguf_value", "truth value of 2"),
 }
 
 

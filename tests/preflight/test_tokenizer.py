@@ -66,8 +66,25 @@ def written(folder: Path, document: object) -> Path:
     return path
 
 
+NESTED = {"Regex": "(a+)+b"}
+GROWING: dict[str, Any] = {
+    "type": "Sequence",
+    "normalizers": [
+        {"type": "Replace", "pattern": {"String": "a"}, "content": "a" * 1000} for _ in range(4)
+    ],
+}
 REFUSED = {
     "nested repetition": (split("(a+)+b"), "tokenizer_limit", "characters like 'aaaaaaaa'"),
+    "nested repetition in a normaliser": (
+        put("normalizer", value={"type": "Replace", "pattern": NESTED, "content": "x"}),
+        "tokenizer_limit",
+        "characters like 'aaaaaaaa'",
+    ),
+    "a map of nothing": (
+        put("normalizer", value={"type": "Precompiled", "precompiled_charsmap": "kAEAAHh4eHh4"}),
+        "tokenizer_invalid",
+        "opened",
+    ),
     "id of 2^31": (put("model", "vocab", "x", value=1 << 31), "tokenizer_ids", "2147483648"),
     "negative id": (put("model", "vocab", "x", value=-1), "tokenizer_ids", "-1"),
     "id of text": (put("model", "vocab", "x", value="1"), "tokenizer_ids", "'1'"),
@@ -103,6 +120,29 @@ def test_a_forged_tokeniser_is_refused(
         tokenizer.check(written(tmp_path, document))
     assert (caught.value.reason, caught.value.allowed) == (rule, RULES[rule])
     assert words in caught.value.message
+
+
+ENDING = {
+    "a growing normaliser": put("normalizer", value=GROWING),
+    "a growing decoder": put(
+        "decoder", value={"type": "Sequence", "decoders": GROWING["normalizers"]}
+    ),
+}
+
+
+@pytest.mark.parametrize("change", ENDING.values(), ids=ENDING)
+def test_what_ends_the_child_names_its_file(
+    honest: dict[str, Any], tmp_path: Path, change: Callable[[dict[str, Any]], None]
+) -> None:
+    folder = tmp_path / "model"
+    shutil.copytree(materialise("ref-2m.f32.safetensors"), folder, copy_function=shutil.copyfile)
+    document = json.loads(json.dumps(honest))
+    change(document)
+    written(folder, document)
+    with pytest.raises(SpecError) as caught:
+        preflight.inspect(folder, "safetensors")
+    assert caught.value.reason == "tokenizer_limit"
+    assert caught.value.where == f"{folder}: tokenizer.json"
 
 
 @pytest.mark.parametrize("pattern", [QWEN, GPT2, r"\d|[^\s\d]+|\s"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import errno
+import fcntl
 import json
 import os
 import resource
@@ -68,6 +69,25 @@ def _ask_unix(address: str) -> None:
         caller.connect(address)
 
 
+def _own(whom: int) -> None:
+    """Signals for what happens to a pipe go to another process."""
+    reader, writer = os.pipe()
+    try:
+        fcntl.fcntl(reader, fcntl.F_SETOWN, whom)
+    finally:
+        os.close(reader)
+        os.close(writer)
+
+
+def _own_socket(whom: int) -> None:
+    pair = socket.socketpair()
+    try:
+        fcntl.ioctl(pair[0], 0x8901, whom.to_bytes(4, "little"))
+    finally:
+        for end in pair:
+            end.close()
+
+
 def _spawn() -> None:
     os.waitpid(os.posix_spawn("/bin/sh", ["sh", "-c", "true"], {}), 0)
 
@@ -129,6 +149,11 @@ def attacks(told: dict[str, Any]) -> dict[str, Callable[[], object]]:
         "read the parent's variables": Path(f"/proc/{parent}/environ").read_bytes,
         "copy the parent's memory": lambda: _peek(told["address"]),
         "signal the parent": lambda: os.kill(parent, 0),
+        "have the parent signalled": lambda: _own(parent),
+        "have the parent signalled by a socket": lambda: _own_socket(parent),
+        "slow the parent down": lambda: os.setpriority(
+            os.PRIO_PROCESS, parent, os.getpriority(os.PRIO_PROCESS, parent)
+        ),
         "limit the parent": lambda: resource.prlimit(parent, resource.RLIMIT_CORE),
         "outlive the parent": lambda: _call("prctl", PR_SET_PDEATHSIG, 9, 0, 0, 0),
         "ring buffers": lambda: _call("syscall", IO_URING_SETUP, 1, None),

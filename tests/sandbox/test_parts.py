@@ -24,7 +24,10 @@ HEADERS = {
     "x86_64": "/usr/include/x86_64-linux-gnu/asm/unistd_64.h",
     "aarch64": "/usr/include/asm-generic/unistd.h",
 }
-TABLES = (seccomp._DENIED, seccomp._ON_ITSELF, seccomp._LIMITS, seccomp._CLONE, seccomp._PAIR)
+TABLES = (
+    *(seccomp._DENIED, seccomp._ON_ITSELF, seccomp._LIMITS, seccomp._CLONE, seccomp._PAIR),
+    *(seccomp._PRIORITY, seccomp._FCNTL, seccomp._IOCTL),
+)
 
 
 @pytest.mark.parametrize("machine", HEADERS)
@@ -49,11 +52,13 @@ def test_numbers_are_those_of_the_kernel(machine: str) -> None:
     assert known["clone3"] == seccomp._CLONE3 if "clone3" in known else True
 
 
-def run_filter(machine: str, pid: int, *, arch: int, number: int, first: int = 0) -> int:
+def run_filter(
+    machine: str, pid: int, *, arch: int, number: int, first: int = 0, second: int = 0
+) -> int:
     """What the kernel would decide: its interpreter of classic BPF, for our instructions."""
     code = seccomp.program(machine, pid)
     steps = list(struct.iter_unpack("<HBBI", code))
-    data = {0: number, 4: arch, 16: first}
+    data = {0: number, 4: arch, 16: first, 24: second}
     at = held = 0
     while True:
         kind, if_true, if_false, value = steps[at]
@@ -83,9 +88,9 @@ def test_the_filter_decides_as_it_says(machine: str) -> None:
     for number in seccomp.numbers(seccomp._ON_ITSELF, machine).values():
         assert decided(number, 77) == seccomp._ALLOW
         assert decided(number, 78) == seccomp._DENY
-    (limits,) = seccomp.numbers(seccomp._LIMITS, machine).values()
-    assert [decided(limits, pid) for pid in (0, 77)] == [seccomp._ALLOW] * 2
-    assert decided(limits, 1) == seccomp._DENY
+    for number in seccomp.numbers(seccomp._LIMITS, machine).values():
+        assert [decided(number, pid) for pid in (0, 77)] == [seccomp._ALLOW] * 2
+        assert decided(number, 1) == seccomp._DENY
     (clone,) = seccomp.numbers(seccomp._CLONE, machine).values()
     assert decided(clone, seccomp._CLONE_THREAD | 0x100) == seccomp._ALLOW
     assert decided(clone, 17) == seccomp._DENY
@@ -100,6 +105,25 @@ def test_the_filter_decides_as_it_says(machine: str) -> None:
     assert run_filter(machine, 77, arch=0x40000003, number=1) == seccomp._KILL_PROCESS
     if machine == "x86_64":
         assert decided(0x40000000 | 1) == seccomp._DENY, "x32's numbers are others"
+
+
+@pytest.mark.parametrize("machine", HEADERS)
+def test_the_filter_reads_second_arguments(machine: str) -> None:
+    arch = seccomp._MACHINES[machine]
+
+    def allowed(table: str, first: int, second: int) -> bool:
+        (number,) = seccomp.numbers(table, machine).values()
+        return (
+            run_filter(machine, 77, arch=arch, number=number, first=first, second=second)
+            == seccomp._ALLOW
+        )
+
+    assert allowed(seccomp._PRIORITY, 0, 0)
+    assert not any(allowed(seccomp._PRIORITY, which, whom) for which, whom in ((0, 1), (2, 0)))
+    assert all(allowed(seccomp._FCNTL, 3, command) for command in (1, 2, 3, 4, 9, 1030, 1033))
+    assert not any(allowed(seccomp._FCNTL, 3, command) for command in (8, 10, 15, 1026))
+    assert all(allowed(seccomp._IOCTL, 3, command) for command in (0x5401, 0x541B, 0x8903))
+    assert not any(allowed(seccomp._IOCTL, 3, command) for command in (0x8901, 0x8902))
 
 
 class Kernel:
