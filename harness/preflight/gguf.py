@@ -37,7 +37,7 @@ _LIKE_BYTES: Final = re.compile(rb"\0<0x(?![0-9A-Fa-f]{2}>\0)[^<>\0]{0,16}>(?=\0
 _ABSENT: Final = (1 << 32) - 1
 """What some converters write for a special token that there is not; llama.cpp ignores it."""
 
-_FLOATS: Final = frozenset({0, 1, 30})
+_F32: Final = 0
 _NO_WEIGHTS: Final = frozenset({9, 15, 24, 25, 27, 28})
 """Types that ggml only computes with, or never multiplies: it ends the process."""
 _I32: Final = 26
@@ -271,7 +271,7 @@ def _check_special(file: GgufFile, tokens: int) -> None:
 def _check_tensors(file: GgufFile, family: str, tokens: int) -> None:
     by_name = {tensor.name: tensor for tensor in file.tensors}
     for tensor in file.tensors:
-        vector = len(tensor.shape) == 1 and tensor.kind not in _FLOATS
+        vector = len(tensor.shape) == 1 and tensor.kind != _F32
         counted = tensor.kind == _I32 and _TABLES not in tensor.name
         if tensor.kind in _NO_WEIGHTS or vector or counted:
             what = "a vector" if vector else "weights"

@@ -36,7 +36,7 @@ RULES: Final[Mapping[str, str]] = {
     "gguf_tensor_name": "names of tensors are unique, 1 to 63 bytes, and UTF-8",
     "gguf_tensor_shape": "1 to 4 dimensions above 0, rows of whole blocks, fewer than 2^63 "
     "elements",
-    "gguf_tensor_type": "a number type that ggml has today; vectors are F32, F16 or BF16, "
+    "gguf_tensor_type": "a number type that ggml has today; vectors are F32, "
     "and no matrix holds whole numbers",
     "gguf_tensor_place": "each tensor begins where the one before it ended, rounded up to the "
     "alignment",

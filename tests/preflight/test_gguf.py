@@ -219,6 +219,11 @@ FORGED = {
         "gguf_special_token",
         "id 8 in a vocabulary of 8",
     ),
+    "a vector of half precision": (
+        model(TABLE, info("a", (32,), kind=1, offset=1024), data=1088),
+        "gguf_tensor_type",
+        "a vector of type 1",
+    ),
     "a vector in blocks": (
         model(TABLE, info("a", (32,), kind=8, offset=1024), data=1058),
         "gguf_tensor_type",
