@@ -456,10 +456,10 @@ def test_a_model_cut_in_the_middle(bench_folder: Path, run_harness: Harness) -> 
         ["bench", "half.gguf"],
         ["run", "--profile", "fast.yaml", "--model", "./half.gguf"],
     ):
-        done = run_harness(*arguments, check=4)
-        assert "half.gguf" in done.stderr
-        assert "cannot load this file" in done.stderr
-        assert "next: fetch or export" in done.stderr
+        done = run_harness(*arguments, check=2)
+        assert "half.gguf: tensor '" in done.stderr
+        assert "cut off: it ends at byte" in done.stderr
+        assert "next: export the model again" in done.stderr
 
 
 def test_models_list_and_init(bench_folder: Path, run_harness: Harness) -> None:
