@@ -131,13 +131,13 @@ def test_who_holds_the_pipes_does_not_hold_the_parent(tmp_path: Path, monkeypatc
     monkeypatch.setenv("HARNESS_EXAM_LEFT", str(tmp_path / "left"))
     monkeypatch.setenv("HARNESS_SANDBOX", "off")  # where there is one, nothing can be forked
     monkeypatch.setattr(executing, "_ASKING_ENDS_S", 0.5)
+    others = set(threading.enumerate())
     outcome, records = sit(tmp_path, CASE, targets={"fake": "tests.test_exam_answers:Forking"})
     os.kill(int((tmp_path / "left").read_text()), signal.SIGKILL)  # it is still there
     assert outcome.state == "failed"
     assert len([record for record in records if record.get("kind") == "item"]) == 5
-    for thread in threading.enumerate():
-        if thread is not threading.current_thread():
-            thread.join(10)
+    for thread in {*threading.enumerate()} - others:
+        thread.join(10)
 
 
 # --- skipped items and budgets ------------------------------------------------------------

@@ -84,6 +84,7 @@ class Hub:
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    timeout = 5  # a client keeps its connections, and each holds a thread
     hub: Hub
     host: str
 
