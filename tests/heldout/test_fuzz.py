@@ -102,7 +102,7 @@ def test_lines_that_are_almost_right(
     outcome(path, choices=choices, licence=licence)
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(
     start=st.integers(0, len(GOOD)),
     drop=st.integers(0, 20),
