@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.backends.hub_files import end_ids, read_json, refuse
-from harness.errors import BackendError
+from harness.errors import BackendError, SpecError
 from harness.models.safetensors_file import WEIGHTS, weight_files
 
 
@@ -38,14 +38,13 @@ def open_folder(path: Path) -> SafetensorsFolder:
 
     Raises:
         BackendError: something is missing, unreadable, or more than data; it is named.
-        SpecError: so are weights, see `weight_files`.
     """
     if not path.is_dir():
         refuse(path, "no such folder", allowed=f"a folder with config.json and {WEIGHTS}")
     config = read_json(path / "config.json")
     generation = read_json(path / "generation_config.json", optional=True)
     _require_plain(path, config)
-    weights = weight_files(path)
+    weights = _weights(path)
     tokenizer = path / "tokenizer.json"
     if not tokenizer.is_file():
         refuse(tokenizer, "no such file: the text must be tokenised")
@@ -59,6 +58,19 @@ def open_folder(path: Path) -> SafetensorsFolder:
         end_ids=frozenset().union(*map(end_ids, (config, text, generation))),
         bytes_on_disk=sum(file.stat().st_size for file in weights),
     )
+
+
+def _weights(home: Path) -> list[Path]:
+    try:
+        return weight_files(home)
+    except SpecError as error:
+        raise BackendError(
+            error.message,
+            where=error.where,
+            allowed=error.allowed,
+            hint=error.hint,
+            reason=error.reason,
+        ) from error
 
 
 def _require_plain(home: Path, config: Mapping[str, Any]) -> None:
