@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from harness.backends.safetensors_folder import open_folder
-from harness.errors import HarnessError, SpecError
+from harness.errors import BackendError, HarnessError
 from harness.models.export_safetensors import export_safetensors
 from harness.models.network import Network
 from harness.models.safetensors_file import INDEX, WEIGHTS
@@ -135,6 +135,6 @@ def test_refusals_name_the_next_step(what: str, folder: Path) -> None:
 @pytest.mark.parametrize("name", ["model.bin", "model.pt", "model.pth", "model.ckpt"])
 def test_every_kind_of_pickle_is_called_one(name: str, folder: Path) -> None:
     (folder / WEIGHTS).rename(folder / name)
-    with pytest.raises(SpecError, match="pickles") as caught:
+    with pytest.raises(BackendError, match="pickles") as caught:
         open_folder(folder)
     assert caught.value.reason == "weights_pickled"
