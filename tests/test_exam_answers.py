@@ -90,6 +90,32 @@ def test_half_characters_are_written_as_replaced_ones(tmp_path: Path) -> None:
     assert exam.records[0]["output"] == "? none"
 
 
+def test_an_answer_has_a_length(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr("harness.exam._TEXT_CHARS_MAX", 10)
+    free = dataclasses.replace(CASE, forms=("free",), items=2)
+    said = [FREE | {"output": "x" * length} for length in (10, 11)]
+    exam = served(tmp_path, free, {"ready": CASE.id}, *said)
+    assert "a text of 11 characters" in exam.broken
+    assert len(exam.records) == 1
+
+
+def test_a_case_is_asked_once(tmp_path: Path) -> None:
+    free = dataclasses.replace(CASE, forms=("free",), items=1)
+    exam = served(tmp_path, free, *[{"ready": CASE.id}, FREE] * 2)
+    assert [record["kind"] for record in exam.records].count("item") == 1
+
+
+def test_a_case_that_is_left_out_is_named(tmp_path: Path) -> None:
+    free = dataclasses.replace(CASE, forms=("free",), items=1)
+    other = dataclasses.replace(free, id="ko-other")
+    found = artefact(tmp_path)
+    job = dataclasses.replace(job_of(found, free), cases=(free, other))
+    exam = Exam(job, found, {case.id: Generated(case, PUBLIC_SEED) for case in (free, other)})
+    lines = "".join(f"{json.dumps(said)}\n" for said in ({"ready": free.id}, FREE))
+    exam.serve(io.BytesIO(), io.BytesIO(lines.encode()))
+    assert exam.broken == "it left out ko-other"
+
+
 def test_a_message_without_an_end_is_not_held(tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setattr(exchange, "MAX_BYTES", 1000)
     exam = served(tmp_path, CASE, {"ready": CASE.id}, "x" * 2000)

@@ -145,7 +145,7 @@ def test_a_manifest_that_lies_is_refused(folder: Path, files: object, message: s
 @given(st.text(alphabet="ab./\\:. \x00가~", min_size=1, max_size=12))
 def test_a_safe_name_stays_inside(name: str) -> None:
     if is_safe(name):
-        root = os.path.normpath("/root/of/kit")
+        root = os.path.normpath("/any/kit")
         assert os.path.normpath(f"{root}/{name}").startswith(root + os.sep)
         assert name == os.path.normpath(name).replace(os.sep, "/")
 
