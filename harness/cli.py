@@ -117,8 +117,9 @@ def run(
     harness run --model my-model.gguf    your model beside the reference
     harness run --dry-run                what would be done, and how long it takes
     """  # noqa: D301 - Click wants the control character itself
-    from harness import runs, seeds, session, specfile, terminal
+    from harness import seeds, session, specfile, terminal
     from harness.prepare import own_items, prepare
+    from harness.report import formats
 
     if models and set_name:
         raise click.UsageError("--model and --set exclude each other.")
@@ -151,7 +152,8 @@ def run(
     )
     if budget:
         terminal.show_reached(result.card)
-    reports = runs.write_reports(result.folder, result.card, lang or _locale())
+    spoken = lang or _locale()
+    reports = formats.write(formats.Material(card=result.card, folder=result.folder, lang=spoken))
     if as_json:
         _emit(
             {
@@ -162,7 +164,7 @@ def run(
             }
         )
     else:
-        terminal.show_card(result.card, result.folder, lang or _locale())
+        terminal.show_card(result.card, result.folder, spoken)
     raise SystemExit(result.exit_code)
 
 
@@ -185,15 +187,27 @@ def score(*, run_folder: str, results: Path, lang: Lang | None, as_json: bool) -
 
 @cli.command()
 @click.argument("run_folder", metavar="RUN", default="latest")
+@click.option(
+    "--format",
+    "names",
+    multiple=True,
+    metavar="NAME",
+    help="html, markdown, csv, …; repeatable [default: markdown and html].",
+)
 @_results
 @_lang
 @_as_json
-def report(*, run_folder: str, results: Path, lang: Lang | None, as_json: bool) -> None:
-    """Write scorecard.md and report.html of RUN (a folder, an id, or latest)."""
+def report(
+    *, run_folder: str, names: tuple[str, ...], results: Path, lang: Lang | None, as_json: bool
+) -> None:
+    """Write the report of RUN (a folder, an id, or latest) into its folder."""
     from harness import runs
+    from harness.report import formats
 
     folder = runs.find_run(run_folder, results)
-    paths = runs.write_reports(folder, runs.write_scorecard(folder), lang or _locale())
+    card = runs.write_scorecard(folder)
+    material = formats.Material(card=card, folder=folder, lang=lang or _locale())
+    paths = formats.write(material, names or formats.DEFAULT)
     if as_json:
         _emit({"run": str(folder), "reports": [str(path) for path in paths]})
     else:

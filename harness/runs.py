@@ -8,7 +8,7 @@ import secrets
 import shutil
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from harness import score
 from harness.errors import PrerequisiteError, RecordError, SpecError
@@ -37,15 +37,6 @@ def write_scorecard(folder: Path) -> dict[str, Any]:
         ) from error
     write_whole(folder / "scorecard.json", score.dump(card))
     return card
-
-
-def write_reports(folder: Path, card: dict[str, Any], lang: Literal["ko", "en"]) -> list[Path]:
-    """Write `scorecard.md` and `report.html` beside the scorecard."""
-    from harness.report import html, markdown
-
-    markdown.write(card, folder / "scorecard.md", lang=lang)
-    html.write(card, folder / "report.html", lang=lang)
-    return [folder / "scorecard.md", folder / "report.html"]
 
 
 def find_run(text: str, results: Path) -> Path:

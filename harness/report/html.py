@@ -14,12 +14,11 @@ import hashlib
 import re
 from collections.abc import Mapping
 from importlib import resources
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from harness.metrics import METRICS
-from harness.records import write_whole
 from harness.report import accuracy, figures, reading, tables, words
+from harness.report.formats import Material
 from harness.report.view import Factor, Ranking, View
 from harness.report.words import LANGS, Lang
 
@@ -85,14 +84,9 @@ def render(scorecard: Mapping[str, Any], *, lang: Lang = "ko") -> str:
     )
 
 
-def write(scorecard: Mapping[str, Any], path: Path, *, lang: Lang = "ko") -> Path:
-    """Render to a file, which is replaced whole.
-
-    Raises:
-        RecordError: not a scorecard of a known schema, or the path cannot be written.
-    """
-    write_whole(path, render(scorecard, lang=lang).encode())
-    return path
+def files(material: Material) -> dict[str, bytes]:
+    """`report.html`."""
+    return {"report.html": render(material.card, lang=material.lang).encode()}
 
 
 def policy(style: str, script: str) -> str:

@@ -7,11 +7,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
-from harness.records import write_whole
 from harness.report import accuracy, figures, reading, tables, words
+from harness.report.formats import Material
 from harness.report.view import Ranking, Row, Task, View
 from harness.report.words import DASH, Lang, say
 
@@ -68,14 +67,9 @@ def render(scorecard: Mapping[str, Any], *, lang: Lang = "en") -> str:
     return "\n".join(lines).rstrip("\n") + "\n"
 
 
-def write(scorecard: Mapping[str, Any], path: Path, *, lang: Lang = "en") -> Path:
-    """Render to a file, which is replaced whole.
-
-    Raises:
-        RecordError: not a scorecard of a known schema, or the path cannot be written.
-    """
-    write_whole(path, render(scorecard, lang=lang).encode())
-    return path
+def files(material: Material) -> dict[str, bytes]:
+    """`scorecard.md`."""
+    return {"scorecard.md": render(material.card, lang=material.lang).encode()}
 
 
 def _about_tier(view: View, lang: Lang) -> str:

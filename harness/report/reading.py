@@ -48,6 +48,7 @@ from harness.score import LISTS, SCHEMA
 from harness.scoring.details import Choices, Share, Templates, Written
 
 LONGEST = 240
+_HIDDEN = frozenset({"Cc", "Cf", "Cs", "Co", "Zl", "Zp"})
 
 _SAME = ("format", "quantisation", "backend", "licence", "size_bytes", "rank", "reason", "detail")
 """Fields of an entry that a row takes as they are."""
@@ -59,14 +60,14 @@ T = TypeVar("T")
 def clean(text: object) -> str:
     r"""One line of visible characters.
 
-    Control, format, surrogate and private characters become `\xNN` or `\u{NNNN}`:
+    Control, format, surrogate and private characters, and what XML cannot hold, become `\xNN` or `\u{NNNN}`:
     a terminal escape or a right-to-left override is shown, never obeyed.
     """
     out: list[str] = []
     for char in str(text)[: LONGEST + 1]:
         if char in "\n\r\t":
             out.append(" ")
-        elif unicodedata.category(char) in {"Cc", "Cf", "Cs", "Co", "Zl", "Zp"}:
+        elif unicodedata.category(char) in _HIDDEN or ord(char) & 0xFFFE == 0xFFFE:
             out.append(f"\\x{ord(char):02x}" if ord(char) < 256 else f"\\u{{{ord(char):x}}}")
         else:
             out.append(char)

@@ -7,11 +7,9 @@ import re
 import subprocess
 import sys
 from html.parser import HTMLParser
-from pathlib import Path
 
 import pytest
 
-from harness.errors import HarnessError
 from harness.report import html
 from tests.report import sample
 from tests.report.snapshots import golden
@@ -184,13 +182,6 @@ def test_charts_are_imported_only_when_drawn() -> None:
     code = f"import sys, harness.report.html; print({heavy} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"
-
-
-def test_write(tmp_path: Path) -> None:
-    path = html.write(sample.card([]), tmp_path / "report.html")
-    assert path.read_text("utf-8") == html.render(sample.card([]))
-    with pytest.raises(HarnessError, match=re.escape(str(tmp_path / "report.html" / "x"))):
-        html.write(sample.card([]), path / "x")
 
 
 def test_the_new_parts_are_on_the_page() -> None:

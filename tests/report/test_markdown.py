@@ -1,11 +1,9 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 
 import pytest
 
-from harness.errors import HarnessError
 from harness.report import markdown
 from tests.report import sample
 
@@ -44,28 +42,3 @@ def test_holds_what_the_console_holds(lang, words) -> None:
     text = markdown.render(sample.laptop(), lang=lang)
     for word in words:
         assert word in text
-
-
-def test_write_replaces_the_file_whole(tmp_path: Path) -> None:
-    path = tmp_path / "scorecard.md"
-    assert markdown.write(sample.laptop(), path) == path
-    markdown.write(sample.card([]), path)
-    assert path.read_text("utf-8") == markdown.render(sample.card([]))
-    assert [file.name for file in path.parent.iterdir()] == ["scorecard.md"]
-
-
-def test_unwritable_path_is_named(tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("")
-    path = tmp_path / "file" / "scorecard.md"
-    with pytest.raises(HarnessError) as caught:
-        markdown.write(sample.laptop(), path)
-    assert caught.value.where == str(path)
-    assert caught.value.reason == "unwritable"
-
-
-def test_a_failed_replace_leaves_nothing_behind(tmp_path: Path) -> None:
-    path = tmp_path / "scorecard.md"
-    path.mkdir()
-    with pytest.raises(HarnessError, match="cannot write"):
-        markdown.write(sample.laptop(), path)
-    assert list(tmp_path.iterdir()) == [path]
