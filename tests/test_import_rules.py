@@ -83,6 +83,8 @@ FREE = {
     "terminal",
     "schedule",
     "session",
+    "onecase",
+    "pytest_plugin",
     "prepare",
     "runs",
     "selftest",
