@@ -33,6 +33,7 @@ version: 1
 title: one suite on a virtual clock
 reference: ref.f.fake
 tier: ci
+tolerates_unknown: true
 protocol:
   processes: {latency: 10}
   requests: 3
@@ -277,9 +278,11 @@ def test_an_installation_is_cached_by_all_it_depends_on(workspace: Path) -> None
 def test_a_slower_model_turns_the_job_red(workspace: Path) -> None:
     first = runner(workspace, models="candidate.f.fake", save_baseline="main")
     assert first.run()["verdict"] == "passed", first.log
-    same = runner(workspace, models="candidate.f.fake", baseline="main")
+    same = runner(workspace, models="candidate.f.fake", baseline="main", across="")
     assert same.run()["verdict"] == "passed", same.log
     (workspace / "candidate.fake.json").write_text('{"step_s": 0.03}')
+    other = runner(workspace, models="candidate.f.fake", baseline="main", across="build\noptions")
+    assert other.run()["verdict"] == "incomparable", other.log
     slower = runner(workspace, models="candidate.f.fake", baseline="main", save_baseline="main")
     outputs = slower.run()
     run = workspace / outputs["run"]
