@@ -197,8 +197,8 @@ def workspace(tmp_path: Path) -> Path:
     folder.mkdir()
     entries = []
     for name, fields in {
-        "ref": {"step_s": 0.01},
-        "candidate": {"step_s": 0.02},
+        "ref": {"step_s": 0.01, "prefill_s_per_token": 0.001},
+        "candidate": {"step_s": 0.02, "prefill_s_per_token": 0.001},
         "crash": {"crash_signal": {"at": "step", "signal": "SIGSEGV"}},
     }.items():
         (folder / f"{name}.fake.json").write_text(json.dumps(fields))
@@ -280,7 +280,7 @@ def test_a_slower_model_turns_the_job_red(workspace: Path) -> None:
     assert first.run()["verdict"] == "passed", first.log
     same = runner(workspace, models="candidate.f.fake", baseline="main", across="")
     assert same.run()["verdict"] == "passed", same.log
-    (workspace / "candidate.fake.json").write_text('{"step_s": 0.03}')
+    (workspace / "candidate.fake.json").write_text('{"step_s": 0.03, "prefill_s_per_token": 0.001}')
     other = runner(workspace, models="candidate.f.fake", baseline="main", across="build\noptions")
     assert other.run()["verdict"] == "incomparable", other.log
     slower = runner(workspace, models="candidate.f.fake", baseline="main", save_baseline="main")
