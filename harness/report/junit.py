@@ -22,6 +22,8 @@ from harness.report.view import Check, JobOutcome, Row, View
 from harness.report.words import Lang
 
 Outcome = Literal["passed", "failed", "error", "skipped"]
+_TOLD_ELSEWHERE = {"no_weights", "gate_failed", "run_invalid"}
+"""Reasons for no score that are nobody's fault, or already a failure of another case."""
 _ELEMENT = {"failed": "failure", "error": "error", "skipped": "skipped"}
 
 
@@ -91,10 +93,11 @@ def _of_model(row: Row, lang: Lang) -> Iterator[Case]:
     for gate in row.gates:
         yield _of_gate(row, gate, lang)
     ranked = row.rank is not None
+    lost: Outcome = "skipped" if row.reason in _TOLD_ELSEWHERE else "failed"
     yield Case(
         suite=row.model,
         name="score",
-        outcome="passed" if ranked else "skipped",
+        outcome="passed" if ranked else lost,
         message="" if ranked else words.why_unranked(row, lang),
         properties={"score": words.number(row.score.value), "rank": row.place} if ranked else {},
     )

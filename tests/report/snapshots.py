@@ -13,7 +13,8 @@ from typing import Any
 
 from rich.console import Console
 
-from harness.report import console, markdown
+from harness.report import console, junit, markdown
+from harness.report.formats import Material
 from harness.report.words import Lang
 
 HERE = Path(__file__).parent / "snapshots"
@@ -49,6 +50,9 @@ def _trimmed(text: str) -> str:
 SNAPSHOTS: dict[str, Callable[[], str]] = {
     "console.en.txt": lambda: _trimmed(printed(golden())),
     "console.ko.txt": lambda: _trimmed(printed(golden(), lang="ko")),
+    "junit.en.xml": lambda: junit.files(Material(card=golden(), folder=HERE, lang="en"))[
+        "junit.xml"
+    ].decode(),
     "scorecard.en.md": lambda: markdown.render(golden()),
     "scorecard.ko.md": lambda: markdown.render(golden(), lang="ko"),
 }

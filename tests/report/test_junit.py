@@ -70,7 +70,7 @@ def test_what_failed_is_an_error_and_what_is_missed_a_failure() -> None:
     assert memory.text.startswith("process 0: out of memory")
     gate = case(root, "startup-c.q8_0.gguf", "gate memory").find("failure")
     assert gate.get("message") == "Peak memory: – / 8.00 GiB (not measured)"
-    guesser = case(root, "ref-1m.q4_0.gguf", "score").find("skipped")
+    guesser = case(root, "ref-1m.q4_0.gguf", "score").find("failure")
     assert "chance" in guesser.get("message")
     left_out = case(root, "startup-d.q4_k_m.gguf", "measured").find("skipped")
     assert left_out.text == "harness models pull startup-d.q4_k_m.gguf"
@@ -80,7 +80,9 @@ def test_what_failed_is_an_error_and_what_is_missed_a_failure() -> None:
         for entry in golden()["entries"]
         for gate in entry["gates"] + (entry["fidelity"] or {"gates": []})["gates"]
     ]
-    assert root.get("failures") == str(sum(gate["passed"] is False for gate in gates)) != "0"
+    assert root.get("failures") == str(
+        sum(gate["passed"] is False for gate in gates) + 2  # scores: at chance, out of memory
+    )
 
 
 def test_a_gate_that_cannot_be_decided_is_skipped() -> None:
@@ -89,6 +91,17 @@ def test_a_gate_that_cannot_be_decided_is_skipped() -> None:
     gate.update(passed=None, reason="too_few_items")
     found = case(of_run(card), card["entries"][0]["model"], f"gate {gate['id']}")
     assert "items" in found.find("skipped").get("message")
+
+
+@pytest.mark.parametrize(
+    ("reason", "tag"),
+    [("no_weights", "skipped"), ("gate_failed", "skipped"), ("bad_times", "failure")],
+)
+def test_no_score_is_a_failure_unless_another_case_tells(reason: str, tag: str) -> None:
+    card = golden()
+    card["entries"][0].update(rank=None, score=None, interval=None, reason=reason, detail="")
+    score = case(of_run(card), card["entries"][0]["model"], "score")
+    assert [child.tag for child in score] == [tag]
 
 
 def test_an_invalid_run_fails_with_its_findings() -> None:
