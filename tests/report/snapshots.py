@@ -47,12 +47,16 @@ def _trimmed(text: str) -> str:
     return "\n".join(line.rstrip() for line in text.splitlines()) + "\n"
 
 
+def junit_of(card: Mapping[str, Any]) -> str:
+    """The JUnit document of a scorecard."""
+    (document,) = junit.files(Material(card=card, folder=HERE, lang="en")).values()
+    return document.decode()
+
+
 SNAPSHOTS: dict[str, Callable[[], str]] = {
     "console.en.txt": lambda: _trimmed(printed(golden())),
     "console.ko.txt": lambda: _trimmed(printed(golden(), lang="ko")),
-    "junit.en.xml": lambda: junit.files(Material(card=golden(), folder=HERE, lang="en"))[
-        "junit.xml"
-    ].decode(),
+    "junit.en.xml": lambda: junit_of(golden()),
     "scorecard.en.md": lambda: markdown.render(golden()),
     "scorecard.ko.md": lambda: markdown.render(golden(), lang="ko"),
 }
