@@ -64,7 +64,10 @@ ALLOWED = {
     "scoring": CORE | SPEC | {"scoring"},
     "backends": CORE | SPEC | {"backends", "models.safetensors_file"},
     "suites": CORE | SPEC | {"suites", "backends.base", "probes"},
-    "report": CORE | SPEC | SCORING | {"report", "scoring.details"},
+    "report": CORE
+    | SPEC
+    | SCORING
+    | {"report", "scoring.details", "scoring.observe", "scoring.rules"},
     "worker": CORE | SPEC | {"backends.base", "backends", "suites", "probes", "sandbox"},
     "execute": CORE | SPEC | {"environment", "models", "probes", "sandbox"},
     "exam": CORE | SPEC | {"budget", "heldout", "models", "suites"},
@@ -83,6 +86,8 @@ FREE = {
     "terminal",
     "schedule",
     "session",
+    "onecase",
+    "pytest_plugin",
     "prepare",
     "runs",
     "selftest",

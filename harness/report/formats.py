@@ -39,8 +39,11 @@ Render = Callable[[Material], Mapping[str, bytes]]
 
 DEFAULT = ("markdown", "html")
 FORMATS: Mapping[str, str] = {
+    "github-action-benchmark": "harness.report.action_benchmark:files",
     "html": "harness.report.html:files",
+    "junit": "harness.report.junit:files",
     "markdown": "harness.report.markdown:files",
+    "pytest-benchmark": "harness.report.pytest_benchmark:files",
 }
 """Name → `module:function`, imported on use."""
 

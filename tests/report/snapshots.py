@@ -13,7 +13,8 @@ from typing import Any
 
 from rich.console import Console
 
-from harness.report import console, markdown
+from harness.report import console, junit, markdown
+from harness.report.formats import Material
 from harness.report.words import Lang
 
 HERE = Path(__file__).parent / "snapshots"
@@ -46,9 +47,16 @@ def _trimmed(text: str) -> str:
     return "\n".join(line.rstrip() for line in text.splitlines()) + "\n"
 
 
+def junit_of(card: Mapping[str, Any]) -> str:
+    """The JUnit document of a scorecard."""
+    (document,) = junit.files(Material(card=card, folder=HERE, lang="en")).values()
+    return document.decode()
+
+
 SNAPSHOTS: dict[str, Callable[[], str]] = {
     "console.en.txt": lambda: _trimmed(printed(golden())),
     "console.ko.txt": lambda: _trimmed(printed(golden(), lang="ko")),
+    "junit.en.xml": lambda: junit_of(golden()),
     "scorecard.en.md": lambda: markdown.render(golden()),
     "scorecard.ko.md": lambda: markdown.render(golden(), lang="ko"),
 }

@@ -1,9 +1,12 @@
+import contextlib
 from pathlib import Path
 
 import pytest
 
 from harness.errors import HarnessError
+from harness.records import JournalWriter
 from harness.report import formats, html, markdown
+from tests.golden_run import golden_records
 from tests.report import sample
 
 
@@ -11,6 +14,12 @@ def material(folder: Path, card=None) -> formats.Material:
     return formats.Material(
         card=sample.laptop() if card is None else card, folder=folder, lang="en"
     )
+
+
+def keep_records(folder: Path) -> None:
+    """The golden run's records, for the forms that need raw samples."""
+    with contextlib.closing(JournalWriter(folder / "records.jsonl")) as journal:
+        journal.append(*golden_records())
 
 
 def test_the_usual_forms_are_written_whole(tmp_path: Path) -> None:
@@ -52,6 +61,7 @@ def test_a_failed_replace_leaves_nothing_behind(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", sorted(formats.FORMATS))
 def test_every_form_renders_a_run(name: str, tmp_path: Path) -> None:
+    keep_records(tmp_path)
     written = formats.write(material(tmp_path), [name])
     assert written
     assert all(path.stat().st_size for path in written)
