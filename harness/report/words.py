@@ -232,7 +232,8 @@ def why_unranked(row: Row, lang: Lang) -> str:
 
 def cause(reason: str, detail: str, lang: Lang) -> str:
     """A reason code in words, with its detail."""
-    return ": ".join(part for part in (word(lang, "reason", reason), detail) if part)
+    said = (word(lang, "reason", reason), tr(detail, lang))
+    return ": ".join(part for part in said if part)
 
 
 def absent(reason: str, detail: str, lang: Lang) -> str:
