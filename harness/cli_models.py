@@ -13,7 +13,7 @@ import click
 
 from harness import cli_shared
 from harness.errors import Exit, HarnessError
-from harness.messages import tr
+from harness.messages import pad, tr
 from harness.messages.commands import Group, echo
 
 if TYPE_CHECKING:
@@ -168,7 +168,8 @@ def verify(*, ids: tuple[str, ...], set_name: str, models_file: Path | None, as_
             if file.state != "ok":
                 bad.append(model.id)
             if not as_json:
-                echo(f"{file.state.replace('_', ' '):<10} {model.id}  {file.name}")
+                state = pad(tr(file.state.replace("_", " ")), 10)
+                click.echo(f"{state} {model.id}  {file.name}")
             if file.state == "changed":
                 _say(f"  sha256 is {file.sha256}, the models file says {file.expected}")
         if model.id in bad:

@@ -153,9 +153,7 @@ def _unobserved_rows(unobserved: Sequence[Mapping[str, str]]) -> list[str]:
     lines = ["", tr("Cannot be observed here")]
     for hint in dict.fromkeys(item["hint"] for item in unobserved):
         lines += [
-            f"  {item['fact']:<24}{tr(item['what'])}"
-            for item in unobserved
-            if item["hint"] == hint
+            f"  {item['fact']:<24}{tr(item['what'])}" for item in unobserved if item["hint"] == hint
         ]
         lines.append(f"  {'':<24}{tr(f'next: {hint}')}")
     return lines

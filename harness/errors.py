@@ -69,7 +69,9 @@ class HarnessError(Exception):
     def text(self, say: Callable[[str], str]) -> str:
         """The whole message, each part of it as `say` says it: in another language."""
         message = say(self.message)
-        lines = [f"{self.where}: {message}" if self.where else message]
+        path, between, place = self.where.rpartition(": ")
+        where = f"{path}{between}{say(place) if between else place}"
+        lines = [f"{where}: {message}" if where else message]
         if self.allowed:
             lines.append(say(f"  allowed: {say(self.allowed)}"))
         if self.hint:

@@ -61,7 +61,7 @@ _COMMAND = re.compile(
     r"(\{\d\})?(harness|python|uv|pip|sh|sudo|hf|lm-eval|HF_HUB_CACHE=FOLDER|\.\\harness\.cmd"
     r"|\{0\} install) | ?--[a-z]"
 )
-_WORDS = re.compile(r"[A-Za-z]{2}", re.DOTALL)
+_LETTERS = re.compile(r"[A-Za-z]{2}")
 _CLICK = ("core", "exceptions", "types", "parser", "decorators", "formatting")
 FOR_PROGRAMMERS = (
     *("Arguments take exactly", "Boolean option", "Could not determine name", "Deprecation"),
@@ -95,32 +95,33 @@ def of_code() -> dict[str, str]:
 def of_click() -> dict[str, str]:
     """Templates of the installed Click that a user can meet."""
     found: dict[str, str] = {}
-    for module in _CLICK:
-        spec = importlib.util.find_spec(f"click.{module}")
-        assert spec is not None
-        assert spec.origin is not None
-        for node in ast.walk(ast.parse(Path(spec.origin).read_text("utf-8"))):
+    for path in _click():
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
             if _name(node) not in {"_", "ngettext"}:
                 continue
             assert isinstance(node, ast.Call)
             for text in (a.value for a in node.args if isinstance(a, ast.Constant)):
                 if isinstance(text, str) and not text.startswith(FOR_PROGRAMMERS):
-                    found[_numbered(text)] = f"click.{module}"
+                    found[_numbered(text)] = f"click.{path.stem}"
     return found
 
 
 def sources() -> set[str]:
     """Every text of the code and of Click: what a Korean entry may stand for."""
     every = set(of_click())
-    for path in ROOT.rglob("*.py"):
+    for path in itertools.chain(ROOT.rglob("*.py"), _click()):
         tree = ast.parse(path.read_text("utf-8"))
         every |= {text.strip() for text, _ in _spoken(tree)}
-        every |= {
-            _escaped(node.value).strip()
-            for node in ast.walk(tree)
-            if isinstance(node, ast.Constant) and isinstance(node.value, str)
-        }
+        every |= {text.strip() for node in ast.walk(tree) for text in _templates(node)}
     return every
+
+
+def _click() -> Iterator[Path]:
+    for module in _CLICK:
+        spec = importlib.util.find_spec(f"click.{module}")
+        assert spec is not None
+        assert spec.origin is not None
+        yield Path(spec.origin)
 
 
 def korean() -> dict[str, str]:
@@ -145,16 +146,15 @@ def _spoken(tree: ast.Module) -> Iterator[tuple[str, int]]:
         elif id(node) not in silent:
             for text in _templates(node):
                 core = text.strip()
-                # A single word may be anything: a key, a value, a name.
-                if _WORDS.search(core) and (" " in text or "{" in text or id(node) in said):
-                    if _is_prose(core) or id(node) in said:
-                        yield core, node.lineno  # type: ignore[attr-defined]
+                # A single word may be anything, a key or a name, unless it is said.
+                if _is_prose(core) or (id(node) in said and _LETTERS.search(core)):
+                    yield core, node.lineno  # type: ignore[attr-defined]
 
 
 def _is_prose(text: str) -> bool:
     """Words beside the holes, and not only the pieces of a path, a key or a number."""
     outside = re.sub(r"\{\d\}", " ", text)
-    return " " in text and re.search(r"[A-Za-z]{2}", outside) is not None
+    return " " in text and _LETTERS.search(outside) is not None
 
 
 def _silent(tree: ast.Module) -> set[int]:
@@ -221,9 +221,9 @@ def main() -> None:
         entries = kept
     for text, place in needed().items():
         if text not in entries:
-            print(f'{json.dumps(text, ensure_ascii=False)}: "",  {place}')
+            sys.stdout.write(f'{json.dumps(text, ensure_ascii=False)}: "",  {place}\n')
     for text in sorted(set(entries) - sources()):
-        print(f"stale: {json.dumps(text, ensure_ascii=False)}")
+        sys.stdout.write(f"stale: {json.dumps(text, ensure_ascii=False)}\n")
 
 
 if __name__ == "__main__":

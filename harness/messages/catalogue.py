@@ -13,11 +13,22 @@ from collections.abc import Mapping
 from importlib import resources
 from typing import Final, NamedTuple
 
-_HOLE: Final = re.compile(r"\{(\d)\}")
+_HOLE: Final = re.compile(r"\{(\d!?)\}")
+_PIECES: Final = re.compile(r"(?<=\.)(?= )|(?=; )|(?= \()")
+"""Where a text may have been put together: between sentences, before what was added."""
 _DEPTH: Final = 3
 """Messages inside of messages: an error in a job's record quotes that of an engine."""
-_CERTAIN: Final = 9
+_ADDED: Final = re.compile(r"[,;:] | \(| of | in ")
+_CERTAIN: Final = 6
 """Letters that a template has of its own, for a value in a hole to be taken for a message."""
+_LEADING: Final = 6
+"""What it counts, in letters, that a template does not begin with a hole: such a hole could
+swallow the beginning of a longer message."""
+_PARTICLE: Final = re.compile(
+    r"([\"'`)’]?)(?:(을)\(를\)|(이)\(가\)|(은)\(는\)|(과)\(와\)|\((으)\)로|\((이)\)라는)"
+)
+_PAIRS: Final = {"을": "를", "이": "가", "은": "는", "과": "와"}
+_CLOSED_DIGITS: Final = "013678"
 
 
 class Template(NamedTuple):
@@ -26,10 +37,12 @@ class Template(NamedTuple):
     Attributes:
         parts: what stands before, between and behind the holes.
         holes: the number of the hole behind each part but the last.
+        words: holes whose value is always a message or a word of ours, written `{0!}`.
     """
 
     parts: tuple[str, ...]
     holes: tuple[int, ...]
+    words: frozenset[int] = frozenset()
 
     @classmethod
     def of(cls, text: str) -> Template:
@@ -38,12 +51,20 @@ class Template(NamedTuple):
         shielded = text.replace("{{", "\0").replace("}}", "\1")
         found = _HOLE.split(shielded)
         parts = tuple(part.replace("\0", "{").replace("\1", "}") for part in found[::2])
-        return cls(parts, tuple(map(int, found[1::2])))
+        holes = found[1::2]
+        words = frozenset(int(hole[0]) for hole in holes if hole.endswith("!"))
+        return cls(parts, tuple(int(hole[0]) for hole in holes), words)
 
     @property
     def letters(self) -> int:
         """How many letters it has of its own."""
         return sum(char.isalpha() for part in self.parts for char in part)
+
+    @property
+    def weight(self) -> tuple[int, int]:
+        """How much it is preferred to others that fit."""
+        leading = _LEADING * any(map(str.isalpha, self.parts[0]))
+        return self.letters + leading, sum(map(len, self.parts))
 
     def match(self, text: str) -> list[str] | None:
         """The values in the holes, by number, or None. Takes time in proportion to the text."""
@@ -57,10 +78,15 @@ class Template(NamedTuple):
             return None
         at, end = len(first), len(text) - len(last)
         found = []
-        for part in between:
+        for number, part in enumerate(between):
             # The first place is as good as any: what follows has the most room then.
             if (place := text.find(part, at, end)) < 0:
                 return None
+            if not part:  # two holes side by side: the second is what was added to the first
+                after = next(filter(None, between[number:]), "")
+                until = text.find(after, at, end) if after else end
+                added = _ADDED.search(text, at, until) if until >= 0 else None
+                place = added.start() if added else max(until, at)
             found.append(text[at:place])
             at = place + len(part)
         found.append(text[at:end])
@@ -70,8 +96,28 @@ class Template(NamedTuple):
         """The text with values in its holes."""
         filled = [self.parts[0]]
         for number, part in zip(self.holes, self.parts[1:], strict=True):
-            filled += [values[number], part]
+            filled += [values[number], particle(values[number], part)]
         return "".join(filled)
+
+
+def particle(word: str, behind: str) -> str:
+    """What stands behind a word, with its particle in the form that the word wants.
+
+    `을(를)` becomes one of the two behind Hangul and digits; behind others, whose reading
+    nobody knows, it stays.
+    """
+    found = _PARTICLE.match(behind)
+    last = word.rstrip("\"'`)’")[-1:]
+    if not found or not (last.isdecimal() or "가" <= last <= "힣"):
+        return behind
+    final = (ord(last) - ord("가")) % 28 if last >= "가" else 28 * (last in _CLOSED_DIGITS)
+    form = next(filter(None, found.groups()[1:]))
+    rest = behind[found.end() :]
+    if found[6]:  # behind ㄹ it is 로, as behind a vowel
+        return f"{found[1]}{'으' if final not in {0, 8} and last not in '178' else ''}로{rest}"
+    if found[7]:
+        return f"{found[1]}{'이' if final else ''}라는{rest}"
+    return f"{found[1]}{form if final else _PAIRS[form]}{rest}"
 
 
 class Catalogue:
@@ -88,7 +134,8 @@ class Catalogue:
         # Many letters first; a part that must be there tells most templates away at once.
         self._holed = sorted(
             ((max(en.parts, key=len), en.letters, en, ko) for en, ko in holed),
-            key=lambda entry: -entry[1],
+            key=lambda entry: entry[2].weight,
+            reverse=True,
         )
 
     def translate(self, text: str) -> str:
@@ -108,10 +155,7 @@ class Catalogue:
             if found and (said := self._line(behind)) != behind:
                 start = self._whole(before)
                 return f"{before if start is None else start}{separator}{said}"
-        before, found, behind = line.partition("; ")
-        if found and (start := self._whole(before)) is not None:
-            return f"{start}; {behind}"
-        return line
+        return "".join(self._whole(part) or part for part in _PIECES.split(line))
 
     def _whole(self, text: str, *, least: int = 1, depth: int = _DEPTH) -> str | None:
         core = text.strip()
@@ -125,18 +169,26 @@ class Catalogue:
         if (plain := self._plain.get(text)) and (least == 1 or " " in text):
             return plain.fill([])
         for part, letters, english, korean in self._holed:
-            if letters < least:
-                return None
-            if part in text and (values := english.match(text)) is not None:
-                return korean.fill([self._value(value, depth) for value in values])
+            if letters >= least and part in text and (values := english.match(text)) is not None:
+                said = [
+                    self._value(value, depth, least=1 if number in korean.words else _CERTAIN)
+                    for number, value in enumerate(values)
+                ]
+                return korean.fill(said)
         return None
 
-    def _value(self, value: str, depth: int) -> str:
+    def _value(self, value: str, depth: int, *, least: int) -> str:
         """What stands in a hole: mostly a name or a number, at times a message."""
-        if not depth or " " not in value:
+        if not depth or not value.strip() or (" " not in value and least > 1):
             return value
-        said = self._whole(value, least=_CERTAIN, depth=depth - 1)
-        return value if said is None else said
+        if (whole := self._whole(value, least=least, depth=depth - 1)) is not None:
+            return whole
+        first, *added = _PIECES.split(value)
+        if value[0] in " ,;:(":
+            first, added = "", [first, *added]
+        # What begins like the rest of a sentence is one: `, at most {0}`.
+        said = [self._whole(piece, depth=depth - 1) or piece for piece in added]
+        return "".join([self._whole(first, least=least, depth=depth - 1) or first, *said])
 
 
 @functools.cache

@@ -121,21 +121,21 @@ def first_sentence(text: str) -> str:
 
 def show(error: click.ClickException) -> None:
     """Click's own way to show an error, in the reader's language."""
-    if language() == "en":
+    if language() == "en" or isinstance(error, click.exceptions.NoArgsIsHelpError):
         error.show()
         return
     if isinstance(error, click.UsageError) and error.ctx is not None:
         command = error.ctx.command_path
         click.echo(error.ctx.get_usage(), err=True)
         click.echo(tr(f"Try '{command} --help' for help.") + "\n", err=True)
-    click.echo(tr(f"Error: {_said(error)}"), err=True)
+    click.echo(tr(f"Error: {tr(_said(error))}"), err=True)
 
 
 def _said(error: click.ClickException) -> str:
     """Click puts this one message together from pieces."""
     if not isinstance(error, click.MissingParameter) or error.param is None:
         return error.format_message()
-    name = error.param.get_error_hint(error.ctx)  # type: ignore[arg-type]
+    name = error.param.get_error_hint(error.ctx)
     option = error.param.param_type_name == "option"
     missing = f"Missing option {name}." if option else f"Missing argument {name}."
     more = error.param.type.get_missing_message(param=error.param, ctx=error.ctx)

@@ -15,6 +15,7 @@ from functools import cache
 from importlib import resources
 from typing import Literal, NamedTuple, cast
 
+from harness.messages import tr
 from harness.metrics import METRICS, show_bytes, show_share
 from harness.report.view import Check, Estimate, Factor, Ranking, Row, Task, View
 
