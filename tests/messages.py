@@ -9,6 +9,7 @@ takes those over, drops what is stale, and sorts the catalogue.
 from __future__ import annotations
 
 import ast
+import functools
 import importlib.util
 import inspect
 import itertools
@@ -26,6 +27,7 @@ CATALOGUE = ROOT / "messages" / "ko.json"
 EXEMPT_MODULES = {
     "heldout/marking.py": "patterns",
     "kernelfs.py": "words of the kernel's files",
+    "messages/catalogue.py": "patterns",
     "metrics.py": "metrics have their names in strings.json and codes.json",
     "report/": "reports have strings.json and codes.json",
     "sandbox/environment.py": "names of variables",
@@ -71,6 +73,7 @@ FOR_PROGRAMMERS = (
 """Texts of Click that no user of this program can meet."""
 
 
+@functools.cache
 def needed() -> dict[str, str]:
     """Templates that need Korean, and where each stands first."""
     prefixes = tuple(itertools.chain.from_iterable(EXEMPT.values()))
@@ -92,6 +95,7 @@ def of_code() -> dict[str, str]:
     return found
 
 
+@functools.cache
 def of_click() -> dict[str, str]:
     """Templates of the installed Click that a user can meet."""
     found: dict[str, str] = {}
@@ -106,13 +110,14 @@ def of_click() -> dict[str, str]:
     return found
 
 
+@functools.cache
 def sources() -> set[str]:
     """Every text of the code and of Click: what a Korean entry may stand for."""
     every = set(of_click())
     for path in itertools.chain(ROOT.rglob("*.py"), _click()):
         tree = ast.parse(path.read_text("utf-8"))
         every |= {text.strip() for text, _ in _spoken(tree)}
-        every |= {text.strip() for node in ast.walk(tree) for text in _templates(node)}
+        every |= {text.strip() for node in ast.walk(tree) for text in templates(node)}
     return every
 
 
@@ -144,7 +149,7 @@ def _spoken(tree: ast.Module) -> Iterator[tuple[str, int]]:
         if isinstance(node, ast.FunctionDef) and _is_command(node):
             yield inspect.cleandoc(ast.get_docstring(node) or ""), node.lineno
         elif id(node) not in silent:
-            for text in _templates(node):
+            for text in templates(node):
                 core = text.strip()
                 # A single word may be anything, a key or a name, unless it is said.
                 if _is_prose(core) or (id(node) in said and _LETTERS.search(core)):
@@ -181,7 +186,8 @@ def _name(node: ast.AST) -> str:
     return getattr(node.func, "id", "") if isinstance(node, ast.Call) else ""
 
 
-def _templates(node: ast.AST) -> Iterator[str]:
+def templates(node: ast.AST) -> Iterator[str]:
+    """Templates of a string or an f-string; of one with a plural, both."""
     if isinstance(node, ast.Constant) and isinstance(node.value, str):
         yield _escaped(node.value)
     elif isinstance(node, ast.JoinedStr):

@@ -8,6 +8,7 @@ one. What has no Korean stays English; records, JSON and reason codes always do.
 
 from __future__ import annotations
 
+import itertools
 import locale
 import os
 import unicodedata
@@ -37,7 +38,7 @@ def asked_for(arguments: Sequence[str]) -> Lang:
     It is read before Click parses anything, so that usage errors have it, too.
     """
     asked = of_locale()
-    for name, value in zip(arguments, [*arguments[1:], ""], strict=True):
+    for name, value in itertools.pairwise([*arguments, ""]):
         if name == "--":
             break
         if (name, value) == ("--lang", "ko") or name == "--lang=ko":

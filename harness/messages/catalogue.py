@@ -7,6 +7,7 @@ the most letters of its own wins. A hole may hold a message in turn.
 from __future__ import annotations
 
 import functools
+import itertools
 import json
 import re
 from collections.abc import Mapping
@@ -18,6 +19,9 @@ _PIECES: Final = re.compile(r"(?<=\.)(?= )|(?=; )|(?= \()")
 """Where a text may have been put together: between sentences, before what was added."""
 _DEPTH: Final = 3
 """Messages inside of messages: an error in a job's record quotes that of an engine."""
+_LABEL: Final = re.compile(r"[;:] ")
+_LABELS: Final = 6
+"""Labels in front of a message that are looked behind: `path: function f: message`."""
 _ADDED: Final = re.compile(r"[,;:] | \(| of | in ")
 _CERTAIN: Final = 6
 """Letters that a template has of its own, for a value in a hole to be taken for a message."""
@@ -65,6 +69,11 @@ class Template(NamedTuple):
         """How much it is preferred to others that fit."""
         leading = _LEADING * any(map(str.isalpha, self.parts[0]))
         return self.letters + leading, sum(map(len, self.parts))
+
+    @property
+    def adjacent(self) -> bool:
+        """Whether two holes stand side by side."""
+        return "" in self.parts[1:-1]
 
     def match(self, text: str) -> list[str] | None:
         """The values in the holes, by number, or None. Takes time in proportion to the text."""
@@ -150,11 +159,11 @@ class Catalogue:
         """A line, a line behind its label, or the parts of one that was put together."""
         if (whole := self._whole(line)) is not None:
             return whole
-        for separator in ("; ", ": "):
-            before, found, behind = line.partition(separator)
-            if found and (said := self._line(behind)) != behind:
-                start = self._whole(before)
-                return f"{before if start is None else start}{separator}{said}"
+        for found in itertools.islice(_LABEL.finditer(line), _LABELS):
+            if (said := self._whole(line[found.end() :])) is not None:
+                labels = re.split(r"([;:] )", line[: found.start()])
+                start = "".join(self._whole(label) or label for label in labels)
+                return f"{start}{found[0]}{said}"
         return "".join(self._whole(part) or part for part in _PIECES.split(line))
 
     def _whole(self, text: str, *, least: int = 1, depth: int = _DEPTH) -> str | None:
@@ -169,7 +178,10 @@ class Catalogue:
         if (plain := self._plain.get(text)) and (least == 1 or " " in text):
             return plain.fill([])
         for part, letters, english, korean in self._holed:
-            if letters >= least and part in text and (values := english.match(text)) is not None:
+            if letters < least or part not in text or (values := english.match(text)) is None:
+                continue
+            # `{0} is {1}` speaks of a name: else it would fit half of all sentences.
+            if english.weight[0] >= _CERTAIN or " " not in values[english.holes[0]]:
                 said = [
                     self._value(value, depth, least=1 if number in korean.words else _CERTAIN)
                     for number, value in enumerate(values)

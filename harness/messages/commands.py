@@ -102,13 +102,15 @@ class Group(click.Group):
 
     context_class = Context
     command_class = Command
-    group_class = type
 
     def get_short_help_str(self, limit: int = 45) -> str:
         """As that of a command."""
         if language() == "en" or not self.help:
             return super().get_short_help_str(limit)
         return first_sentence(self.help)
+
+
+Group.group_class = Group
 
 
 def first_sentence(text: str) -> str:
