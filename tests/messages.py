@@ -9,11 +9,13 @@ takes those over, drops what is stale, and sorts the catalogue.
 from __future__ import annotations
 
 import ast
+import errno
 import functools
 import importlib.util
 import inspect
 import itertools
 import json
+import os
 import re
 import sys
 from collections.abc import Iterator
@@ -112,8 +114,8 @@ def of_click() -> dict[str, str]:
 
 @functools.cache
 def sources() -> set[str]:
-    """Every text of the code and of Click: what a Korean entry may stand for."""
-    every = set(of_click())
+    """Every text of the code, of Click and of the system: what a Korean entry may stand for."""
+    every = set(of_click()) | {os.strerror(number) for number in errno.errorcode}
     for path in itertools.chain(ROOT.rglob("*.py"), _click()):
         tree = ast.parse(path.read_text("utf-8"))
         every |= {text.strip() for text, _ in _spoken(tree)}

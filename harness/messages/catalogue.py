@@ -19,6 +19,7 @@ _PIECES: Final = re.compile(r"(?<=\.)(?= )|(?=; )|(?= \()")
 """Where a text may have been put together: between sentences, before what was added."""
 _DEPTH: Final = 3
 """Messages inside of messages: an error in a job's record quotes that of an engine."""
+_CELLS: Final = re.compile(r"(?<=\S)( {2,})(?=\S)")
 _LABEL: Final = re.compile(r"[;:] ")
 _LABELS: Final = 6
 """Labels in front of a message that are looked behind: `path: function f: message`."""
@@ -137,13 +138,19 @@ class Catalogue:
     """
 
     def __init__(self, entries: Mapping[str, str]) -> None:
-        made = [(Template.of(text), Template.of(entries[text])) for text in entries]
-        self._plain = {english.parts[0]: korean for english, korean in made if not english.holes}
-        holed = [(english, korean) for english, korean in made if english.holes]
+        self._plain = {text: said for text, said in entries.items() if "{" not in text}
+        holed = []
+        for text in entries.keys() - self._plain.keys():
+            english, korean = Template.of(text), Template.of(entries[text])
+            if english.holes:
+                holed.append((english, korean))
+            else:  # braces of its own
+                self._plain[english.parts[0]] = korean.parts[0]
         # Many letters first; a part that must be there tells most templates away at once.
         self._holed = sorted(
             ((max(en.parts, key=len), en.letters, en, ko) for en, ko in holed),
-            key=lambda entry: entry[2].weight,
+            # The text itself last: the order must not depend on the hash of strings.
+            key=lambda entry: (entry[2].weight, entry[2].parts),
             reverse=True,
         )
 
@@ -159,6 +166,9 @@ class Catalogue:
         """A line, a line behind its label, or the parts of one that was put together."""
         if (whole := self._whole(line)) is not None:
             return whole
+        cells = _CELLS.split(line)
+        if len(cells) > 1:  # a row of a table
+            return "".join(self._value(cell, _DEPTH, least=_CERTAIN) for cell in cells)
         for found in itertools.islice(_LABEL.finditer(line), _LABELS):
             if (said := self._whole(line[found.end() :])) is not None:
                 labels = re.split(r"([;:] )", line[: found.start()])
@@ -176,7 +186,7 @@ class Catalogue:
 
     def _matched(self, text: str, least: int, depth: int) -> str | None:
         if (plain := self._plain.get(text)) and (least == 1 or " " in text):
-            return plain.fill([])
+            return plain
         for part, letters, english, korean in self._holed:
             if letters < least or part not in text or (values := english.match(text)) is None:
                 continue
