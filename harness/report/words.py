@@ -54,8 +54,10 @@ def say(lang: Lang, key: str, **values: object) -> str:
 def word(lang: Lang, group: str, code: str) -> str:
     """A translated code such as a tier; the code itself where it has no translation.
 
-    A task is named by its suite and language: `ko-josa`.
+    A task is named by its suite and language: `ko-josa`. A `message` is a whole sentence.
     """
+    if group == "message":
+        return tr(code, lang)
     if entry := strings().get(f"{group}.{code}"):
         return entry[lang]
     language, _, suite = code.partition("-")
