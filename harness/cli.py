@@ -51,9 +51,16 @@ class _Cli(Group):
         parent: click.Context | None = None,
         **extra: Any,
     ) -> click.Context:
-        """Speak the language that the arguments or the locale ask for."""
+        """Speak the language that the arguments or the locale ask for, until it is closed."""
+        before = messages.language()
         messages.speak(messages.asked_for(args))
-        return super().make_context(info_name, args, parent, **extra)
+        try:
+            context = super().make_context(info_name, args, parent, **extra)
+        except BaseException:
+            messages.speak(before)
+            raise
+        context.call_on_close(lambda: messages.speak(before))
+        return context
 
 
 @click.group(cls=_Cli, context_settings={"help_option_names": ["-h", "--help"]})
@@ -388,6 +395,7 @@ for _command in (cli_preflight.check, cli_preflight.unpack, synth):
 def main() -> None:
     """Entry point: turns every expected error into one message and an exit code."""
     as_json = "--json" in sys.argv[1:]
+    messages.speak(messages.asked_for(sys.argv[1:]))  # errors are shown behind the last context
     _settle_process()
     try:
         cli.main(standalone_mode=False)

@@ -20,9 +20,11 @@ _PIECES: Final = re.compile(r"(?<=\.)(?= )|(?=; )|(?= \()")
 _DEPTH: Final = 3
 """Messages inside of messages: an error in a job's record quotes that of an engine."""
 _CELLS: Final = re.compile(r"(?<=\S)( {2,})(?=\S)")
+_COLUMNS: Final = 20
 _LABEL: Final = re.compile(r"[;:] ")
 _LABELS: Final = 6
-"""Labels in front of a message that are looked behind: `path: function f: message`."""
+"""Labels in front of a message that are looked behind, `path: function f: message`, and pieces
+that one is taken to: a text of others cannot ask for more work."""
 _ADDED: Final = re.compile(r"[,;:] | \(| of | in ")
 _CERTAIN: Final = 6
 """Letters that a template has of its own, for a value in a hole to be taken for a message."""
@@ -166,7 +168,7 @@ class Catalogue:
         """A line, a line behind its label, or the parts of one that was put together."""
         if (whole := self._whole(line)) is not None:
             return whole
-        cells = _CELLS.split(line)
+        cells = _CELLS.split(line, _COLUMNS)
         if len(cells) > 1:  # a row of a table
             return "".join(self._value(cell, _DEPTH, least=_CERTAIN) for cell in cells)
         for found in itertools.islice(_LABEL.finditer(line), _LABELS):
@@ -174,7 +176,7 @@ class Catalogue:
                 labels = re.split(r"([;:] )", line[: found.start()])
                 start = "".join(self._whole(label) or label for label in labels)
                 return f"{start}{found[0]}{said}"
-        return "".join(self._whole(part) or part for part in _PIECES.split(line))
+        return "".join(self._whole(part) or part for part in _PIECES.split(line, _LABELS))
 
     def _whole(self, text: str, *, least: int = 1, depth: int = _DEPTH) -> str | None:
         core = text.strip()
@@ -205,7 +207,7 @@ class Catalogue:
             return value
         if (whole := self._whole(value, least=least, depth=depth - 1)) is not None:
             return whole
-        first, *added = _PIECES.split(value)
+        first, *added = _PIECES.split(value, _LABELS)
         if value[0] in " ,;:(":
             first, added = "", [first, *added]
         # What begins like the rest of a sentence is one: `, at most {0}`.
