@@ -10,6 +10,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
+from pathlib import Path
 
 import click
 import pytest
@@ -17,7 +18,7 @@ from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness import messages
+from harness import doctor, messages, selftest, terminal
 from harness.cli import cli
 from harness.errors import SpecError
 from harness.messages.catalogue import Catalogue, Template, korean, particle
@@ -326,6 +327,52 @@ def test_lang_wins_over_the_locale() -> None:
     assert said.startswith("harness: nowhere: no run with records here\n")
     _, said, _ = speaking("--lang", "ko", "score", "nowhere", lang="C.UTF-8")
     assert "이 여기에 없습니다" in said
+
+
+ENGLISH = re.compile(r"\b[a-z]{2,} [a-z]{2,} [a-z]{2,}\b")
+"""Three words in a row: a sentence that was left English."""
+
+
+def english_of(text: str) -> list[str]:
+    """Lines that hold English sentences; commands to type are no sentences."""
+    said = re.sub(r"(harness|sudo|uv pip|python -m pip)( [\w./-]+)+", "", text)
+    return [line for line in said.splitlines() if ENGLISH.search(line)]
+
+
+def test_the_doctor_speaks_korean(in_korean: None, tmp_path: Path) -> None:
+    found = doctor.diagnose(tmp_path, import_in_child=lambda _modules: "")
+    assert english_of(doctor.text(found)) == []
+    broken = doctor.diagnose(tmp_path / "x", import_in_child=lambda _modules: "boom")
+    assert "불러올 수 없음: boom" in doctor.text(broken)
+    assert "cannot be imported: boom" in json.dumps(broken)
+
+
+def test_the_self_test_speaks_korean(in_korean: None) -> None:
+    check = {"what": "error of the time between tokens of 1.0 ms", "unit": "s", "reason": ""}
+    found = {
+        "checks": [
+            check | {"asked": 20e-6, "measured": 3e-6, "passed": True},
+            check
+            | {"asked": 20e-6, "measured": None, "passed": False, "reason": "no x in the records"},
+        ],
+        "noise": [{"code": "on_battery", "detail": "the machine ran on battery during its jobs"}],
+        "wall_s": 3.0,
+    }
+    assert english_of(selftest.text(found)) == []
+    assert "1.0 ms 토큰 간격의 오차" in selftest.text(found)
+    assert selftest.text(found).splitlines()[1].endswith("; 기록에 x이(가) 없습니다")
+
+
+def test_what_a_run_says_is_korean(in_korean: None, capsys: pytest.CaptureFixture[str]) -> None:
+    terminal.show_tuning("m", "4 threads, 8 for prefill")
+    terminal.show_items("m", 15, 20, 130.0)
+    terminal.show_items("m", 15, 0, 3.0)
+    said = capsys.readouterr().err
+    assert said == (
+        "스레드 조정 m: 스레드 4개, 프리필은 8개\n"
+        "     m: 문항 15 / 20, 약 2분 10초 남음\n"
+        "     m: 문항 15, 약 3초 남음\n"
+    )
 
 
 def test_english_start_does_not_read_the_catalogue() -> None:

@@ -189,17 +189,26 @@ class Catalogue:
     def _matched(self, text: str, least: int, depth: int) -> str | None:
         if (plain := self._plain.get(text)) and (least == 1 or " " in text):
             return plain
+        swallowed = None
         for part, letters, english, korean in self._holed:
             if letters < least or part not in text or (values := english.match(text)) is None:
                 continue
+            begins = "" if english.parts[0] else values[english.holes[0]]
             # `{0} is {1}` speaks of a name: else it would fit half of all sentences.
-            if english.weight[0] >= _CERTAIN or " " not in values[english.holes[0]]:
-                said = [
-                    self._value(value, depth, least=1 if number in korean.words else _CERTAIN)
-                    for number, value in enumerate(values)
-                ]
-                return korean.fill(said)
-        return None
+            if english.letters < _CERTAIN and " " in begins:
+                continue
+            # A hole in front that holds a label may have swallowed a longer message's beginning.
+            if not _LABEL.search(begins):
+                return self._filled(korean, values, depth)
+            swallowed = swallowed or (korean, values)
+        return self._filled(*swallowed, depth) if swallowed else None
+
+    def _filled(self, korean: Template, values: list[str], depth: int) -> str:
+        said = [
+            self._value(value, depth, least=1 if number in korean.words else _CERTAIN)
+            for number, value in enumerate(values)
+        ]
+        return korean.fill(said)
 
     def _value(self, value: str, depth: int, *, least: int) -> str:
         """What stands in a hole: mostly a name or a number, at times a message."""
