@@ -114,13 +114,27 @@ def of_click() -> dict[str, str]:
 
 @functools.cache
 def sources() -> set[str]:
-    """Every text of the code, of Click and of the system: what a Korean entry may stand for."""
-    every = set(of_click()) | {os.strerror(number) for number in errno.errorcode}
+    """Texts of the code, Click, PyYAML and the system: what a Korean entry may stand for."""
+    every = set(of_click()) | {os.strerror(number) for number in errno.errorcode} | of_yaml()
     for path in itertools.chain(ROOT.rglob("*.py"), _click()):
         tree = ast.parse(path.read_text("utf-8"))
         every |= {text.strip() for text, _ in _spoken(tree)}
         every |= {text.strip() for node in ast.walk(tree) for text in templates(node)}
     return every
+
+
+def of_yaml() -> set[str]:
+    """What PyYAML says is wrong with a file; each `%r` of it is a hole."""
+    found = set()
+    for module in ("scanner", "parser"):
+        spec = importlib.util.find_spec(f"yaml.{module}")
+        assert spec is not None
+        assert spec.origin is not None
+        for node in ast.walk(ast.parse(Path(spec.origin).read_text("utf-8"))):
+            for text in templates(node):
+                numbers = itertools.count()
+                found.add(re.sub("%[rsd]", lambda _, n=numbers: f"{{{next(n)}}}", text))
+    return found
 
 
 def _click() -> Iterator[Path]:
