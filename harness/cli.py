@@ -6,19 +6,18 @@ stdout is one JSON object, also when the command fails.
 
 from __future__ import annotations
 
-import locale
 import os
 import signal
 import sys
 from io import TextIOWrapper
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
 import harness
-from harness import cli_preflight, cli_shared
+from harness import cli_preflight, cli_shared, messages
 from harness.cli_accuracy import accuracy
 from harness.cli_kit import kit
 from harness.cli_models import models
@@ -29,11 +28,11 @@ from harness.cli_shared import models_file as _models_file
 from harness.cli_shared import results as _results
 from harness.cli_synth import synth
 from harness.errors import Exit, HarnessError
+from harness.messages import Lang
+from harness.messages.commands import Group, echo, show
 
 if TYPE_CHECKING:
     from harness.plan import Plan
-
-Lang = Literal["ko", "en"]
 
 _lang = click.option(
     "--lang",
@@ -42,7 +41,35 @@ _lang = click.option(
 )
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+class _Cli(Group):
+    """The whole command line: its language is settled before anything is parsed."""
+
+    def make_context(
+        self,
+        info_name: str | None,
+        args: list[str],
+        parent: click.Context | None = None,
+        **extra: Any,
+    ) -> click.Context:
+        """Speak the language that the arguments or the locale ask for, until it is closed."""
+        before = messages.language()
+        messages.speak(messages.asked_for(args))
+        try:
+            context = super().make_context(info_name, args, parent, **extra)
+        except BaseException:
+            messages.speak(before)
+            raise
+        context.call_on_close(lambda: messages.speak(before))
+        return context
+
+
+@click.group(cls=_Cli, context_settings={"help_option_names": ["-h", "--help"]})
+@click.option(
+    "--lang",
+    type=click.Choice(["ko", "en"]),
+    expose_value=False,
+    help="Language of messages, tables and reports [default: the locale's].",
+)
 @click.version_option(harness.__version__, prog_name="harness")
 def cli() -> None:
     """Measure small language models on this machine and rank them.
@@ -152,7 +179,7 @@ def run(
     )
     if budget:
         terminal.show_reached(result.card)
-    spoken = lang or _locale()
+    spoken = lang or messages.language()
     reports = formats.write(formats.Material(card=result.card, folder=result.folder, lang=spoken))
     if as_json:
         _emit(
@@ -182,7 +209,7 @@ def score(*, run_folder: str, results: Path, lang: Lang | None, as_json: bool) -
     if as_json:
         _emit(card)
     else:
-        terminal.show_card(card, folder, lang or _locale())
+        terminal.show_card(card, folder, lang or messages.language())
 
 
 @cli.command()
@@ -206,7 +233,7 @@ def report(
 
     folder = runs.find_run(run_folder, results)
     card = runs.write_scorecard(folder)
-    material = formats.Material(card=card, folder=folder, lang=lang or _locale())
+    material = formats.Material(card=card, folder=folder, lang=lang or messages.language())
     paths = formats.write(material, names or formats.DEFAULT)
     if as_json:
         _emit({"run": str(folder), "reports": [str(path) for path in paths]})
@@ -266,10 +293,10 @@ def bench(
         _emit(found)
         return
     threads_used = found["options"]["threads"]
-    click.echo(f"{found['model']}  {found['backend']}  {threads_used} threads")
+    echo(f"{found['model']}  {found['backend']}  {threads_used} threads")
     for test in found["tests"]:
         samples = test["tok_per_s"]["samples"]
-        click.echo(
+        echo(
             f"  {test['name']:<8} {test['tok_per_s']['median']:>10.2f} tok/s"
             f"   {min(samples):.2f} … {max(samples):.2f}, {len(samples)} repetitions"
         )
@@ -290,7 +317,7 @@ def devices_list(*, as_json: bool) -> None:
     if as_json:
         _emit({"devices": found})
     else:
-        click.echo(laptops.text(found))
+        echo(laptops.text(found))
 
 
 @devices.command("probe")
@@ -304,8 +331,8 @@ def devices_probe(*, as_json: bool) -> None:
     if as_json:
         _emit({"written": str(path), "device": to_json(device)})
         return
-    click.echo(f"wrote {path}: {device.name}")
-    click.echo(f"next: harness run --device {device.id}")
+    echo(f"wrote {path}: {device.name}")
+    echo(f"next: harness run --device {device.id}")
 
 
 @cli.command()
@@ -319,11 +346,11 @@ def selftest(*, quick: bool, as_json: bool) -> None:
     """
     from harness import selftest as truth
 
-    found = truth.run(quick=quick, progress=lambda line: click.echo(line, err=True))
+    found = truth.run(quick=quick, progress=lambda line: echo(line, err=True))
     if as_json:
         _emit(found)
     else:
-        click.echo(truth.text(found))
+        echo(truth.text(found))
     raise SystemExit(truth.exit_code(found))
 
 
@@ -338,7 +365,7 @@ def doctor(*, results: Path, as_json: bool) -> None:
     if as_json:
         _emit(found)
     else:
-        click.echo(examination.text(found))
+        echo(examination.text(found))
     raise SystemExit(examination.exit_code(found))
 
 
@@ -354,9 +381,9 @@ def init(*, folder: Path, as_json: bool) -> None:
         _emit({"written": [str(path) for path in written], "kept": [str(path) for path in kept]})
         return
     for path in written:
-        click.echo(f"wrote {path}")
+        echo(f"wrote {path}")
     for path in kept:
-        click.echo(f"kept  {path}")
+        echo(f"kept  {path}")
 
 
 for _group in (accuracy, kit, models):
@@ -368,17 +395,18 @@ for _command in (cli_preflight.check, cli_preflight.unpack, synth):
 def main() -> None:
     """Entry point: turns every expected error into one message and an exit code."""
     as_json = "--json" in sys.argv[1:]
+    messages.speak(messages.asked_for(sys.argv[1:]))  # errors are shown behind the last context
     _settle_process()
     try:
         cli.main(standalone_mode=False)
     except click.ClickException as error:
-        error.show()
+        show(error)
         _fail(as_json, error.format_message(), "usage", error.exit_code)
     except HarnessError as error:
-        click.echo(f"harness: {error}", err=True)
+        click.echo(f"harness: {error.text(messages.tr)}", err=True)
         _fail(as_json, str(error), error.reason, error.exit_code)
     except (KeyboardInterrupt, click.Abort):
-        click.echo(f"harness: {_after_interruption(sys.argv[1:])}", err=True)
+        echo(f"harness: {_after_interruption(sys.argv[1:])}", err=True)
         _fail(as_json, "interrupted", "interrupted", Exit.INTERRUPTED)
     except BrokenPipeError:
         # Whoever read our output has seen enough; Python must not complain at its end.
@@ -388,9 +416,7 @@ def main() -> None:
         if os.environ.get("HARNESS_DEBUG"):
             raise
         message = f"{type(error).__name__}: {error}"
-        click.echo(
-            f"harness: a bug: {message}\n  next: set HARNESS_DEBUG=1 for the traceback", err=True
-        )
+        echo(f"harness: a bug: {message}\n  next: set HARNESS_DEBUG=1 for the traceback", err=True)
         _fail(as_json, message, "unexpected_error", Exit.FAILED)
 
 
@@ -431,13 +457,6 @@ def _print_plan(plan: Plan, *, as_json: bool) -> None:
         _emit({"plan": to_json(plan), "estimate_s": round(plan.estimate_s, 1)})
     else:
         terminal.show_plan(plan)
-
-
-def _locale() -> Lang:
-    """Korean where the user's locale says so."""
-    spoken = next(filter(None, map(os.environ.get, ("LC_ALL", "LC_MESSAGES", "LANG"))), None)
-    spoken = spoken or locale.getlocale()[0] or ""  # Windows sets none of these variables
-    return "ko" if spoken.lower().startswith("ko") else "en"
 
 
 if __name__ == "__main__":

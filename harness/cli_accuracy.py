@@ -10,6 +10,7 @@ from typing import Literal
 import click
 
 from harness import cli_shared
+from harness.messages.commands import Group, echo
 
 _seed_file = click.option(
     "--seed-file",
@@ -22,7 +23,7 @@ _challenge = click.option(
 )
 
 
-@click.group()
+@click.group(cls=Group)
 def accuracy() -> None:
     """Secret items, data of your own, and lm-evaluation-harness.
 
@@ -58,14 +59,14 @@ def commit(*, seed_file: Path, profile: str, statement: Path | None, as_json: bo
     if as_json:
         cli_shared.emit(found | {"seed_file": str(seed_file)})
         return
-    click.echo(f"wrote {seed_file}: keep it secret, and keep a copy", err=True)
-    click.echo(
+    echo(f"wrote {seed_file}: keep it secret, and keep a copy", err=True)
+    echo(
         f"under suites: accuracy: of {specfile.profile_path(profile)} write this line, and publish "
         "it before submissions close:",
         err=True,
     )
-    click.echo(f"    commitment: {found['commitment']}")
-    click.echo(f"next: harness run --profile {profile} --seed-file {seed_file}", err=True)
+    echo(f"    commitment: {found['commitment']}")
+    echo(f"next: harness run --profile {profile} --seed-file {seed_file}", err=True)
 
 
 @accuracy.command()
@@ -124,7 +125,7 @@ def verify(
     if as_json:
         cli_shared.emit(found)
     else:
-        click.echo(proof.text(found))
+        echo(proof.text(found))
     raise SystemExit(proof.exit_code(found))
 
 
@@ -146,7 +147,7 @@ def gap(*, public_run: str, secret_run: str, results: Path, as_json: bool) -> No
     if as_json:
         cli_shared.emit(found)
     else:
-        click.echo(gaps.text(found))
+        echo(gaps.text(found))
 
 
 @accuracy.command()
@@ -174,7 +175,7 @@ def check(
     if as_json:
         cli_shared.emit(found)
     else:
-        click.echo(heldout.text(found))
+        echo(heldout.text(found))
 
 
 _output = click.option(

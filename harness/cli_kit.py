@@ -7,9 +7,10 @@ from pathlib import Path
 import click
 
 from harness import cli_shared
+from harness.messages.commands import Group, echo
 
 
-class _Kit(click.Group):
+class _Kit(Group):
     """`harness kit OUT` is short for `harness kit build OUT`."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
@@ -75,16 +76,16 @@ def build(
         platform=platform,
         python=python,
         catalogue_path=models_file,
-        progress=lambda line: click.echo(line, err=True),
+        progress=lambda line: echo(line, err=True),
     )
     for warning in made.warnings:
-        click.echo(f"warning: {warning}", err=True)
+        echo(f"warning: {warning}", err=True)
     if as_json:
         shown = {"kit": str(made.folder), "files": made.files, "size_bytes": made.size_bytes}
         cli_shared.emit({**shown, "about": made.about, "warnings": made.warnings})
         return
-    click.echo(f"{made.folder}: {made.files} files, {made.size_bytes / 1e9:.2f} GB")
-    click.echo("next: copy the folder to the laptop and follow its README.txt")
+    echo(f"{made.folder}: {made.files} files, {made.size_bytes / 1e9:.2f} GB")
+    echo("next: copy the folder to the laptop and follow its README.txt")
 
 
 @kit.command()
@@ -98,4 +99,4 @@ def verify(*, folder: Path, as_json: bool) -> None:
     if as_json:
         cli_shared.emit({"kit": str(folder), "about": about})
     else:
-        click.echo(f"{folder}: every file is as it was packed")
+        echo(f"{folder}: every file is as it was packed")

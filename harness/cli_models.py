@@ -13,6 +13,8 @@ import click
 
 from harness import cli_shared
 from harness.errors import Exit, HarnessError
+from harness.messages import pad, tr
+from harness.messages.commands import Group, echo
 
 if TYPE_CHECKING:
     from harness.models.inventory import Checked, Presence
@@ -22,7 +24,7 @@ _ids = click.argument("ids", nargs=-1, metavar="[ID]...")
 _set = click.option("--set", "set_name", default="", help="All models of one set.")
 
 
-@click.group()
+@click.group(cls=Group)
 def models() -> None:
     """What can be measured, and its files.
 
@@ -80,7 +82,7 @@ def pull(*, ids: tuple[str, ...], set_name: str, models_file: Path | None, as_js
         done = hub.pull(model, _say)
         pinned = hub.is_pinned(model.source)
         if not as_json:
-            click.echo(f"{model.id}  {done.commit}  {done.folder}")
+            echo(f"{model.id}  {done.commit}  {done.folder}")
         if not pinned:
             _say(f"{model.id} is not pinned: another day may bring other files")
             _say(f"  next: harness models pin {model.id}")
@@ -129,7 +131,7 @@ def pin(
             pinning.write(catalogue, after)
         if not as_json and not dry_run:
             done = "changed" if before != after else "was pinned already"
-            click.echo(f"{catalogue.path}: {len(pins)} models, {done}")
+            echo(f"{catalogue.path}: {len(pins)} models, {done}")
         return {"file": catalogue.path, "changed": before != after, "written": not dry_run}
 
     _for_each(_from_hub(catalogue, ids, set_name), ask, as_json=as_json, finish=finish)
@@ -166,7 +168,8 @@ def verify(*, ids: tuple[str, ...], set_name: str, models_file: Path | None, as_
             if file.state != "ok":
                 bad.append(model.id)
             if not as_json:
-                click.echo(f"{file.state.replace('_', ' '):<10} {model.id}  {file.name}")
+                state = pad(tr(file.state.replace("_", " ")), 10)
+                click.echo(f"{state} {model.id}  {file.name}")
             if file.state == "changed":
                 _say(f"  sha256 is {file.sha256}, the models file says {file.expected}")
         if model.id in bad:
@@ -252,7 +255,7 @@ def _for_each(
             if len(chosen) == 1:
                 raise
             failed.append((model, error))
-            _say(f"harness: {error}")
+            click.echo(f"harness: {error.text(tr)}", err=True)
     rest = finish() if done else {}
     if as_json:
         faults = [
@@ -265,7 +268,7 @@ def _for_each(
 
 
 def _say(line: str) -> None:
-    click.echo(line, err=True)
+    echo(line, err=True)
 
 
 @contextmanager
@@ -329,9 +332,10 @@ def _show_table(rows: Sequence[tuple[str, ...]]) -> None:
         from rich.console import Console
         from rich.table import Table
 
-        table = Table(*_HEAD, box=None, pad_edge=False)
+        table = Table(*map(tr, _HEAD), box=None, pad_edge=False)
         for row in rows:
-            table.add_row(*row, style="yellow" if _USE[False] in row else None)
+            shown = map(tr, row)
+            table.add_row(*shown, style="yellow" if _USE[False] in row else None)
         Console().print(table)
         return
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]

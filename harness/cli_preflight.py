@@ -9,9 +9,10 @@ import click
 from harness.cli_shared import as_json as _as_json
 from harness.cli_shared import emit as _emit
 from harness.errors import Exit, HarnessError
+from harness.messages.commands import Command, echo
 
 
-@click.command("check")
+@click.command("check", cls=Command)
 @click.argument("paths", metavar="PATH...", nargs=-1, required=True)
 @_as_json
 def check(*, paths: tuple[str, ...], as_json: bool) -> None:
@@ -44,14 +45,14 @@ def check(*, paths: tuple[str, ...], as_json: bool) -> None:
             line = f"ok       {path}"
         verdicts.append(verdict)
         if not as_json:
-            click.echo(line)
+            echo(line)
     if as_json:
         _emit({"verdicts": verdicts})
     if not all(verdict["ok"] for verdict in verdicts):
         raise SystemExit(Exit.SPECIFICATION)
 
 
-@click.command("unpack")
+@click.command("unpack", cls=Command)
 @click.argument("archive", type=click.Path(path_type=Path))
 @click.argument("folder", type=click.Path(path_type=Path))
 @_as_json
@@ -68,4 +69,4 @@ def unpack(*, archive: Path, folder: Path, as_json: bool) -> None:
     if as_json:
         _emit({"folder": str(folder), "files": files})
     else:
-        click.echo(f"unpacked: {files}\nnext: harness models check {folder}")
+        echo(f"unpacked: {files}\nnext: harness models check {folder}")

@@ -8,6 +8,7 @@ from typing import cast
 import click
 
 from harness import cli_shared
+from harness.messages.commands import Command, echo
 from harness.spec import Format
 
 
@@ -15,11 +16,11 @@ def _list(_context: click.Context, _option: click.Parameter, wanted: bool) -> No
     if wanted:
         from harness.models import shapes
 
-        click.echo(shapes.text())
+        echo(shapes.text())
         raise click.exceptions.Exit
 
 
-@click.command()
+@click.command(cls=Command)
 @click.argument("shape")
 @click.option(
     "--quant", required=True, help="q4_0, q4_k_m, q6_k, q8_0, f16, f32; int4, int8, fp32."
@@ -89,7 +90,7 @@ def synth(
         cli_shared.emit({"model": str(path), "size_bytes": size})
         return
     click.echo(str(path))
-    click.echo(f"next: harness run --model {path}", err=True)
+    echo(f"next: harness run --model {path}", err=True)
 
 
 class _Progress:
@@ -102,4 +103,4 @@ class _Progress:
         tenths = 10 * done // total
         if tenths > self._shown:
             self._shown = tenths
-            click.echo(f"{10 * tenths:>3} % of {total / 1e6:,.0f} million weights", err=True)
+            echo(f"{10 * tenths:>3} % of {total / 1e6:,.0f} million weights", err=True)

@@ -17,6 +17,7 @@ from harness.environment import UNKNOWN
 from harness.environment.base import Facts, attempt
 from harness.environment.rules import MEMORY_SEEN, identity, power_mode, unverified
 from harness.errors import HarnessError
+from harness.messages import pad, tr
 from harness.spec import Device
 
 LOCAL: Final = "local"
@@ -62,9 +63,9 @@ def text(rows: Sequence[Mapping[str, Any]]) -> str:
     lines = []
     for row in rows:
         word = {True: "this one", False: "another", None: "unknown"}[row["matches"]]
-        lines.append(f"{word:<10}{row['id']:<{width}}{row['name']}")
-        lines += [f"{'':<{10 + width}}{why}" for why in row["why_not"]]
-    return "\n".join([*lines, "", "next: harness devices probe, or harness run --device ID"])
+        lines.append(f"{pad(tr(word), 10)}{row['id']:<{width}}{row['name']}")
+        lines += [f"{'':<{10 + width}}{tr(why)}" for why in row["why_not"]]
+    return "\n".join([*lines, "", tr("next: harness devices probe, or harness run --device ID")])
 
 
 def probe(folder: Path = Path("devices")) -> tuple[Device, Path]:

@@ -24,6 +24,7 @@ from harness import environment, specfile
 from harness.backends import ENGINES, OPTIONAL, engine_hint
 from harness.environment import FACTS, UNKNOWN
 from harness.errors import Exit, HarnessError, install_hint, printable
+from harness.messages import pad, tr
 from harness.metrics import show_bytes
 from harness.models.reference import cache_folder
 from harness.probes import counters, energy, memory, pagecache
@@ -113,28 +114,28 @@ def exit_code(found: Mapping[str, Any]) -> Exit:
 def text(found: Mapping[str, Any]) -> str:
     """The diagnosis for people."""
     facts = found["facts"]
-    lines = [f"harness {found['harness']} on {facts['python']}", "", "Engines"]
+    lines = [tr(f"harness {found['harness']} on {facts['python']}"), "", tr("Engines")]
     for engine in found["engines"]:
         lines += _row(engine["status"], engine["backend"], engine["detail"], engine["hint"])
-    lines += ["", "Folders"]
+    lines += ["", tr("Folders")]
     for folder in found["folders"]:
         lines += _row(folder["status"], folder["name"], folder["detail"], folder["hint"])
-    lines += ["", "This machine"]
-    lines += [f"  {name:<24}{_shown(name, facts[name])}" for name in _SHOWN]
+    lines += ["", tr("This machine")]
+    lines += [f"  {name:<24}{tr(_shown(name, facts[name]))}" for name in _SHOWN]
     for title, part in (
         ("What a run watches", "watched"),
         ("Memory of a model", "memory"),
         ("Energy of a model", "energy"),
         ("Sandbox of a model", "sandbox"),
     ):
-        lines += ["", title, *_rows(found[part])]
+        lines += ["", tr(title), *_rows(found[part])]
     lines += _unobserved_rows([o for o in found["unobserved"] if o["fact"] not in _WATCHED])
-    lines += ["", "Findings"]
+    lines += ["", tr("Findings")]
     lines += [
-        f"  {finding['severity']:<9}{finding['code']}: {finding['detail']}"
+        f"  {pad(tr(finding['severity']), 9)}{finding['code']}: {tr(finding['detail'])}"
         for finding in found["findings"]
-    ] or ["  none"]
-    lines += ["", f"next: {_next(found)}"]
+    ] or [f"  {tr('none')}"]
+    lines += ["", tr(f"next: {_next(found)}")]
     # Error texts of engines may hold escape sequences.
     return "\n".join(printable(line) for line in lines)
 
@@ -149,12 +150,12 @@ def _unobserved_rows(unobserved: Sequence[Mapping[str, str]]) -> list[str]:
     """One remedy often helps several facts: it is printed once under all of them."""
     if not unobserved:
         return []
-    lines = ["", "Cannot be observed here"]
+    lines = ["", tr("Cannot be observed here")]
     for hint in dict.fromkeys(item["hint"] for item in unobserved):
         lines += [
-            f"  {item['fact']:<24}{item['what']}" for item in unobserved if item["hint"] == hint
+            f"  {item['fact']:<24}{tr(item['what'])}" for item in unobserved if item["hint"] == hint
         ]
-        lines.append(f"  {'':<24}next: {hint}")
+        lines.append(f"  {'':<24}{tr(f'next: {hint}')}")
     return lines
 
 
@@ -170,9 +171,9 @@ def _rows(rows: Sequence[Mapping[str, str]]) -> list[str]:
 
 
 def _row(status: str, name: str, detail: str, hint: str) -> list[str]:
-    lines = [f"  {status:<9}{name:<13}{detail}"]
+    lines = [f"  {pad(tr(status), 9)}{pad(tr(name), 13)}{tr(detail)}"]
     if hint:
-        lines.append(f"  {'':<22}next: {hint}")
+        lines.append(f"  {'':<22}{tr(f'next: {hint}')}")
     return lines
 
 

@@ -16,7 +16,7 @@ words in `reason`, kept in records and printed in messages.
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from enum import IntEnum
 
 
@@ -64,11 +64,18 @@ class HarnessError(Exception):
         self.reason = reason or self.default_reason
 
     def __str__(self) -> str:
-        lines = [f"{self.where}: {self.message}" if self.where else self.message]
+        return self.text(str)
+
+    def text(self, say: Callable[[str], str]) -> str:
+        """The whole message, each part of it as `say` says it: in another language."""
+        message = say(self.message)
+        path, between, place = self.where.rpartition(": ")
+        where = f"{path}{between}{say(place) if between else place}"
+        lines = [f"{where}: {message}" if where else message]
         if self.allowed:
-            lines.append(f"  allowed: {self.allowed}")
+            lines.append(say(f"  allowed: {say(self.allowed)}"))
         if self.hint:
-            lines.append(f"  next: {self.hint}")
+            lines.append(say(f"  next: {say(self.hint)}"))
         return "\n".join(lines)
 
 

@@ -29,6 +29,7 @@ from harness import plan as planning
 from harness.backends import BACKENDS
 from harness.errors import Exit
 from harness.execute import execute_apart
+from harness.messages import pad, tr
 from harness.metrics import Floats, show_bytes, show_seconds, show_share
 from harness.models import resolve as artefacts
 from harness.plan import Job, Plan
@@ -136,15 +137,18 @@ def text(found: Mapping[str, Any]) -> str:
         measured, asked = (_show(check[name], check["unit"]) for name in ("measured", "asked"))
         limit = f" (asked: {asked})" if check["asked"] is not None else ""
         reason = f"; {check['reason']}" if check["reason"] else ""
-        lines.append(f"{words[check['passed']]:6}  {check['what']}: {measured}{limit}{reason}")
-    lines += [f"noise   {item['code']}: {item['detail']}" for item in found["noise"]]
+        result = pad(tr(words[check["passed"]]), 6)
+        lines.append(f"{result}  {tr(check['what'])}: {tr(measured)}{tr(limit)}{tr(reason)}")
+    noise = pad(tr("noise"), 6)
+    lines += [f"{noise}  {item['code']}: {tr(item['detail'])}" for item in found["noise"]]
     if failed := sum(check["passed"] is False for check in found["checks"]):
-        lines.append(
+        verdict = (
             f"{failed} of {len(found['checks'])} checks failed: close other programs and run "
             "`harness selftest` again; what fails twice cannot be measured here"
         )
     else:
-        lines.append(f"the harness measures correctly here ({found['wall_s']:.0f} s)")
+        verdict = f"the harness measures correctly here ({found['wall_s']:.0f} s)"
+    lines.append(tr(verdict))
     return "\n".join(lines)
 
 

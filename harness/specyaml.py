@@ -320,7 +320,7 @@ class Document:
                 parts.append(f"'{value['id']}'" if named else f"entry {key + 1}")
             elif not isinstance(keys[place + 1], int):
                 parts.append(f"'{key}'")
-        return " in " + " of ".join(reversed(parts)) if parts else ""
+        return f" in {' of '.join(reversed(parts))}" if parts else ""
 
     # --- complaints -----------------------------------------------------------------
 
@@ -417,5 +417,5 @@ def _kind(value: object) -> str:
 def listed(names: Iterable[str], most: int = 12) -> str:
     """Names in order, for a message: `a, b and 3 more`."""
     known = sorted(names)
-    more = f" and {len(known) - most} more" if len(known) > most else ""
-    return (", ".join(known[:most]) + more) or "none"
+    shown = ", ".join(known[:most]) or "none"
+    return f"{shown} and {len(known) - most} more" if len(known) > most else shown

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
 
-import click
-
 from harness.execute import Outcome, next_step
+from harness.messages import tr
+from harness.messages.commands import echo
 from harness.metrics import show_bytes
 from harness.plan import Plan
 
@@ -17,12 +17,12 @@ def announce(plan: Plan) -> None:
     """What is about to be measured, and what is not."""
     for skip in plan.skipped:
         what = f"{skip.model} {skip.case}".strip()
-        click.echo(f"skipped {what}: {skip.detail}", err=True)
+        echo(f"skipped {what}: {skip.detail}", err=True)
         if skip.hint:
-            click.echo(f"  next: {skip.hint}", err=True)
+            echo(f"  next: {skip.hint}", err=True)
     for line in _over_budget(plan):
-        click.echo(line, err=True)
-    click.echo(
+        echo(line, err=True)
+    echo(
         f"{len(plan.artefacts)} models, {_required(plan)} jobs, about "
         f"{_duration(plan.estimate_s)}{_at_most(plan)}; leave the machine alone meanwhile",
         err=True,
@@ -52,26 +52,26 @@ def _over_budget(plan: Plan) -> Iterator[str]:
 
 def show_tuning(model: str, chosen: str) -> None:
     """Where the thread tuner has got to."""
-    click.echo(f"tuned {model}: {chosen}", err=True)
+    echo(f"tuned {model}: {chosen}", err=True)
 
 
 def show_progress(outcome: Outcome, left: int, left_s: float) -> None:
     """One line as a job ends. Nothing is printed while one runs."""
     job = outcome.job
-    trouble = f" ({outcome.reason}: {outcome.detail.splitlines()[0]})" if outcome.detail else ""
-    click.echo(
-        f"{outcome.state:<4} {job.model} {job.suite} #{job.process + 1} "
+    trouble = f" ({outcome.reason}: {tr(outcome.detail.splitlines()[0])})" if outcome.detail else ""
+    echo(
+        f"{tr(outcome.state):<4} {job.model} {job.suite} #{job.process + 1} "
         f"{outcome.wall_s:.1f} s{trouble} · {left} left, about {_duration(left_s)}",
         err=True,
     )
     if outcome.state not in {"ok", "interrupted"}:
-        click.echo(f"  next: {next_step(outcome)}", err=True)
+        echo(f"  next: {next_step(outcome)}", err=True)
 
 
 def show_items(model: str, answered: int, total: int, left_s: float) -> None:
     """How far an accuracy job is; nothing that is timed runs meanwhile."""
     of = f" of {total}" if total else ""
-    click.echo(f"     {model}: {answered}{of} items, about {_duration(left_s)} left", err=True)
+    echo(f"     {model}: {answered}{of} items, about {_duration(left_s)} left", err=True)
 
 
 def show_reached(card: dict[str, Any]) -> None:
@@ -79,7 +79,7 @@ def show_reached(card: dict[str, Any]) -> None:
     for entry in card["entries"]:
         if found := entry["metrics"].get("accuracy"):
             half = (found["hi"] - found["lo"]) / 2
-            click.echo(
+            echo(
                 f"{entry['model']}: accuracy {found['value']:.3f} ± {half:.3f} "
                 f"({found['lo']:.3f} to {found['hi']:.3f}) from {found['n']} items",
                 err=True,
@@ -96,12 +96,12 @@ def show_plan(plan: Plan) -> None:
     for job in plan.jobs:
         cases = ", ".join(case.id for case in job.cases)
         needed = "  if needed" if job.optional else ""
-        click.echo(f"{job.id}  {job.model:<24} {job.suite:<9} #{job.process + 1}  {cases}{needed}")
+        echo(f"{job.id}  {job.model:<24} {job.suite:<9} #{job.process + 1}  {cases}{needed}")
     for skip in plan.skipped:
-        click.echo(f"skipped           {skip.model:<24} {f'{skip.case} {skip.detail}'.strip()}")
+        echo(f"skipped           {skip.model:<24} {f'{skip.case} {skip.detail}'.strip()}")
     for line in _over_budget(plan):
-        click.echo(line)
-    click.echo(
+        echo(line)
+    echo(
         f"{_required(plan)} jobs, about {_duration(plan.estimate_s)}{_at_most(plan)}, "
         f"{show_bytes(plan.need_bytes)} of memory or more"
     )

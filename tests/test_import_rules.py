@@ -29,6 +29,7 @@ SCORING = {"score", "compare", "gate"}
 # package or module → harness modules that it may import (by first part of the name)
 ALLOWED = {
     "errors": set(),
+    "messages": {"messages"},
     "kernelfs": set(),
     "stats": CORE,
     "stats_items": CORE,
@@ -67,11 +68,11 @@ ALLOWED = {
     "report": CORE
     | SPEC
     | SCORING
-    | {"report", "scoring.details", "scoring.observe", "scoring.rules"},
+    | {"report", "messages", "scoring.details", "scoring.observe", "scoring.rules"},
     "worker": CORE | SPEC | {"backends.base", "backends", "suites", "probes", "sandbox"},
     "execute": CORE | SPEC | {"environment", "models", "probes", "sandbox"},
     "exam": CORE | SPEC | {"budget", "heldout", "models", "suites"},
-    "doctor": CORE | SPEC | {"environment", "models", "backends", "probes", "sandbox"},
+    "doctor": CORE | SPEC | {"environment", "messages", "models", "backends", "probes", "sandbox"},
     "scaffold": CORE | SPEC,
 }
 FREE = {

@@ -9,6 +9,7 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from harness.messages import tr
 from harness.report import reading, words
 from harness.report.view import Check, Ranking, Row, View
 from harness.report.words import Lang, say
@@ -151,7 +152,7 @@ def _remarks(view: View, lang: Lang) -> list[RenderableType]:
             style=STYLES.get(finding.severity, "yellow"),
         )
         title = words.word(lang, words.finding_group(finding.code), finding.code)
-        line.append(f" {title}: {finding.detail}")
+        line.append(f" {title}: {tr(finding.detail, lang)}")
         out.append(line)
     if found := [len(row.findings) for row in view.rows if row.findings]:
         said = say(lang, "findings.models", count=sum(found), models=len(found))
@@ -175,5 +176,5 @@ def _remarks(view: View, lang: Lang) -> list[RenderableType]:
         cause = words.cause(skipped.reason, skipped.detail, lang)
         out.append(Text(f"  {skipped.model}  {cause}"))
         if skipped.hint:
-            out.append(Text(f"    → {skipped.hint}", style="cyan"))
+            out.append(Text(f"    → {tr(skipped.hint, lang)}", style="cyan"))
     return out

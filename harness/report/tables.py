@@ -72,7 +72,7 @@ def validity(view: View) -> tuple[Plain, ...]:
                     Cell(job.process),
                     Cell(job.outcome, "outcome"),
                     Cell(job.cause, "reason"),
-                    Cell(job.detail),
+                    Cell(job.detail, "message"),
                 )
                 for job in view.problems
             ),
@@ -82,7 +82,12 @@ def validity(view: View) -> tuple[Plain, ...]:
             "skipped.none",
             ("model", "reason", "detail", "hint"),
             tuple(
-                (Cell(s.model), Cell(s.reason, "reason"), Cell(s.detail), Cell(s.hint))
+                (
+                    Cell(s.model),
+                    Cell(s.reason, "reason"),
+                    Cell(s.detail, "message"),
+                    Cell(s.hint, "message"),
+                )
                 for s in view.skipped
             ),
         ),
@@ -95,7 +100,7 @@ def _finding(scope: Cell, finding: Finding) -> tuple[Cell, ...]:
         Cell(finding.severity, "severity"),
         scope,
         Cell(finding.code, words.finding_group(finding.code)),
-        Cell(finding.detail),
+        Cell(finding.detail, "message"),
     )
 
 
@@ -113,8 +118,8 @@ def _left_out(view: View) -> Plain:
                 Cell(case, "case"),
                 Cell(", ".join(models)),
                 Cell(reason, "reason"),
-                Cell(detail),
-                Cell(hint),
+                Cell(detail, "message"),
+                Cell(hint, "message"),
             )
             for (case, reason, detail, hint), models in groups.items()
         ),

@@ -15,6 +15,7 @@ from functools import cache
 from importlib import resources
 from typing import Literal, NamedTuple, cast
 
+from harness.messages import tr
 from harness.metrics import METRICS, show_bytes, show_share
 from harness.report.view import Check, Estimate, Factor, Ranking, Row, Task, View
 
@@ -53,8 +54,10 @@ def say(lang: Lang, key: str, **values: object) -> str:
 def word(lang: Lang, group: str, code: str) -> str:
     """A translated code such as a tier; the code itself where it has no translation.
 
-    A task is named by its suite and language: `ko-josa`.
+    A task is named by its suite and language: `ko-josa`. A `message` is a whole sentence.
     """
+    if group == "message":
+        return tr(code, lang)
     if entry := strings().get(f"{group}.{code}"):
         return entry[lang]
     language, _, suite = code.partition("-")
@@ -232,7 +235,8 @@ def why_unranked(row: Row, lang: Lang) -> str:
 
 def cause(reason: str, detail: str, lang: Lang) -> str:
     """A reason code in words, with its detail."""
-    return ": ".join(part for part in (word(lang, "reason", reason), detail) if part)
+    said = (word(lang, "reason", reason), tr(detail, lang))
+    return ": ".join(part for part in said if part)
 
 
 def absent(reason: str, detail: str, lang: Lang) -> str:

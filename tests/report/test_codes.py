@@ -11,6 +11,7 @@ import pytest
 
 import harness
 from harness.metrics import METRICS
+from harness.preflight import onnx_rules, rules
 from harness.report import words
 
 ROOT = Path(harness.__file__).parent
@@ -54,6 +55,49 @@ def refusals(path: Path) -> Iterator[str]:
 
 FINDINGS = sorted({code for name in FINDERS for code in findings(ROOT / name)})
 REASONS = sorted({code for name in REFUSERS for code in refusals(ROOT / name)})
+
+
+def every_reason() -> Iterator[str]:
+    """Reason codes that any file gives to an error, literal or as one of two literals."""
+    for path in ROOT.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            given = isinstance(node, ast.keyword) and node.arg == "reason"
+            default = isinstance(node, ast.Assign) and (
+                ast.unparse(node.targets[0]) == "default_reason"
+            )
+            if given or default:
+                yield from codes_in(node.value)  # type: ignore[attr-defined]
+
+
+def codes_in(value: ast.expr) -> Iterator[str]:
+    """`"a"`, `x or "a"` and `"a" if x else "b"`; what is computed is not known."""
+    if isinstance(value, ast.Constant) and isinstance(value.value, str) and value.value:
+        yield value.value
+    elif isinstance(value, ast.BoolOp):
+        for part in value.values:
+            yield from codes_in(part)
+    elif isinstance(value, ast.IfExp):
+        yield from codes_in(value.body)
+        yield from codes_in(value.orelse)
+
+
+RULES = {**rules.RULES, **onnx_rules.RULES}
+
+
+def test_every_reason_of_every_error_has_a_name_in_both_languages() -> None:
+    """A skipped model shows the code of whatever refused it."""
+    reasons = {*every_reason(), *RULES}
+    assert {"gguf_truncated", "unknown_format", "no_network", "run_missing"} <= reasons
+    names = words.strings()
+    nameless = [
+        code for code in reasons if f"reason.{code}" not in names and f"finding.{code}" not in names
+    ]
+    assert sorted(nameless) == []
+
+
+@pytest.mark.parametrize("code", RULES)
+def test_names_of_rules_say_something_in_korean(code: str) -> None:
+    assert re.search("[가-힣]", words.strings()[f"reason.{code}"]["ko"])
 
 
 def test_the_sources_were_found() -> None:

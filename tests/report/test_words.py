@@ -138,3 +138,11 @@ def test_nothing_is_worded_twice(name):
         return dict(pairs)
 
     json.loads(path.read_text("utf-8"), object_pairs_hook=once)
+
+
+def test_a_message_is_korean_in_korean_reports() -> None:
+    assert words.word("ko", "message", "no model is loaded") == "적재한 모델이 없습니다"
+    assert words.word("en", "message", "no model is loaded") == "no model is loaded"
+    assert words.cause("load_failed", "cannot be read: x", "ko") == (
+        "모델을 읽지 못함: 읽을 수 없습니다: x"
+    )
