@@ -64,7 +64,9 @@ ALLOWED = {
     "scoring": CORE | SPEC | {"scoring"},
     "backends": CORE | SPEC | {"backends", "models.safetensors_file"},
     "suites": CORE | SPEC | {"suites", "backends.base", "probes"},
-    "report": CORE | SPEC | SCORING | {"report", "scoring.details"},
+    # Of `frames` only Parquet makes use, on demand: raw samples are the same table there.
+    "report": CORE | SPEC | SCORING | {"report", "scoring.details", "frames"},
+    "frames": CORE | SPEC | SCORING | {"scoring", "report", "runs"},
     "worker": CORE | SPEC | {"backends.base", "backends", "suites", "probes", "sandbox"},
     "execute": CORE | SPEC | {"environment", "models", "probes", "sandbox"},
     "exam": CORE | SPEC | {"budget", "heldout", "models", "suites"},
