@@ -39,8 +39,10 @@ Render = Callable[[Material], Mapping[str, bytes]]
 
 DEFAULT = ("markdown", "html")
 FORMATS: Mapping[str, str] = {
+    "csv": "harness.report.csv:files",
     "html": "harness.report.html:files",
     "markdown": "harness.report.markdown:files",
+    "parquet": "harness.report.parquet:files",
 }
 """Name → `module:function`, imported on use."""
 

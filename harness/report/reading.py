@@ -31,6 +31,7 @@ from harness.report.view import (
     Fidelity,
     Finding,
     Flips,
+    Imported,
     JobOutcome,
     Memory,
     Pair,
@@ -126,6 +127,7 @@ def read(scorecard: Json) -> View:
         detectable=_as(Detectable, accuracy) if accuracy.get("items") else None,
         skipped=tuple(s for s in skipped if not s.case),
         left_out=tuple(s for s in skipped if s.case),
+        imported=tuple(_as(Imported, test) for test in card.get("imported", ())),
     )
 
 
