@@ -1,6 +1,6 @@
 """Results of llama-bench (`-o json`, `jsonl` or `csv`) as rows beside our kernel figures.
 
-FILE ─ read ─▶ Test, each checked ─ beside ─▶ `imported` of the scorecard that is reported
+FILE ─ read ─▶ BenchTest, each checked ─ beside ─▶ `imported` of the scorecard that is reported
 
 They are shown, marked as imported, and never scored or ranked: nobody knows under what
 conditions they were measured.
@@ -29,7 +29,7 @@ _BYTE_ORDER_MARKS = {b"\xef\xbb\xbf": "utf-8-sig", b"\xff\xfe": "utf-16", b"\xfe
 """Windows PowerShell redirects into UTF-16."""
 
 
-class Test(NamedTuple):
+class BenchTest(NamedTuple):
     """One test of one file.
 
     Attributes:
@@ -63,7 +63,7 @@ def imported(paths: Iterable[Path], card: Mapping[str, Any], folder: Path) -> Js
     return {"imported": beside(tests, card["entries"], run["models"])}
 
 
-def read(path: Path) -> list[Test]:
+def read(path: Path) -> list[BenchTest]:
     """All tests of a file, in its order.
 
     Raises:
@@ -93,7 +93,9 @@ def read(path: Path) -> list[Test]:
 
 
 def beside(
-    tests: Iterable[Test], entries: Iterable[Mapping[str, Any]], models: Iterable[Mapping[str, Any]]
+    tests: Iterable[BenchTest],
+    entries: Iterable[Mapping[str, Any]],
+    models: Iterable[Mapping[str, Any]],
 ) -> list[Json]:
     """A row a test and model of ours that it measured, or one without a model.
 
@@ -167,12 +169,12 @@ def _refuse(name: str) -> None:
     raise ValueError(f"{name} is not a JSON number")
 
 
-def _test(number: int, fields: Mapping[str, Any]) -> Test:
+def _test(number: int, fields: Mapping[str, Any]) -> BenchTest:
     try:
         prompt, output, depth = (_whole(fields, f"n_{part}") for part in ("prompt", "gen", "depth"))
         rate, stddev = _rate(fields, "avg_ts"), _rate(fields, "stddev_ts")
         samples = fields.get("samples_ts")
-        return Test(
+        return BenchTest(
             file=_base(_string(fields, "model_filename")),
             model_bytes=_whole(fields, "model_size", least=1),
             name=_name(prompt, output, depth),
