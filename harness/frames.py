@@ -13,7 +13,6 @@ import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -32,13 +31,17 @@ from harness.scoring.items import Item
 from harness.scoring.readings import Reading, Readings, readings
 from harness.scoring.rules import read_rules
 
-_clean = lru_cache(maxsize=4096)(reading.clean)
+_cached = lru_cache(maxsize=4096)(reading.clean)
 
 
 def _columns(text: str) -> dict[str, str]:
     """Names and their type, group by group: `run model: category, value lo hi: float64`."""
     groups = (group.split(":") for group in text.split(","))
     return {name: kind.strip() for names, kind in groups for name in names.split()}
+
+
+def _clean(text: object) -> str:
+    return _cached(str(text))
 
 
 _SAMPLES = _columns(
@@ -109,7 +112,7 @@ def load(path: str | Path = "latest", *, results: str | Path = "results") -> Run
     """
     file = Path(path)
     if file.is_file() and file.suffix == ".json":
-        return _run(_read_card(file), [])
+        return _alone(file)
     if not file.is_file():
         file = runs.find_run(str(path), Path(results)) / "records.jsonl"
     journal, card = runs.scored(file)
@@ -159,17 +162,21 @@ def _run(card: Mapping[str, Any], records: Sequence[Record]) -> Run:
     )
 
 
-def _read_card(path: Path) -> Mapping[str, Any]:
+def _alone(path: Path) -> Run:
+    """What a scorecard file says without its records."""
     try:
         found = json.loads(path.read_bytes())
-    except (OSError, ValueError, RecursionError) as error:
+        return _run(found if isinstance(found, dict) else {}, [])
+    except RecordError as error:
+        error.where = str(path)
+        raise
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise RecordError(
-            f"cannot be read: {error}",
+            f"this is no whole scorecard: {type(error).__name__}: {error}",
             where=str(path),
             hint="harness score RUN",
             reason="scorecard_unreadable",
         ) from error
-    return found if isinstance(found, dict) else {}
 
 
 def _samples(run: str, values: Sequence[tuple[str, Reading]]) -> pd.DataFrame:
@@ -188,9 +195,8 @@ def _samples(run: str, values: Sequence[tuple[str, Reading]]) -> pd.DataFrame:
     one_each = _frame({name: _SAMPLES[name] for name in names}, plain)
     frame = one_each.take(np.repeat(np.arange(len(values)), counts)).reset_index(drop=True)
     frame["position"] = np.arange(counts.sum()) - starts
-    frame["value"] = np.fromiter(
-        chain.from_iterable(np.atleast_1d(one.values) for _, one in values), np.float64
-    )
+    found = [np.atleast_1d(one.values) for _, one in values]
+    frame["value"] = np.concatenate([np.empty(0), *found])
     frame = frame[list(_SAMPLES)]
     frame.attrs["units"] = _units(frame["metric"].cat.categories)
     return frame
@@ -210,8 +216,12 @@ def _item(item: Item) -> tuple[Any, ...]:
 def _jobs(view: View, records: Sequence[Record]) -> pd.DataFrame:
     rows: list[tuple[Any, ...]] = [
         (
-            *(view.run, _clean(job["model"]), _clean(job["suite"]), job.get("process", 0)),
-            *(_clean(job.get("outcome", "")), _clean(job.get("reason", "")) or None),
+            *(view.run, _clean(job.get("model", "")), _clean(job.get("suite", ""))),
+            *(
+                job.get("process", 0),
+                _clean(job.get("outcome", "")),
+                _clean(job.get("reason", "")) or None,
+            ),
             *(_clean(job.get("detail", "")), job.get("wall_s")),
         )
         for job in records

@@ -241,21 +241,24 @@ def test_a_scorecard_alone_has_no_samples(tmp_path: Path, run: Run) -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "reason"),
+    "content",
     [
-        (b"{", "scorecard_unreadable"),
-        (b"[" * 100_000, "scorecard_unreadable"),
-        (b"\xff", "scorecard_unreadable"),
-        (b"[]", "scorecard_unreadable"),
-        (json.dumps({"kind": "scorecard", "schema": 99}).encode(), "scorecard_unreadable"),
+        b"{",
+        b"[" * 100_000,
+        b"\xff",
+        b"[]",
+        json.dumps({"kind": "scorecard", "schema": 99}).encode(),
+        json.dumps({"kind": "scorecard", "schema": 1}).encode(),
+        json.dumps({"kind": "scorecard", "schema": 1, "entries": 7}).encode(),
     ],
 )
-def test_what_is_no_scorecard_is_refused(tmp_path: Path, content: bytes, reason: str) -> None:
+def test_what_is_no_scorecard_is_refused(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "scorecard.json"
     path.write_bytes(content)
     with pytest.raises(RecordError) as caught:
         harness.load(path)
-    assert caught.value.reason == reason
+    assert caught.value.reason == "scorecard_unreadable"
+    assert caught.value.where == str(path)
     assert caught.value.hint.startswith("harness score")
 
 
