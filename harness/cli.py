@@ -219,20 +219,37 @@ def score(*, run_folder: str, results: Path, lang: Lang | None, as_json: bool) -
     "names",
     multiple=True,
     metavar="NAME",
-    help="html, markdown, csv, …; repeatable [default: markdown and html].",
+    help="html, markdown, csv, parquet, …; repeatable [default: markdown and html].",
+)
+@click.option(
+    "--llama-bench",
+    "benches",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Results of llama-bench -o json to show beside ours; repeatable.",
 )
 @_results
 @_lang
 @_as_json
 def report(
-    *, run_folder: str, names: tuple[str, ...], results: Path, lang: Lang | None, as_json: bool
+    *,
+    run_folder: str,
+    names: tuple[str, ...],
+    benches: tuple[Path, ...],
+    results: Path,
+    lang: Lang | None,
+    as_json: bool,
 ) -> None:
     """Write the report of RUN (a folder, an id, or latest) into its folder."""
     from harness import runs
+    from harness.interop import llama_bench
     from harness.report import formats
 
     folder = runs.find_run(run_folder, results)
     card = runs.write_scorecard(folder)
+    if benches:
+        card |= llama_bench.imported(benches, card, folder)
     material = formats.Material(card=card, folder=folder, lang=lang or messages.language())
     paths = formats.write(material, names or formats.DEFAULT)
     if as_json:

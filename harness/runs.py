@@ -12,7 +12,7 @@ from typing import Any
 
 from harness import score
 from harness.errors import PrerequisiteError, RecordError, SpecError
-from harness.records import SCHEMA, read, unwritable, write_whole
+from harness.records import SCHEMA, Journal, read, unwritable, write_whole
 
 RUN_ID = re.compile(r"\d{8}T\d{6}Z-[0-9a-f]{6}")
 _MIN_FREE_BYTES = 64 << 20
@@ -24,10 +24,20 @@ def write_scorecard(folder: Path) -> dict[str, Any]:
     Raises:
         RecordError: the records cannot be read, or say what no run says.
     """
-    path = folder / "records.jsonl"
+    _, card = scored(folder / "records.jsonl")
+    write_whole(folder / "scorecard.json", score.dump(card))
+    return card
+
+
+def scored(path: Path) -> tuple[Journal, dict[str, Any]]:
+    """A record file and its scorecard; nothing is written.
+
+    Raises:
+        RecordError: the records cannot be read, or say what no run says.
+    """
     journal = read(path)
     try:
-        card = score.scorecard(journal.records, torn=journal.torn)
+        return journal, score.scorecard(journal.records, torn=journal.torn)
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise RecordError(
             f"a record does not have the form of schema {SCHEMA}: {type(error).__name__}: {error}",
@@ -35,8 +45,6 @@ def write_scorecard(folder: Path) -> dict[str, Any]:
             hint="use an untouched copy, or measure again with `harness run`",
             reason="records_damaged",
         ) from error
-    write_whole(folder / "scorecard.json", score.dump(card))
-    return card
 
 
 def find_run(text: str, results: Path) -> Path:

@@ -65,10 +65,12 @@ ALLOWED = {
     "scoring": CORE | SPEC | {"scoring"},
     "backends": CORE | SPEC | {"backends", "models.safetensors_file"},
     "suites": CORE | SPEC | {"suites", "backends.base", "probes"},
+    # Of `frames` only Parquet makes use, on demand: raw samples are the same table there.
     "report": CORE
     | SPEC
     | SCORING
-    | {"report", "messages", "scoring.details", "scoring.observe", "scoring.rules"},
+    | {"frames", "messages", "report", "scoring.details", "scoring.observe", "scoring.rules"},
+    "frames": CORE | SPEC | SCORING | {"scoring", "report", "runs"},
     "worker": CORE | SPEC | {"backends.base", "backends", "suites", "probes", "sandbox"},
     "execute": CORE | SPEC | {"environment", "models", "probes", "sandbox"},
     "exam": CORE | SPEC | {"budget", "heldout", "models", "suites"},

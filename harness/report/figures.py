@@ -16,7 +16,7 @@ from typing import NamedTuple
 from harness.metrics import METRICS
 from harness.report import words
 from harness.report.tables import Cell
-from harness.report.view import Estimate, Row, Spread, View
+from harness.report.view import Bench, Estimate, Imported, Row, Spread, View
 
 LATENCY = (
     "ttft_s",
@@ -206,22 +206,47 @@ def flips(view: View) -> Numbers:
 
 
 def kernel(view: View) -> Numbers:
-    """Kernel passes: this project's median beside what llama-bench prints."""
+    """Kernel passes: this project's median beside what llama-bench prints.
+
+    Where results of llama-bench were put beside, they are lines of their own: of the model
+    whose file they measured, else of their file.
+    """
+    beside = bool(view.imported)
 
     def lines(row: Row) -> Iterable[Line]:
-        for bench in sorted(row.compat.llama_bench, key=lambda bench: natural(_case(bench.test))):
-            own = row.cases.get(_case(bench.test), {}).get(f"kernel_{bench.test[:2]}_tok_per_s")
-            mean = f"{bench.tok_per_s:.2f} ± {bench.stddev:.2f}"
-            figures = (_figure("kernel_pp_tok_per_s", own), Figure(mean), Figure(str(bench.n)))
-            yield Line(Cell(bench.test), figures)
+        theirs = [found for found in view.imported if found.model == row.model]
+        means = {bench.case: bench.tok_per_s for bench in row.compat.llama_bench}
+        threads = dict(row.engine).get("options.threads", words.DASH)
+        for bench in sorted(row.compat.llama_bench, key=lambda bench: natural(bench.case)):
+            own = row.cases.get(bench.case, {}).get(f"kernel_{bench.test[:2]}_tok_per_s")
+            figures = (_figure("kernel_pp_tok_per_s", own), *_mean(bench))
+            source = (Figure(threads), NONE, Figure("harness")) if beside else ()
+            yield Line(Cell(bench.test), (*figures, *source))
+        yield from (_beside(found, means.get(found.case)) for found in theirs)
 
     heads = [Cell("kernel", "column"), Cell("t/s"), Cell("n", "column")]
-    return grouped(view, "kernel", first="test", suite="kernel", heads=heads, lines=lines)
+    heads += [Cell(name, "column") for name in ("threads", "ratio", "source")] if beside else []
+    title = "kernel_beside" if beside else "kernel"
+    table = grouped(view, title, first="test", suite="kernel", heads=heads, lines=lines)
+    strangers: dict[str, list[Line]] = {}
+    for found in view.imported:
+        if not found.model:
+            strangers.setdefault(found.file, []).append(_beside(found, None))
+    others = (Group(Cell(file), tuple(own)) for file, own in strangers.items())
+    return table._replace(groups=(*table.groups, *others))
 
 
-def _case(test: str) -> str:
-    """Our name of a test that llama-bench calls `tg128 @ d512`."""
-    return test.replace(" @ d", "@d")
+def _beside(found: Imported, own: float | None) -> Line:
+    """An imported test; the ratio is of our mean to theirs."""
+    ratio = NONE if own is None else Figure(words.value("accuracy_ratio", own / found.tok_per_s))
+    source = Figure(f"llama-bench {found.build}")
+    return Line(Cell(found.test), (NONE, *_mean(found), Figure(str(found.threads)), ratio, source))
+
+
+def _mean(bench: Bench | Imported) -> tuple[Figure, Figure]:
+    """Mean with standard deviation as llama-bench prints it, and over how many passes."""
+    count = NONE if bench.n is None else Figure(str(bench.n))
+    return Figure(f"{bench.tok_per_s:.2f} ± {bench.stddev:.2f}"), count
 
 
 def mlperf_client(view: View) -> Numbers:

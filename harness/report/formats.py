@@ -39,10 +39,12 @@ Render = Callable[[Material], Mapping[str, bytes]]
 
 DEFAULT = ("markdown", "html")
 FORMATS: Mapping[str, str] = {
+    "csv": "harness.report.csv:files",
     "github-action-benchmark": "harness.report.action_benchmark:files",
     "html": "harness.report.html:files",
     "junit": "harness.report.junit:files",
     "markdown": "harness.report.markdown:files",
+    "parquet": "harness.report.parquet:files",
     "pytest-benchmark": "harness.report.pytest_benchmark:files",
 }
 """Name → `module:function`, imported on use."""

@@ -23,17 +23,24 @@ COLUMNS = (
     "peak_resident_bytes",
 )
 _SPECIAL = re.compile(r"[\\`*\[\]<>|~#!&$@]|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])")
-_LINKS = re.compile(r"(?i)(:)(?=//)|(?<=www)(\.)")
+_LINKS = re.compile(r"(?i)(:)(?=//)|(?<=www)(\.)|(?<=mailto)(:)|(?<=xmpp)(:)")
+_BLOCKS = re.compile(r"^[-+=](?![\w.])|(?<=^\d)[.)](?=\s|$)")
+"""A list, a rule or the line under a heading, at the start of a line."""
+_REFERENCES = re.compile(r"(?<!\w)@(?=\w)|@(?=[\w-]+\.\w)|#(?=\d)|\bGH-(?=\d)")
+"""Mentions, addresses and issues: GitHub looks for them in the text, behind its entities."""
+_BREAK = "\u200b"
 
 
 def escape(text: object) -> str:
-    """A value as inert Markdown, also inside a table cell.
+    """A value as inert Markdown, also inside a table cell or at the start of a line.
 
     Underscores inside a word stay, for they mean nothing there; `//` and `www.` are
-    broken because GitHub links bare addresses, and `@` because it mentions people.
+    broken because GitHub links bare addresses.
     """
-    inert = _SPECIAL.sub(lambda match: f"&#{ord(match.group())};", reading.clean(text))
-    return _LINKS.sub(lambda match: f"&#{ord(match.group())};", inert)
+    inert = _REFERENCES.sub(rf"\g<0>{_BREAK}", reading.clean(text))
+    for syntax in (_SPECIAL, _BLOCKS, _LINKS):
+        inert = syntax.sub(lambda match: f"&#{ord(match.group())};", inert)
+    return inert.replace(_BREAK, f"&#{ord(_BREAK)};")
 
 
 def render(scorecard: Mapping[str, Any], *, lang: Lang = "en") -> str:

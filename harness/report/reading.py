@@ -31,6 +31,7 @@ from harness.report.view import (
     Fidelity,
     Finding,
     Flips,
+    Imported,
     JobOutcome,
     Memory,
     Pair,
@@ -49,6 +50,8 @@ from harness.scoring.details import Choices, Share, Templates, Written
 
 LONGEST = 240
 _HIDDEN = frozenset({"Cc", "Cf", "Cs", "Co", "Zl", "Zp"})
+_BLANK = frozenset("\u115f\u1160\u2800\u3164\uffa0")
+"""Letters and signs without ink: Hangul fillers and the empty Braille pattern."""
 
 _SAME = ("format", "quantisation", "backend", "licence", "size_bytes", "rank", "reason", "detail")
 """Fields of an entry that a row takes as they are."""
@@ -60,20 +63,25 @@ T = TypeVar("T")
 def clean(text: object) -> str:
     r"""One line of visible characters.
 
-    Control, format, surrogate and private characters, and what XML cannot hold, become
+    Control, format, surrogate, private and inkless characters, and what is no character, become
     `\xNN` or `\u{NNNN}`: a terminal escape or a right-to-left override is shown, never obeyed.
     """
     out: list[str] = []
     for char in str(text)[: LONGEST + 1]:
         if char in "\n\r\t":
             out.append(" ")
-        elif unicodedata.category(char) in _HIDDEN or ord(char) & 0xFFFE == 0xFFFE:
+        elif unicodedata.category(char) in _HIDDEN or char in _BLANK or _is_none(ord(char)):
             out.append(f"\\x{ord(char):02x}" if ord(char) < 256 else f"\\u{{{ord(char):x}}}")
         else:
             out.append(char)
     if len(out) > LONGEST:
         out[LONGEST:] = "…"
     return "".join(out).strip()
+
+
+def _is_none(code: int) -> bool:
+    """Whether Unicode keeps a code point from being a character; XML cannot hold all of them."""
+    return code & 0xFFFE == 0xFFFE or 0xFDD0 <= code <= 0xFDEF
 
 
 def _cleaned(value: Any) -> Any:
@@ -126,6 +134,7 @@ def read(scorecard: Json) -> View:
         detectable=_as(Detectable, accuracy) if accuracy.get("items") else None,
         skipped=tuple(s for s in skipped if not s.case),
         left_out=tuple(s for s in skipped if s.case),
+        imported=tuple(_as(Imported, test) for test in card.get("imported", ())),
     )
 
 

@@ -140,6 +140,34 @@ class Bench(NamedTuple):
     stddev: float
     n: int
 
+    @property
+    def case(self) -> str:
+        """Our name of a test that llama-bench calls `tg128 @ d512`."""
+        return self.test.replace(" @ d", "@d")
+
+
+class Imported(NamedTuple):
+    """One test from a file of llama-bench, in tok/s; it was measured apart and is never ranked.
+
+    Attributes:
+        model: of ours whose file it is; empty where it is none's.
+        n: repetitions; None where the file does not say.
+    """
+
+    model: str
+    file: str
+    test: str
+    tok_per_s: float
+    stddev: float
+    n: int | None
+    threads: int
+    build: str
+
+    @property
+    def case(self) -> str:
+        """Our name of the test."""
+        return self.test.replace(" @ d", "@d")
+
 
 class Client(NamedTuple):
     """MLPerf Client's two figures: geometric means over cases of the mean of each."""
@@ -382,6 +410,7 @@ class View:
         sandbox: None where no worker got as far as loading a model.
         answers: models compared item by item. detectable: what the items can tell.
         skipped: models that were not run. left_out: cases of models that were.
+        imported: results of other tools that the reader has put beside.
     """
 
     run: str
@@ -405,6 +434,7 @@ class View:
     detectable: Detectable | None
     skipped: tuple[Skipped, ...]
     left_out: tuple[Skipped, ...]
+    imported: tuple[Imported, ...] = ()
 
     @property
     def rows(self) -> tuple[Row, ...]:

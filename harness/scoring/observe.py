@@ -151,7 +151,7 @@ def observe(
 def _observe_model(
     model: Mapping[str, Any], records: Mapping[str, list[Mapping[str, Any]]], rules: Rules
 ) -> Observed:
-    reader = _Reader(rules)
+    reader = Reader(rules)
     reader.collect(records["sample"])
     # By id, because a profile may give each case of a suite a job of its own.
     jobs = {(str(record.get("job", "")), _job(record)) for record in records["job"]}
@@ -205,8 +205,12 @@ def _shared_engine(records: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
     return engine | {"varies": varies} if backends else {}
 
 
-class _Reader:
-    """Collects the samples of one model."""
+class Reader:
+    """Collects the samples of one model.
+
+    Every value goes through `_add` and every refusal through `_refuse`: a subclass that
+    listens there hears of each sample what scoring makes of it.
+    """
 
     def __init__(self, rules: Rules) -> None:
         self.problems: set[Problem] = set()
@@ -241,7 +245,7 @@ class _Reader:
             # Taking either one would be a choice among attempts.
             del known[key]
             detail = f"two different {key.kind} samples of one request"
-            self.problems.add(Problem(key.case, "conflicting_samples", detail))
+            self._refuse(key, "conflicting_samples", detail)
         ordered = sorted(known.items(), key=itemgetter(0))
         self.traces = {
             str(sample.get("job", "")): sample for key, sample in ordered if key.kind == _TRACE
@@ -250,7 +254,7 @@ class _Reader:
             try:
                 self._read(key, sample)
             except SampleRefusedError as refused:
-                self.problems.add(Problem(key.case, refused.reason, refused.message))
+                self._refuse(key, refused.reason, refused.message)
         self._close_memory()
         self._close_sustained()
         self._close_items()
@@ -393,7 +397,7 @@ class _Reader:
                 try:
                     tree = self._split(*split)
                 except SampleRefusedError as refused:
-                    self.problems.add(Problem(case, refused.reason, refused.message))
+                    self._refuse(key, refused.reason, refused.message)
             self._add(key, "peak_resident_bytes", max(*phases.values(), tree))
             available = self._available[case, process]
             if "runtime" in available:
@@ -412,21 +416,25 @@ class _Reader:
                 self._add(key, "sustained_ratio", found.ratio())
                 self._add(key, "sustained_above_90_s", found.above_90_s())
             except SampleRefusedError as error:
-                self.problems.add(Problem(case, error.reason, error.message))
+                self._refuse(key, error.reason, error.message)
 
     def _close_items(self) -> None:
         """Items of the first process that answered any."""
-        for (task, _), items in sorted(self._items.items(), key=itemgetter(0)):
+        for (task, process), items in sorted(self._items.items(), key=itemgetter(0)):
             if task not in self.items:
                 try:
                     self.items[task] = assemble(items)
                 except SampleRefusedError as refused:
-                    self.problems.add(Problem(task, refused.reason, refused.message))
+                    key = _Key("accuracy", task, "item", process, 0, "")
+                    self._refuse(key, refused.reason, refused.message)
 
     def _add(self, key: _Key, metric: str, value: float | Floats, *, case: str = "") -> None:
         if suite_of(metric) != key.suite:
             raise ValueError(f"{metric} is not measured by suite {key.suite}")
         self._values[key.suite, case or key.case, metric, key.process].append(value)
+
+    def _refuse(self, key: _Key, reason: str, detail: str) -> None:
+        self.problems.add(Problem(key.case, reason, detail))
 
     def phases(self) -> dict[str, dict[str, tuple[int, ...]]]:
         """Peaks of all processes, by case and phase."""

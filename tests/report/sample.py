@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
+
+from harness.records import JournalWriter
+from tests import strategies
 
 WEIGHTS = {
     "accuracy": 0.40,
@@ -27,7 +32,16 @@ PAYLOADS = (
     "=cmd|' /C calc'!A0",
     "[bold red]markup[/bold red]",
 )
+RECORDS = strategies.records([strategies.Candidate(id="ref")])
 TASKS = ("ko-arith", "ko-josa", "ko-count", "en-arith", "en-copy")
+
+
+def folder(home: Path, records: Sequence[dict[str, Any]] = RECORDS) -> Path:
+    """A run's folder with these records, for the forms that hold raw samples."""
+    writer = JournalWriter(home / "records.jsonl")
+    writer.append(*records)
+    writer.close()
+    return home
 
 
 def estimate(value: float, spread: float, unit: str, n: int = 50) -> dict[str, Any]:
@@ -475,10 +489,10 @@ def crowd(count: int) -> dict[str, Any]:
     )
 
 
-def hostile() -> dict[str, Any]:
+def hostile(payloads: Sequence[str] = PAYLOADS) -> dict[str, Any]:
     """Every payload in every place that a model or an engine can write to."""
     entries = []
-    for i, payload in enumerate(PAYLOADS):
+    for i, payload in enumerate(payloads):
         made = entry("x", rank=i + 1 if i % 3 else None, speed=1 + i / 10, skill=1.0)
         made |= dict.fromkeys(
             ("model", "family", "quantisation", "format", "backend", "licence"), payload
@@ -501,23 +515,23 @@ def hostile() -> dict[str, Any]:
         made["fidelity"] |= {"reference": payload, "detail": payload}
         made["fidelity"]["gates"][0] |= {"id": payload, "reason": payload}
         entries.append(made)
-    everything = " ".join(PAYLOADS)
+    everything = " ".join(payloads)
     return card(
         entries,
         tier=everything,
-        run=PAYLOADS[0],
-        started_utc=PAYLOADS[2],
-        harness=PAYLOADS[1],
-        device={"id": everything, "name": PAYLOADS[2], PAYLOADS[0]: PAYLOADS[0]},
-        environment={"before": {p: p for p in PAYLOADS}, "after": dict.fromkeys(PAYLOADS, "x")},
-        profile={"id": PAYLOADS[0], "version": 1, "title": PAYLOADS[4], "note": everything},
+        run=payloads[0],
+        started_utc=payloads[2],
+        harness=payloads[1],
+        device={"id": everything, "name": payloads[2], payloads[0]: payloads[0]},
+        environment={"before": {p: p for p in payloads}, "after": dict.fromkeys(payloads, "x")},
+        profile={"id": payloads[0], "version": 1, "title": payloads[4], "note": everything},
         verdict={
-            "state": PAYLOADS[0],
-            "findings": [{"code": p, "severity": p, "detail": p} for p in PAYLOADS],
+            "state": payloads[0],
+            "findings": [{"code": p, "severity": p, "detail": p} for p in payloads],
         },
         skipped=[
             {"model": p, "reason": p, "detail": p, "hint": p, "case": case}
-            for p in PAYLOADS
+            for p in payloads
             for case in ("", p)
         ],
         calibration={"before": calibration(1e9) | {"method": everything}, "after": None},

@@ -61,7 +61,7 @@ def test_a_failed_replace_leaves_nothing_behind(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", sorted(formats.FORMATS))
 def test_every_form_renders_a_run(name: str, tmp_path: Path) -> None:
-    keep_records(tmp_path)
-    written = formats.write(material(tmp_path), [name])
+    written = formats.write(material(sample.folder(tmp_path)), [name])
     assert written
     assert all(path.stat().st_size for path in written)
+    assert tmp_path / "records.jsonl" not in written
