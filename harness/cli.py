@@ -165,6 +165,7 @@ def run(
         )
     else:
         terminal.show_card(result.card, result.folder, spoken)
+    terminal.show_blocked(result.card)
     raise SystemExit(result.exit_code)
 
 
@@ -183,6 +184,8 @@ def score(*, run_folder: str, results: Path, lang: Lang | None, as_json: bool) -
         _emit(card)
     else:
         terminal.show_card(card, folder, lang or _locale())
+    terminal.show_blocked(card)
+    raise SystemExit(runs.exit_code(card))
 
 
 @cli.command()

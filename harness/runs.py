@@ -6,12 +6,13 @@ import os
 import re
 import secrets
 import shutil
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from harness import score
-from harness.errors import PrerequisiteError, RecordError, SpecError
+from harness.errors import Exit, PrerequisiteError, RecordError, SpecError
 from harness.records import SCHEMA, read, unwritable, write_whole
 
 RUN_ID = re.compile(r"\d{8}T\d{6}Z-[0-9a-f]{6}")
@@ -37,6 +38,14 @@ def write_scorecard(folder: Path) -> dict[str, Any]:
         ) from error
     write_whole(folder / "scorecard.json", score.dump(card))
     return card
+
+
+def exit_code(card: Mapping[str, Any]) -> Exit:
+    """How scoring ended: a card that can hold no score at all is no success."""
+    found = score.blocked(card)
+    if found is None:
+        return Exit.DONE
+    return Exit.FAILED if found.code == "nothing_measured" else Exit.INCOMPARABLE
 
 
 def find_run(text: str, results: Path) -> Path:

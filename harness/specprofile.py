@@ -16,7 +16,8 @@ from typing import Any
 from harness.cases import cases_of
 from harness.errors import did_you_mean
 from harness.metrics import METRICS, suite_of
-from harness.spec import AccuracySuite, Gate, HeldOut, Language, MemorySuite, Profile, TaskName
+from harness.spec import AccuracySuite, HeldOut, Language, MemorySuite, Profile, TaskName
+from harness.specgate import Gate
 from harness.spectext import LanguageSuite
 from harness.specyaml import MOST, MOST_TOKENS, Document, Keys, listed
 

@@ -8,6 +8,8 @@ from typing import Any, Literal
 
 import click
 
+from harness import score
+from harness.errors import printable
 from harness.execute import Outcome, next_step
 from harness.metrics import show_bytes
 from harness.plan import Plan
@@ -115,3 +117,9 @@ def show_card(card: dict[str, Any], folder: Path, lang: Literal["ko", "en"]) -> 
 
     kept = sorted(path for path in folder.iterdir() if path.is_file())
     console.show(card, Console(), files=[str(path) for path in kept], lang=lang)
+
+
+def show_blocked(card: dict[str, Any]) -> None:
+    """Why no model has a score, where that is the run's own fault."""
+    if found := score.blocked(card):
+        click.echo(f"harness: no score ({found.code}): {printable(found.detail)}", err=True)

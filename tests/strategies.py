@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 from harness.cases import cases_of
 from harness.spec import (
     AccuracySuite,
-    Gate,
     LatencySuite,
     MemorySuite,
     Model,
@@ -23,6 +22,7 @@ from harness.spec import (
     Suites,
     to_json,
 )
+from harness.specgate import Gate
 
 MIB = 2**20
 WEIGHTS = {

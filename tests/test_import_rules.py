@@ -24,7 +24,7 @@ SPEC = {
     "specyaml",
     "extensions",
 }
-SPEC |= {"spectext", "families", "order", "specschema"}
+SPEC |= {"spectext", "specgate", "families", "order", "specschema"}
 SCORING = {"score", "compare", "gate"}
 # package or module → harness modules that it may import (by first part of the name)
 ALLOWED = {
@@ -34,8 +34,9 @@ ALLOWED = {
     "stats_items": CORE,
     "budget": CORE,
     "metrics": CORE,
-    "spec": CORE | {"spectext"},
+    "spec": CORE | {"spectext", "specgate"},
     "spectext": set(),
+    "specgate": set(),
     "cases": CORE | {"spec", "spectext"},
     "families": CORE | {"spec", "cases"},
     "order": CORE | {"spec", "cases", "plan"},  # of a plan only its types
@@ -47,7 +48,7 @@ ALLOWED = {
     "sandbox": {"sandbox"},
     "templating": set(),
     "specyaml": CORE | {"spec"},
-    "specprofile": CORE | {"spec", "spectext", "specyaml", "cases"},
+    "specprofile": CORE | {"spec", "spectext", "specgate", "specyaml", "cases"},
     "specfile": CORE | {"spec", "specyaml", "specprofile", "extensions", "models.shapes"},
     "specschema": CORE | {"spec", "specyaml", "specfile"},
     "heldout": CORE | SPEC | {"heldout", "sandbox", "templating", "suites.tasks.base"},
