@@ -264,26 +264,21 @@ def _nothing_to_rank(observed: Sequence[Observed], rules: Rules) -> list[Json]:
     outcomes = {job.outcome for seen in observed for job in seen.jobs}
     kept = any(seen.series or seen.items for seen in observed)
     if "ok" not in outcomes and (outcomes or not kept):
-        code, detail = (
-            "nothing_measured",
-            "no job ended well, so there is nothing to score; see the jobs' reasons, "
-            "then `harness doctor` and `harness run`",
+        detail = (
+            "no job ended well, so there is nothing to score: see the reasons of the jobs, "
+            "then `harness doctor` and `harness run`"
         )
-    elif reference not in [seen.id for seen in observed]:
-        code, detail = (
-            "reference_not_measured",
-            f"the reference {reference} is not in this run, and scores are ratios to it; make its "
-            "file and its engine available (`harness doctor`), then `harness run`",
+        return [{"code": "nothing_measured", "severity": "warn", "detail": detail}]
+    if reference not in [seen.id for seen in observed]:
+        detail = (
+            f"scores are ratios to {reference}, which this run did not measure: make its file and "
+            "its engine available (`harness doctor`), then `harness run`"
         )
-    elif len(observed) == 1:
-        code, detail = (
-            "single_model",
-            "only one model was measured: its rank says nothing; `harness run --model` with a "
-            "second one",
-        )
-    else:
-        return []
-    return [{"code": code, "severity": "warn", "detail": detail}]
+        return [{"code": "reference_not_measured", "severity": "warn", "detail": detail}]
+    if len(observed) == 1:
+        detail = "nothing is compared with it: name a second one with `harness run --model`"
+        return [{"code": "single_model", "severity": "warn", "detail": detail}]
+    return []
 
 
 def blocked(card: Mapping[str, Any]) -> Finding | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 Scoring = Literal["geometric", "aimers", "gate"]
 """`geometric`: weighted geometric mean of ratios. `aimers`: weighted sum of the accuracy ratio
@@ -12,6 +12,7 @@ and of gains. `gate`: the geometric mean of speed, among those whose accuracy ho
 Fact = Literal["run_valid", "artefact_safe", "licence_declared"]
 """What a gate can ask beside figures: the run counts and this model's jobs do; its files kept the
 rules of docs/preflight.md; the models file names its licence."""
+FACTS: tuple[Fact, ...] = get_args(Fact)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -32,6 +32,7 @@ from harness.report.view import (
     Finding,
     Flips,
     JobOutcome,
+    LocalScore,
     Memory,
     Pair,
     Ranking,
@@ -211,7 +212,7 @@ def _factors(ratios: Json, weights: Mapping[str, float]) -> tuple[Factor, ...]:
             weight=weight,
             ratio=ratios[metric]["value"],
             capped=ratios[metric]["capped"],
-            effect=ratios[metric]["value"] ** weight,
+            effect=ratios[metric].get("effect") or ratios[metric]["value"] ** weight,
         )
         for metric, weight in weights.items()
         if metric in ratios
@@ -224,6 +225,7 @@ def _findings(found: Iterable[Json]) -> tuple[Finding, ...]:
 
 def _compat(found: Json) -> Compat:
     client, aiperf = found.get("mlperf_client"), found.get("aiperf") or {}
+    local = found.get("localscore")
     return Compat(
         llama_bench=tuple(_as(Bench, bench) for bench in found.get("llama_bench") or ()),
         mlperf_client=_as(Client, client) if client else None,
@@ -233,6 +235,7 @@ def _compat(found: Json) -> Compat:
             if isinstance(spread, Mapping)
         },
         user_tok_per_s=aiperf.get("output_tok_per_s_per_user"),
+        localscore=_as(LocalScore, local) if local else None,
     )
 
 

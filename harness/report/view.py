@@ -38,7 +38,8 @@ class Factor:
 
     Attributes:
         ratio: better than the reference above 1.
-        effect: `ratio ** weight`; the product over metrics is score / 1000.
+        effect: what the reference's score would be multiplied by if this were the only
+            difference; for geometric scores `ratio ** weight`, whose product is score / 1000.
     """
 
     metric: str
@@ -149,6 +150,16 @@ class Client(NamedTuple):
     n: int
 
 
+class LocalScore(NamedTuple):
+    """LocalScore's number and the three means that it is made of."""
+
+    score: float
+    prompt_tok_per_s: float
+    output_tok_per_s: float
+    ttft_s: float
+    n: int
+
+
 class Spread(NamedTuple):
     """AIPerf's columns; the tail is None below 100 requests."""
 
@@ -170,6 +181,7 @@ class Compat:
     mlperf_client: Client | None = None
     aiperf: Mapping[str, Spread]
     user_tok_per_s: float | None = None
+    localscore: LocalScore | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,16 +8,14 @@ where nothing else would speak for a model's accuracy.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple, get_args
+from typing import NamedTuple
 
 from harness.metrics import METRICS
 from harness.scoring.observe import Observed
 from harness.scoring.rules import Rules
 from harness.scoring.summary import Summaries
-from harness.specgate import Fact, Gate
+from harness.specgate import FACTS, Gate
 from harness.stats import round_significant
-
-FACTS = frozenset(get_args(Fact))
 
 
 class Reason(NamedTuple):
@@ -77,9 +75,7 @@ def _fact(gate: Gate, seen: Observed, invalid: str) -> GateResult:
     return GateResult(gate, passed, None, None, reason)
 
 
-def _figure(
-    gate: Gate, value: float | None, items: int, memory_budget: float | None
-) -> GateResult:
+def _figure(gate: Gate, value: float | None, items: int, memory_budget: float | None) -> GateResult:
     """A gate on rounded figures."""
     limit = gate.limit if gate.limit is not None else memory_budget
     if limit is None:

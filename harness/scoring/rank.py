@@ -84,9 +84,7 @@ def rank(entries: Sequence[Judged], weights: Mapping[str, float], formula: Formu
     return Ranking(ranks, tied, ranges, pairs)
 
 
-def _field(
-    entries: Sequence[Judged], weights: Mapping[str, float], formula: Formula
-) -> _Field:
+def _field(entries: Sequence[Judged], weights: Mapping[str, float], formula: Formula) -> _Field:
     metrics = list(weights)
     has_memory = _MEMORY in metrics
     values = {m: np.array([entry.ratios[m].value for entry in entries]) for m in metrics}
