@@ -458,14 +458,14 @@ def _accuracy(candidate, used, process, time_unit):
                 known, guess = draw.random(), draw.random()
                 # Hard items are hard for every model: what makes paired draws worth it.
                 hard = random.Random(f"{case}/{index}").random()
-                right = (known + hard) / 2 < candidate.skill or guess < CHANCE[task]
+                right = (known + hard) / 2 < candidate.skill or guess < CHANCE.get(task, 0.0)
                 yield {
                     "case": case,
                     "kind": "item",
                     "index": index,
                     "template": f"t{index % 12:02d}",
                     "level": 1 + index % 3,
-                    "chance": CHANCE[task],
+                    "chance": CHANCE.get(task, 0.0),
                     "correct": right,
                     "answered": right or guess > 0.1,
                 }

@@ -37,7 +37,7 @@ def compat(seen: Observed, rules: Rules) -> Json:
 
 def localscore(prompt_tok_per_s: float, output_tok_per_s: float, ttft_s: float) -> float:
     """`10 ∛(pp · tg · 1000/ttft_ms)`, as LocalScore's database has it; 1000/ttft_ms is 1/s."""
-    return 10 * (prompt_tok_per_s * output_tok_per_s / ttft_s) ** (1 / 3)
+    return 10 * math.cbrt(prompt_tok_per_s * output_tok_per_s / ttft_s)
 
 
 def _values(seen: Observed, case: str, metric: str) -> Floats:
