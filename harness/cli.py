@@ -22,6 +22,7 @@ from harness import cli_preflight, cli_shared
 from harness.cli_accuracy import accuracy
 from harness.cli_kit import kit
 from harness.cli_models import models
+from harness.cli_profiles import profiles
 from harness.cli_shared import DURATION
 from harness.cli_shared import as_json as _as_json
 from harness.cli_shared import emit as _emit
@@ -362,7 +363,7 @@ def init(*, folder: Path, as_json: bool) -> None:
         click.echo(f"kept  {path}")
 
 
-for _group in (accuracy, kit, models):
+for _group in (accuracy, kit, models, profiles):
     cli.add_command(_group)
 for _command in (cli_preflight.check, cli_preflight.unpack, synth):
     models.add_command(_command)

@@ -313,7 +313,7 @@ class AccuracySuite:
     data: tuple[HeldOut, ...] = ()
 
 
-_SUITES: Mapping[str, type[Any]] = {
+SUITE_TYPES: Mapping[str, type[Any]] = {
     "latency": LatencySuite,
     "task": TaskSuite,
     "kernel": KernelSuite,
@@ -436,7 +436,7 @@ def profile_from_json(data: Mapping[str, Any]) -> Profile:
         accuracy["data"] = [HeldOut(**entry) for entry in accuracy.get("data", ())]
     fields["suites"] = Suites(
         **{
-            name: _SUITES[name](**{key: _part(key, item) for key, item in found.items()})
+            name: SUITE_TYPES[name](**{key: _part(key, item) for key, item in found.items()})
             for name, found in suites.items()
         }
     )

@@ -95,7 +95,7 @@ def _check_suites(document: Document, profile: Profile) -> None:
         document.fail(
             ("suites",), "the profile runs no suite", allowed=listed(_suite_names(profile))
         )
-    for name, field, least, most in _NUMBERS:
+    for name, field, least, most in NUMBERS:
         suite = getattr(suites, name)
         value = getattr(suite, field) if suite else None
         where: Keys = ("suites", name, field)
@@ -203,7 +203,7 @@ def _check_memory(document: Document, memory: MemorySuite) -> None:
 _MOST_SHOTS = 25
 _TASKS = typing.get_args(TaskName)
 
-_NUMBERS: tuple[tuple[str, str, int, int], ...] = (
+NUMBERS: tuple[tuple[str, str, int, int], ...] = (
     ("latency", "prompt_tokens", 1, MOST_TOKENS),
     # Time per output token is defined between the first and the last one.
     ("latency", "output_tokens", 2, MOST_TOKENS),
