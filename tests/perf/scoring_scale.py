@@ -6,7 +6,8 @@ A sample is one raw observation that a figure rests on: the time of one output t
 answer to one accuracy item. The run is the `challenge` profile's latency, memory and accuracy
 suites with every latency case repeated to its 20 processes: 3 cases x 20 processes x 5 requests
 x 64 tokens and 2,200 items make 21,400 samples a model. The records are those of
-`tests.strategies`, with whole answers, written as a journal; `runs.write_scorecard` runs in a fresh child.
+`tests.strategies`, with whole answers, written as a journal; `runs.write_scorecard` runs in a
+fresh child.
 """
 
 from __future__ import annotations
@@ -65,18 +66,18 @@ def challenge() -> Profile:
 def write(folder: Path, models: int) -> dict[str, int]:
     """A journal of so many models; how much it holds."""
     draw = random.Random(7)
-    candidates = [Candidate(id="ref", skill=0.6)]
-    for number in range(1, models):
-        candidates.append(
-            Candidate(
-                id=f"m{number:02d}.q4_k_m.gguf",
-                speed=draw.uniform(0.6, 1.7),
-                memory_mib=draw.uniform(250, 700),
-                skill=draw.uniform(0.5, 0.95),
-                noise=0.02,
-                seed=number,
-            )
+    others = (
+        Candidate(
+            id=f"m{number:02d}.q4_k_m.gguf",
+            speed=draw.uniform(0.6, 1.7),
+            memory_mib=draw.uniform(250, 700),
+            skill=draw.uniform(0.5, 0.95),
+            noise=0.02,
+            seed=number,
         )
+        for number in range(1, models)
+    )
+    candidates = [Candidate(id="ref", skill=0.6), *others]
     counts = {"lines": 0, "bytes": 0, "samples": 0}
     tip = ""
     with (folder / "records.jsonl").open("wb") as file:
