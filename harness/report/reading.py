@@ -120,6 +120,7 @@ def read(scorecard: Json) -> View:
         attempt=(str(attempt["number"]), str(attempt["of"])),
         seed=_seed(card.get("seed") or {}),
         sandbox=_sandbox(card["entries"]),
+        scoring=card.get("scoring", "geometric"),
         weights=card["weights"],
         rankings=_rankings(card),
         pairs=tuple(_as(Pair, {**pair, "p": pair["p_adjusted"]}) for pair in card["pairs"]),

@@ -390,6 +390,7 @@ class View:
 
     Attributes:
         calibration: before and after the run; None where it was not measured.
+        scoring: the formula of the score: geometric, aimers or gate.
         seed: where the accuracy items come from: public, committed, uncommitted; empty = none.
         sandbox: None where no worker got as far as loading a model.
         answers: models compared item by item. detectable: what the items can tell.
@@ -410,6 +411,7 @@ class View:
     attempt: tuple[str, str]
     seed: str
     sandbox: Sandbox | None
+    scoring: str
     weights: Mapping[str, float]
     rankings: tuple[Ranking, ...]
     pairs: tuple[Pair, ...]
@@ -417,6 +419,11 @@ class View:
     detectable: Detectable | None
     skipped: tuple[Skipped, ...]
     left_out: tuple[Skipped, ...]
+
+    @property
+    def reference_points(self) -> float:
+        """What a model like the reference scores."""
+        return 1000 * (self.weights.get("accuracy", 0.0) if self.scoring == "aimers" else 1.0)
 
     @property
     def rows(self) -> tuple[Row, ...]:
