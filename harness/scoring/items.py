@@ -51,7 +51,7 @@ class Choice(NamedTuple):
             return self.log_likelihoods.index(max(self.log_likelihoods))
         # A merge across the boundary can leave an option without a token of its own.
         pairs = zip(self.log_likelihoods, lengths, strict=True)
-        scores = [value / max(1, length) for value, length in pairs]
+        scores = [value / (length or 1) for value, length in pairs]
         return scores.index(max(scores))
 
     @property
@@ -249,6 +249,8 @@ def _whole(sample: Sample, name: str, *, least: int = 1) -> tuple[int, ...]:
 
 
 def _nearest(errors: Geometry, tokens: int) -> float:
+    if tokens in errors:
+        return errors[tokens]
     return -min((abs(length - tokens), -error) for length, error in errors.items())[1]
 
 
