@@ -1,7 +1,7 @@
 """What scoring must keep to, counted often: `python -m tests.perf.scoring_trials`.
 
 For each formula: how often a model that is measured twice ties with itself (at least 95 % of 200
-runs of ten processes with a spread of 3 %), 1,000 shuffles of a run's records with the same
+runs of ten processes with a spread of 2 %), 1,000 shuffles of a run's records with the same
 scorecard, 100 rebuilds with the same bytes. The tests count fewer of each by these functions.
 """
 
@@ -57,7 +57,7 @@ def same_answers(rows: Rows) -> Rows:
     ]
 
 
-def ties(used: Profile, runs: int, *, noise: float = 0.03) -> int:
+def ties(used: Profile, runs: int, *, noise: float = 0.02) -> int:
     """Of so many runs of a model beside itself, how many tie."""
     full = replace(used, protocol=replace(used.protocol, processes={"latency": 10, "memory": 1}))
     tied = 0
