@@ -21,6 +21,7 @@ from harness import cli_preflight, cli_shared, messages
 from harness.cli_accuracy import accuracy
 from harness.cli_kit import kit
 from harness.cli_models import models
+from harness.cli_profiles import profiles
 from harness.cli_shared import DURATION
 from harness.cli_shared import as_json as _as_json
 from harness.cli_shared import emit as _emit
@@ -192,6 +193,7 @@ def run(
         )
     else:
         terminal.show_card(result.card, result.folder, spoken)
+    terminal.show_blocked(result.card)
     raise SystemExit(result.exit_code)
 
 
@@ -210,6 +212,8 @@ def score(*, run_folder: str, results: Path, lang: Lang | None, as_json: bool) -
         _emit(card)
     else:
         terminal.show_card(card, folder, lang or messages.language())
+    terminal.show_blocked(card)
+    raise SystemExit(runs.exit_code(card))
 
 
 @cli.command()
@@ -403,7 +407,7 @@ def init(*, folder: Path, as_json: bool) -> None:
         echo(f"kept  {path}")
 
 
-for _group in (accuracy, kit, models):
+for _group in (accuracy, kit, models, profiles):
     cli.add_command(_group)
 for _command in (cli_preflight.check, cli_preflight.unpack, synth):
     models.add_command(_command)

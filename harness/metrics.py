@@ -428,6 +428,12 @@ def kernel_rates(samples: Iterable[Mapping[str, Any]], case: str) -> list[float]
     ]
 
 
+def is_share(metric: str) -> bool:
+    """Whether a registered metric is a part of something: 1 is all of it."""
+    found = METRICS[metric]
+    return found.show is show_share and found.direction == "higher"
+
+
 def suite_of(metric: str) -> str:
     """The suite that measures a registered metric."""
     return METRICS[metric].suite

@@ -28,6 +28,7 @@ from harness.sandbox.policy import SWITCH
 from harness.spec import (
     Artefact,
     Catalogue,
+    Device,
     Model,
     Profile,
     Suites,
@@ -35,6 +36,7 @@ from harness.spec import (
     file_sha256,
     sha256,
 )
+from harness.specyaml import listed
 from harness.suites.tasks import PUBLIC_SEED
 
 BUDGET_ITEMS = 300
@@ -84,6 +86,8 @@ def prepare(
     asked = _with_accuracy(asked, own or {}, budget_s, verify)
     chosen_device = specfile.resolve_device(device)
     _check_suites(suites, asked.suites)
+    _check_gates(asked, chosen_device)
+    _check_family(asked, catalogue)
     folder = specfile.profile_path(profile).parent.resolve()
     _check_texts(asked, suites, folder)
     wanted = (
@@ -216,6 +220,34 @@ def _check_suites(names: Sequence[str], suites: Suites) -> None:
                 hint="harness run --help",
                 reason="unknown_suite",
             )
+
+
+def _check_gates(profile: Profile, device: Device) -> None:
+    """Refuse a gate that asks for less than nothing of this device."""
+    for gate in profile.gates:
+        ram = device.memory_bytes
+        if gate.metric == "peak_resident_bytes" and ram and (gate.limit or 0) > ram:
+            raise SpecError(
+                f"gate '{gate.id}' of profile '{profile.id}' allows {gate.limit:.0f} bytes, more "
+                f"than device '{device.id}' has",
+                allowed=f"at most {ram}; null takes the device's own budget",
+                hint="correct the gate's limit, or choose another --device",
+                reason="impossible_gate",
+            )
+
+
+def _check_family(profile: Profile, catalogue: Catalogue) -> None:
+    """Refuse a prescribed network that no entry belongs to: its division would stay empty."""
+    known = sorted({model.family for model in catalogue.models.values()})
+    if profile.fixed_family and profile.fixed_family not in known:
+        raise SpecError(
+            f"profile '{profile.id}' prescribes the network '{profile.fixed_family}', of which "
+            f"the models file has nothing{did_you_mean(profile.fixed_family, known)}",
+            where=catalogue.path,
+            allowed=listed(known, most=len(known)),
+            hint="correct fixed_family, or add artefacts of that family to the models file",
+            reason="unknown_family",
+        )
 
 
 def _check_texts(profile: Profile, suites: Sequence[str], folder: Path) -> None:

@@ -81,12 +81,15 @@ def _templates() -> dict[str, str]:
         .read_text("utf-8")
         .replace("$schema=docs/models.schema.json", "$schema=models.schema.json", 1),
         "models.schema.json": specschema.text(),
+        "profiles/profile.schema.json": specschema.profile_text(),
         "devices/this-machine.yaml": specfile.built_in("devices/this-machine.yaml").read_text(
             "utf-8"
         ),
         f"profiles/{_PROFILE}.yaml": (
+            "# yaml-language-server: $schema=profile.schema.json\n"
             "# A copy of `quick` to change: what is run, how often, and how it is weighed.\n"
-            f"# Try it with:  harness run --profile {_PROFILE} --dry-run\n#\n{profile}"
+            f"# Check it with:  harness profiles check profiles/{_PROFILE}.yaml\n"
+            f"# Try it with:    harness run --profile {_PROFILE} --dry-run\n#\n{profile}"
         ),
         "results/README.md": RESULTS_README,
     }

@@ -13,35 +13,40 @@ from dataclasses import replace
 from typing import Any, NamedTuple
 
 from harness.errors import RecordError
-from harness.metrics import METRICS, suite_of
-from harness.scoring.accuracy import Level, Task
-from harness.scoring.compat import compat
-from harness.scoring.details import Share
 from harness.scoring.efficiency import calibrations, roof_of
+from harness.scoring.entry import entry_json
 from harness.scoring.fidelity import entry as fidelity_entry
-from harness.scoring.judge import Judged, Ratio, judge
+from harness.scoring.formulas import FORMULAS
+from harness.scoring.judge import Judged, judge
 from harness.scoring.observe import Observed, observe
 from harness.scoring.paired import compare_accuracy
-from harness.scoring.rank import Ranking, pareto, rank
+from harness.scoring.rank import pareto, rank
 from harness.scoring.rules import Rules, read_rules
 from harness.scoring.sandboxes import lowest, unconfined
-from harness.scoring.summary import Summaries, Summary, length_ratio, summaries
+from harness.scoring.summary import Summaries, length_ratio, summaries
 from harness.scoring.validity import Validity, examine, forgive
 from harness.spec import canonical
-from harness.stats import Interval, median, round_all
+from harness.stats import round_all
 
-__all__ = ["LISTS", "SCHEMA", "dump", "scorecard"]
+__all__ = ["LISTS", "SCHEMA", "blocked", "dump", "scorecard"]
 
 SCHEMA = 1
-LISTS = ("real", "real-tuned", "embedded", "embedded-tuned", "synthetic")
-"""Ranked apart: a network of this project says nothing about a real one, and settings that
-were chosen by measuring nothing about the defaults."""
+_KINDS = ("real", "real-tuned", "embedded", "embedded-tuned", "synthetic")
+LISTS = (*(f"fixed-{kind}" for kind in _KINDS), *_KINDS)
+"""Ranked apart: artefacts of a prescribed network (`fixed-…`) and open ones; a network of this
+project says nothing about a real one, and settings that were chosen by measuring nothing about
+the defaults. A card has one tier, except that what is synthetic has its own."""
 FULL_PROCESSES = 10
 FULL_REQUESTS = 5
-LEAST_LENGTH_RATIO = 0.9
-"""Of chat answers to the reference's: who says less is not faster."""
 
 Json = dict[str, Any]
+
+
+class Finding(NamedTuple):
+    """A code and a sentence that says what to do."""
+
+    code: str
+    detail: str
 
 
 def scorecard(records: Sequence[Mapping[str, Any]], *, torn: bool = False) -> Json:
@@ -67,7 +72,12 @@ def scorecard(records: Sequence[Mapping[str, Any]], *, torn: bool = False) -> Js
         records, observed, rules, device=run["device"], facts=facts, calibrated=calibration
     )
     lost = _lost(run, records, torn=torn)
-    own = [*lost, *_few_repetitions(rules), *_known_items(run, rules)]
+    own = [
+        *lost,
+        *_few_repetitions(rules),
+        *_known_items(run, rules),
+        *_nothing_to_rank(observed, rules),
+    ]
     sandboxes = lowest(records)
     own += unconfined(sandboxes) if rules.profile.tier == "verified" else []
     verdict = _verdict(environment, own, validity, rules)
@@ -82,16 +92,18 @@ def scorecard(records: Sequence[Mapping[str, Any]], *, torn: bool = False) -> Js
     )
     groups = [[entry for entry in judged if entry.list_name == name] for name in LISTS]
     scored = [[entry for entry in group if entry.score is not None] for group in groups]
-    rankings = [rank(group, rules.weights) for group in scored]
+    formula = FORMULAS[rules.profile.scoring]
+    rankings = [rank(group, rules.weights, formula) for group in scored]
+    tier = _tier(rules, verdict)
     near = _fidelity(observed, run, rules)
     card = {
         **_run_facts(run, rules),
-        "tier": _tier(rules, verdict),
+        "tier": tier,
         "environment": facts,
         "calibration": calibration,
         "verdict": verdict,
         "entries": _sorted_entries(
-            _entry(entry, ranking, rules, validity)
+            entry_json(entry, ranking, rules, validity.models[entry.id], tier)
             | {"fidelity": near[entry.id], "sandbox": sandboxes.get(entry.id)}
             for group, ranking in zip(groups, rankings, strict=True)
             for entry in group
@@ -118,6 +130,8 @@ def _run_facts(run: Mapping[str, Any], rules: Rules) -> Json:
         "device": run["device"],
         "attempt": run.get("attempt", {"number": 1, "of": 1}),
         "seed": dict(run.get("seed", {})),
+        "scoring": rules.profile.scoring,
+        "fixed_family": rules.profile.fixed_family,
         "weights": dict(rules.weights),
         "skipped": sorted(run.get("skipped", []), key=canonical),
     }
@@ -134,8 +148,10 @@ def _fidelity(observed: Sequence[Observed], run: Mapping[str, Any], rules: Rules
 
 def _pareto(scored: Sequence[Sequence[Judged]], rules: Rules) -> Json:
     """Who is on the front of a list, and who is dominated by whom."""
-    fronts = [pareto(group, list(rules.weights)) for group in scored]
+    measured = [suite for suite in rules.cases if rules.scored(suite)]
+    fronts = [pareto(group, measured) for group in scored]
     return {
+        "axes": list(fronts[0].axes),
         "front": [model for front in fronts for model in front.front],
         "dominated": {m: by for front in fronts for m, by in front.dominated.items()},
     }
@@ -242,6 +258,42 @@ def _few_repetitions(rules: Rules) -> list[Json]:
     return out
 
 
+def _nothing_to_rank(observed: Sequence[Observed], rules: Rules) -> list[Json]:
+    """A run whose ranks would say nothing, because of who took part or what became of them."""
+    reference = rules.profile.reference
+    outcomes = {job.outcome for seen in observed for job in seen.jobs}
+    kept = any(seen.series or seen.items for seen in observed)
+    if "ok" not in outcomes and (outcomes or not kept):
+        detail = (
+            "no job ended well, so there is nothing to score: see the reasons of the jobs, "
+            "then `harness doctor` and `harness run`"
+        )
+        return [{"code": "nothing_measured", "severity": "warn", "detail": detail}]
+    if reference not in [seen.id for seen in observed]:
+        detail = (
+            f"scores are ratios to {reference}, which this run did not measure: make its file and "
+            "its engine available (`harness doctor`), then `harness run`"
+        )
+        return [{"code": "reference_not_measured", "severity": "warn", "detail": detail}]
+    if len(observed) == 1:
+        detail = "nothing is compared with it: name a second one with `harness run --model`"
+        return [{"code": "single_model", "severity": "warn", "detail": detail}]
+    return []
+
+
+def blocked(card: Mapping[str, Any]) -> Finding | None:
+    """Why a whole card could hold no score, so that a caller can tell it from a bad score."""
+    if any(entry["score"] is not None for entry in card["entries"]):
+        return None
+    for finding in card["verdict"]["findings"]:
+        if finding["code"] in {"nothing_measured", "reference_not_measured"}:
+            return Finding(finding["code"], finding["detail"])
+    for entry in card["entries"]:
+        if entry["reason"] == "reference_at_chance":
+            return Finding(entry["reason"], entry["detail"])
+    return None
+
+
 def _known_items(run: Mapping[str, Any], rules: Rules) -> list[Json]:
     """What an official run's items are worth: public ones can be trained on, and a seed that
     nobody was bound to could have been chosen.
@@ -312,155 +364,3 @@ def _sorted_entries(entries: Iterable[Json]) -> list[Json]:
         entries,
         key=lambda e: (e["rank"] is None, e["rank"] or 0, -(e["score"] or 0), e["model"]),
     )
-
-
-def _entry(entry: Judged, ranking: Ranking, rules: Rules, validity: Validity) -> Json:
-    model, reason = entry.observed.model, entry.reason
-    places = ranking.ranges.get(entry.id)
-    return {
-        "model": entry.id,
-        "list": entry.list_name,
-        **{name: model.get(name, "") for name in ("family", "format", "quantisation", "licence")},
-        "backend": entry.observed.engine.get("backend") or model.get("backend", ""),
-        "size_bytes": model.get("size_bytes", 0),
-        "chat_template": {
-            "policy": model.get("chat_template", "own"),
-            "sha256": model.get("template_sha256", ""),
-        },
-        "rank": ranking.ranks.get(entry.id),
-        "rank_range": list(places) if places else None,
-        "score": entry.score,
-        "interval": _bounds(entry.interval),
-        "tied_with": ranking.tied.get(entry.id, []),
-        "reason": reason.code if reason else "",
-        "detail": reason.detail if reason else "",
-        "gates": [
-            {
-                "id": result.gate.id,
-                "metric": result.gate.metric,
-                "passed": result.passed,
-                "value": result.value,
-                "limit": result.limit,
-                "reason": result.reason,
-            }
-            for result in entry.gates
-        ],
-        "ratios": {metric: _ratio(ratio) for metric, ratio in entry.ratios.items()},
-        "metrics": _estimates(entry.summaries.metrics),
-        "cases": {case: _estimates(found) for case, found in entry.summaries.cases.items()},
-        "tasks": {name: _task(task) for name, task in entry.summaries.tasks.items()},
-        "jobs": [job._asdict() for job in entry.observed.jobs],
-        "engine": dict(entry.observed.engine),
-        "deterministic": entry.observed.deterministic,
-        "findings": [
-            *validity.models[entry.id],
-            *_own_findings(entry.observed, rules, entry.summaries.metrics.get("length_ratio")),
-        ],
-        "compat": compat(entry.observed, rules),
-        "memory": _memory(entry),
-        "sustained": _sustained(entry.observed),
-        "energy": {"methods": list(entry.observed.energy_methods)},
-    }
-
-
-def _own_findings(seen: Observed, rules: Rules, length: Summary | None) -> list[Json]:
-    """What a model's samples say themselves: why cases that no score demands have no figures
-    (the others are the reason of an entry), and whether equal requests gave equal outputs.
-    """
-    suites = {suite_of(metric) for metric in rules.weights}
-    demanded = {case for suite in suites for case in rules.scored(suite)}
-    out = [
-        {"code": reason, "severity": "warn", "detail": f"{case}: {detail}"}
-        for case, reason, detail in seen.problems
-        if case not in demanded
-    ]
-    if seen.deterministic is False:
-        detail = "the same request gave different outputs"
-        out.append({"code": "output_varies", "severity": "warn", "detail": detail})
-    if length and length.value < LEAST_LENGTH_RATIO:
-        detail = (
-            f"its chat answers have {length.value:.0%} of the reference's length: their "
-            "end-to-end times do not compare"
-        )
-        out.append({"code": "short_answers", "severity": "warn", "detail": detail})
-    return out
-
-
-def _memory(entry: Judged) -> Json:
-    """Peaks by case and phase, and what a token of context takes."""
-    growth = entry.summaries.metrics.get("kv_growth_bytes_per_tok")
-    return {
-        "phases": {
-            case: {phase: median(peaks) for phase, peaks in found.items()}
-            for case, found in entry.observed.phases.items()
-        },
-        "kv_bytes_per_tok": {
-            "fitted": growth.value if growth else None,
-            "computed": (entry.observed.engine.get("load") or {}).get("kv_bytes_per_token"),
-        },
-    }
-
-
-def _sustained(seen: Observed) -> Json | None:
-    """Median decode rate in each whole minute, over processes."""
-    minutes = [curve.minutes() for curve in seen.curves]
-    if not minutes:
-        return None
-    columns = [
-        [rate for rate in column if rate is not None] for column in zip(*minutes, strict=False)
-    ]
-    return {"minutes": [median(column) if column else None for column in columns]}
-
-
-def _estimates(found: Mapping[str, Summary]) -> Json:
-    return {metric: _estimate(metric, summary) for metric, summary in found.items()}
-
-
-def _estimate(metric: str, summary: Summary) -> Json:
-    lo, hi = summary.interval or (None, None)
-    unit = METRICS[metric].unit
-    out: Json = {"value": summary.value, "lo": lo, "hi": hi, "n": summary.n, "unit": unit}
-    if summary.spread:
-        out["spread"] = summary.spread._asdict()
-    return out | ({"outliers": summary.outliers} if summary.outliers else {})
-
-
-def _ratio(ratio: Ratio) -> Json:
-    lo, hi = ratio.interval or (None, None)
-    return {"value": ratio.value, "lo": lo, "hi": hi, "capped": ratio.capped}
-
-
-def _task(task: Task) -> Json:
-    """What a score rests on, then the details: absent parts are null."""
-    found = task.details
-    return {
-        "suite": task.suite,
-        "language": task.language,
-        "value": task.value,
-        "lo": task.interval.lo,
-        "hi": task.interval.hi,
-        "n": task.n,
-        "chance": task.chance,
-        "adjusted": task.adjusted,
-        "unanswered": task.unanswered,
-        "at_chance": task.at_chance,
-        "levels": _named(task.levels),
-        "forms": _named(found.forms),
-        "skipped": dict(found.skipped),
-        "templates": _fields(found.templates),
-        "choices": _fields(found.choices),
-        "written": _fields(found.written),
-        "geometry": {str(tokens): nat for tokens, nat in found.geometry.items()},
-    }
-
-
-def _named(found: Mapping[str, Level | Share]) -> Json:
-    return {name: _fields(part) for name, part in found.items()}
-
-
-def _fields(part: NamedTuple | None) -> Json | None:
-    return part._asdict() if part else None
-
-
-def _bounds(interval: Interval | None) -> list[float] | None:
-    return list(interval) if interval else None

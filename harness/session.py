@@ -27,7 +27,7 @@ from harness.plan import Job, Plan
 from harness.prepare import require_engine
 from harness.probes import roofline
 from harness.records import SCHEMA, JournalWriter, Record, write_whole
-from harness.runs import attempts, new_run_folder, write_scorecard
+from harness.runs import attempts, exit_code, new_run_folder, write_scorecard
 from harness.schedule import Arranger, Queue
 from harness.seeds import PUBLIC, Seed
 from harness.spec import BackendOptions, canonical, to_json
@@ -42,7 +42,8 @@ class RunResult:
     """What a run left behind.
 
     Attributes:
-        status: `done`, `failed` (nothing measured or jobs failed) or `interrupted`.
+        status: `done`, `failed` (nothing measured or jobs failed), `incomparable` (no model
+            can have a score: its reference is missing or guesses) or `interrupted`.
     """
 
     folder: Path
@@ -241,6 +242,7 @@ def _run_record(plan: Plan, run: str, number: int, seed: Seed) -> Record:
                 "size_bytes": found.size_bytes,
                 "weights": to_json(found.weights),
                 "template_sha256": found.template_sha256,
+                "preflight": found.preflight,
             }
             for found in plan.artefacts
         ],
@@ -271,4 +273,5 @@ def _status(card: dict[str, Any], *, interrupted: bool) -> tuple[str, Exit]:
     jobs = [job for entry in card["entries"] for job in entry["jobs"]]
     if not jobs or any(job["outcome"] not in {"ok", "skipped"} for job in jobs):
         return "failed", Exit.FAILED
-    return "done", Exit.DONE
+    code = exit_code(card)
+    return ("incomparable" if code else "done"), code

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from harness.specgate import Gate, Scoring
 from harness.spectext import FidelitySuite, LanguageSuite, TextFile
 
 Format = Literal["gguf", "onnx", "safetensors", "fake"]
@@ -312,7 +313,7 @@ class AccuracySuite:
     data: tuple[HeldOut, ...] = ()
 
 
-_SUITES: Mapping[str, type[Any]] = {
+SUITE_TYPES: Mapping[str, type[Any]] = {
     "latency": LatencySuite,
     "task": TaskSuite,
     "kernel": KernelSuite,
@@ -341,30 +342,13 @@ class Suites:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Gate:
-    """A requirement of a profile.
-
-    Attributes:
-        metric: a registered metric id, or `accuracy_ratio` to the reference.
-        limit: the worst passing value, in the metric's unit; None takes the
-            device's memory budget (only for `peak_resident_bytes`).
-        case: the case it is read from; empty = the metric's summary.
-        min_items: fewer accuracy items make the gate inconclusive.
-    """
-
-    id: str
-    metric: str
-    limit: float | None
-    case: str = ""
-    required: bool = True
-    min_items: int = 0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Profile:
     """What is run and how it is judged. Weights and gates are this project's proposal.
 
     Attributes:
+        scoring: the formula that makes a score of ratios and weights.
+        fixed_family: the network that a challenge prescribes: artefacts of this family
+            compete in the division `fixed-model`, all others in `open`; empty = one division.
         reference: model that ratios are taken to; a run always measures it.
         fallback_references: taken in turn where the engine of the one before is not
             installed; the profile's hash then differs, so such runs never compare.
@@ -382,6 +366,8 @@ class Profile:
     protocol: Protocol
     suites: Suites
     weights: Mapping[str, float]
+    scoring: Scoring = "geometric"
+    fixed_family: str = ""
     fallback_references: tuple[str, ...] = ()
     gates: tuple[Gate, ...] = ()
     tolerates_unknown: bool = True
@@ -411,6 +397,7 @@ class Artefact:
             `body_parameters` of all matrices but the head, `head_parameters`, `kv_bytes`
             of the key-value cache; what the file does not say is absent.
         template_sha256: hash of the chat template's text; empty = none.
+        preflight: `passed` where the files kept the rules of docs/preflight.md.
     """
 
     model: Model
@@ -419,6 +406,7 @@ class Artefact:
     size_bytes: int
     weights: Mapping[str, int] = field(default_factory=dict)
     template_sha256: str = ""
+    preflight: str = ""
 
 
 def to_json(value: Any) -> Any:
@@ -448,7 +436,7 @@ def profile_from_json(data: Mapping[str, Any]) -> Profile:
         accuracy["data"] = [HeldOut(**entry) for entry in accuracy.get("data", ())]
     fields["suites"] = Suites(
         **{
-            name: _SUITES[name](**{key: _part(key, item) for key, item in found.items()})
+            name: SUITE_TYPES[name](**{key: _part(key, item) for key, item in found.items()})
             for name, found in suites.items()
         }
     )

@@ -13,10 +13,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from harness.cases import cases_of
+from harness.cases import Case, cases_of
 from harness.errors import did_you_mean
-from harness.metrics import METRICS, suite_of
-from harness.spec import AccuracySuite, Gate, HeldOut, Language, MemorySuite, Profile, TaskName
+from harness.metrics import METRICS, is_share, suite_of
+from harness.spec import AccuracySuite, HeldOut, Language, MemorySuite, Profile, TaskName
+from harness.specgate import FACTS, Gate, scoring_fault
 from harness.spectext import LanguageSuite
 from harness.specyaml import MOST, MOST_TOKENS, Document, Keys, listed
 
@@ -32,6 +33,8 @@ def load_profile(path: Path | str) -> Profile:
     document.require_id(("id",), profile.id)
     document.require_id(("reference",), profile.reference)
     document.require_range(("version",), profile.version, 1, MOST)
+    if profile.fixed_family:
+        document.require_id(("fixed_family",), profile.fixed_family)
     _check_protocol(document, profile)
     _check_suites(document, profile)
     _check_weights(document, profile)
@@ -92,7 +95,7 @@ def _check_suites(document: Document, profile: Profile) -> None:
         document.fail(
             ("suites",), "the profile runs no suite", allowed=listed(_suite_names(profile))
         )
-    for name, field, least, most in _NUMBERS:
+    for name, field, least, most in NUMBERS:
         suite = getattr(suites, name)
         value = getattr(suite, field) if suite else None
         where: Keys = ("suites", name, field)
@@ -200,7 +203,7 @@ def _check_memory(document: Document, memory: MemorySuite) -> None:
 _MOST_SHOTS = 25
 _TASKS = typing.get_args(TaskName)
 
-_NUMBERS: tuple[tuple[str, str, int, int], ...] = (
+NUMBERS: tuple[tuple[str, str, int, int], ...] = (
     ("latency", "prompt_tokens", 1, MOST_TOKENS),
     # Time per output token is defined between the first and the last one.
     ("latency", "output_tokens", 2, MOST_TOKENS),
@@ -259,9 +262,16 @@ def _check_weights(document: Document, profile: Profile) -> None:
                 where,
                 f"weight {weight:g} of '{metric}' is not positive",
                 allowed="a number above 0; leave a metric out to ignore it",
+                reason="weights_not_positive",
             )
         suite = suite_of(metric)
         _refuse_fidelity(document, where, metric)
+        if metric == "accuracy_ratio":
+            document.fail(
+                where,
+                "'accuracy_ratio' is for gates: of every metric the ratio is weighed anyway",
+                allowed="accuracy",
+            )
         if getattr(profile.suites, suite, None) is None:
             document.fail(
                 where,
@@ -270,7 +280,20 @@ def _check_weights(document: Document, profile: Profile) -> None:
             )
     total = math.fsum(profile.weights.values())
     if abs(total - 1) > 1e-9:
-        document.fail(("weights",), f"the weights sum to {total:.10g}", allowed="a sum of 1")
+        document.fail(
+            ("weights",),
+            f"the weights sum to {total:.10g}",
+            allowed="a sum of 1",
+            reason="weights_do_not_sum",
+        )
+    if fault := scoring_fault(profile.scoring, profile.weights, profile.gates):
+        document.fail(("scoring",), fault, allowed=_SCORING[profile.scoring], reason="bad_scoring")
+
+
+_SCORING = {
+    "aimers": "weights such as {accuracy: 0.5, tpot_s: 0.5}",
+    "gate": "weights of speed, and a gate {id: accuracy, metric: accuracy_ratio, limit: 0.99}",
+}
 
 
 def _refuse_fidelity(document: Document, where: Keys, metric: str) -> None:
@@ -288,28 +311,27 @@ def _check_metric(document: Document, where: Keys, metric: str) -> None:
             where,
             f"unknown metric '{metric}'{did_you_mean(metric, METRICS)}",
             allowed=listed(METRICS, most=len(METRICS)),
+            reason="unknown_metric",
         )
 
 
 def _check_gate(document: Document, where: Keys, gate: Gate, profile: Profile) -> None:
     document.require_id((*where, "id"), gate.id)
-    _check_metric(document, (*where, "metric"), gate.metric)
+    if gate.metric in FACTS:
+        _check_fact(document, where, gate)
+        return
+    if gate.metric not in METRICS:
+        known = [*FACTS, *METRICS]
+        document.fail(
+            (*where, "metric"),
+            f"unknown metric '{gate.metric}'{did_you_mean(gate.metric, known)}",
+            allowed=f"{', '.join(FACTS)}, {listed(METRICS, most=len(METRICS))}",
+            reason="unknown_metric",
+        )
     _refuse_fidelity(document, (*where, "metric"), gate.metric)
-    if gate.limit is None and gate.metric != "peak_resident_bytes":
-        document.fail(
-            (*where, "limit"),
-            f"gate '{gate.id}' has no limit",
-            allowed="a number; null only for peak_resident_bytes (the device's budget)",
-        )
-    if gate.limit is not None and gate.limit <= 0:
-        document.fail(
-            (*where, "limit"),
-            f"limit {gate.limit:g} of gate '{gate.id}' is not positive",
-            allowed="a number above 0",
-        )
     document.require_range((*where, "min_items"), gate.min_items, 0, MOST)
     cases = cases_of(profile)
-    suite = "accuracy" if gate.metric == "accuracy_ratio" else suite_of(gate.metric)
+    suite = suite_of(gate.metric)
     if not cases.get(suite):
         document.fail(
             (*where, "metric"),
@@ -322,4 +344,64 @@ def _check_gate(document: Document, where: Keys, gate: Gate, profile: Profile) -
             (*where, "case"),
             f"case '{gate.case}' is not one of the profile's{did_you_mean(gate.case, names)}",
             allowed=", ".join(names),
+        )
+    _check_limit(document, where, gate, profile)
+    _check_items(document, where, gate, cases.get("accuracy", ()))
+
+
+def _check_fact(document: Document, where: Keys, gate: Gate) -> None:
+    """A fact holds or does not: nothing else can be asked of it."""
+    for key, given in (("limit", gate.limit is not None), ("case", bool(gate.case)),
+                       ("min_items", bool(gate.min_items))):  # fmt: skip
+        if given:
+            document.fail(
+                (*where, key),
+                f"gate '{gate.id}' asks whether {gate.metric} holds: it has no {key}",
+                allowed="id, metric, required",
+                reason="impossible_gate",
+            )
+
+
+def _check_limit(document: Document, where: Keys, gate: Gate, profile: Profile) -> None:
+    if gate.limit is None:
+        if gate.metric != "peak_resident_bytes":
+            document.fail(
+                (*where, "limit"),
+                f"gate '{gate.id}' has no limit",
+                allowed="a number; null only for peak_resident_bytes (the device's budget)",
+            )
+        return
+    if gate.limit <= 0:
+        document.fail(
+            (*where, "limit"),
+            f"limit {gate.limit:g} of gate '{gate.id}' is not positive",
+            allowed="a number above 0",
+            reason="impossible_gate",
+        )
+    sustained = profile.suites.sustained
+    if is_share(gate.metric):
+        most = 1.0
+    elif gate.metric == "sustained_above_90_s" and sustained:
+        most = sustained.duration_s
+    else:
+        return
+    if gate.limit > most:
+        document.fail(
+            (*where, "limit"),
+            f"limit {gate.limit:g} of gate '{gate.id}' is more than {gate.metric} can be",
+            allowed=f"above 0, at most {most:g}",
+            reason="impossible_gate",
+        )
+
+
+def _check_items(document: Document, where: Keys, gate: Gate, cases: Sequence[Case]) -> None:
+    """A gate that waits for more items than are asked would never be decided."""
+    asked = sum(case.items for case in cases)
+    # How many items a file holds shows only when it is read.
+    if gate.min_items > asked and not any(case.data_sha256 for case in cases):
+        document.fail(
+            (*where, "min_items"),
+            f"gate '{gate.id}' waits for {gate.min_items} items, but the profile asks {asked}",
+            allowed=f"at most {asked}, or more items in the accuracy suite",
+            reason="impossible_gate",
         )

@@ -1,7 +1,8 @@
-"""The models file as a JSON Schema, for editors: derived from the dataclasses that read it.
+"""Models files and profiles as JSON Schemas, for editors: derived from the dataclasses that
+read them.
 
-It says what single values may be; what `specfile` checks across values (names used twice,
-sets of unknown models) is beyond it.
+They say what single values may be; what `specfile` and `specprofile` check across values (names
+used twice, sets of unknown models, weights that do not add up) is beyond them.
 """
 
 from __future__ import annotations
@@ -13,8 +14,22 @@ from typing import Any
 
 from pydantic import ConfigDict, TypeAdapter
 
-from harness.spec import MODEL_ID, BackendOptions, Model, Source, SourceKind
+from harness.metrics import METRICS, suite_of
+from harness.spec import (
+    MODEL_ID,
+    SUITE_TYPES,
+    BackendOptions,
+    HeldOut,
+    Model,
+    Profile,
+    Protocol,
+    Source,
+    SourceKind,
+)
 from harness.specfile import HUB_FILE_TYPES, SOURCE_FIELDS, CatalogueFile
+from harness.specgate import FACTS, Gate
+from harness.specprofile import NUMBERS
+from harness.spectext import TextFile
 from harness.specyaml import MAX_ID_LENGTH
 
 _DIALECT = "https://json-schema.org/draft/2020-12/schema"
@@ -39,6 +54,50 @@ def schema() -> dict[str, Any]:
     parts["Source"] = _source(parts["Source"]["properties"])
     top = parts.pop("CatalogueFile")
     return {"$schema": _DIALECT, "title": "harness models file", **top, "$defs": parts}
+
+
+_PROFILE_KEYS = {
+    "id": "what the scorecard calls it; another one than those of the program",
+    "version": "to be raised with every change: the scorecard carries it beside the hash",
+    "title": "one line for people",
+    "tier": "what its scorecards claim; only `verified` makes findings invalidate a run",
+    "protocol": "how often and in which order",
+    "suites": "what is run; a suite that is not named is not run",
+    "weights": "by metric, above 0, in sum 1; empty = nothing is ranked",
+    "gates": "what an entry has to meet",
+    "note": "for people; shown in reports",
+}
+
+
+def profile_text() -> str:
+    """The schema as it lies in `docs/profile.schema.json`."""
+    return json.dumps(profile_schema(), indent=2, ensure_ascii=False) + "\n"
+
+
+def profile_schema() -> dict[str, Any]:
+    """The schema of a profile as JSON data."""
+    adapter = TypeAdapter(list[Profile], config=ConfigDict(extra="forbid", strict=True))
+    found = _plain(adapter.json_schema())
+    parts = found["$defs"]
+    for kind in (Profile, Protocol, Gate, HeldOut, TextFile, *SUITE_TYPES.values()):
+        _describe(parts[kind.__name__], kind.__doc__ or "")
+    top = parts.pop("Profile")
+    for key, text in _PROFILE_KEYS.items():
+        top["properties"][key].setdefault("description", text)
+    for suite, field, least, most in NUMBERS:
+        value = parts[SUITE_TYPES[suite].__name__]["properties"][field]
+        value.get("items", value).update(minimum=least, maximum=most)
+    share = {"type": "number", "exclusiveMinimum": 0, "maximum": 1}
+    weighed = [metric for metric in METRICS if suite_of(metric) != "fidelity"]
+    top["properties"]["weights"] |= {
+        "properties": {metric: share for metric in weighed if metric != "accuracy_ratio"},
+        "additionalProperties": False,
+    }
+    parts["Gate"]["properties"]["metric"] |= {"enum": [*FACTS, *weighed]}
+    name = {"pattern": f"^{MODEL_ID.pattern}$", "maxLength": MAX_ID_LENGTH}
+    for key in ("id", "reference"):
+        top["properties"][key] |= name
+    return {"$schema": _DIALECT, "title": "harness profile", **top, "$defs": parts}
 
 
 def _plain(value: Any) -> Any:

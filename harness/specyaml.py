@@ -330,13 +330,13 @@ class Document:
             keys = keys[:-1]
         return self._lines[keys]
 
-    def fail(self, keys: Keys, message: str, *, allowed: str = "") -> NoReturn:
+    def fail(self, keys: Keys, message: str, *, allowed: str = "", reason: str = "") -> NoReturn:
         """Complain about the value at a place.
 
         Raises:
             SpecError: always.
         """
-        self._fail(self.line(keys), message, allowed=allowed)
+        self._fail(self.line(keys), message, allowed=allowed, reason=reason)
 
     def require_id(self, keys: Keys, value: str, *, what: str = "") -> None:
         """Refuse what cannot be an id; ids become parts of file names."""
@@ -358,11 +358,11 @@ class Document:
         if not least <= value <= most:
             self.fail(keys, f"{_label(keys)} is {value}", allowed=f"{least:,} to {most:,}")
 
-    def _fail(self, line: int, message: str, *, allowed: str = "") -> NoReturn:
+    def _fail(self, line: int, message: str, *, allowed: str = "", reason: str = "") -> NoReturn:
         where = f"{self.path}:{line}" if line else str(self.path)
         # Without a line there is no file to correct: `init` writes one to start from.
         hint = f"correct it, then: {self._hint}" if line else "harness init"
-        raise SpecError(message, where=where, allowed=allowed, hint=hint)
+        raise SpecError(message, where=where, allowed=allowed, hint=hint, reason=reason)
 
     def _fail_syntax(self, error: yaml.MarkedYAMLError, text: str) -> NoReturn:
         mark = error.problem_mark or error.context_mark

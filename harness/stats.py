@@ -59,6 +59,14 @@ def median(values: Sequence[float] | Floats) -> float:
     return float(np.median(np.asarray(values, dtype=np.float64)))
 
 
+def medians(groups: Sequence[Floats]) -> Floats:
+    """Middle value of each group, `[groups]`; groups of one size are taken together."""
+    if len({group.size for group in groups}) == 1:
+        out: Floats = np.median(np.stack(groups), axis=1)
+        return out
+    return np.array([float(np.median(group)) for group in groups])
+
+
 def outliers(values: Sequence[float] | Floats) -> int:
     """How many values lie more than 14.8 MAD from the median; they are kept.
 

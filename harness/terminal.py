@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
 
+from harness import score
+from harness.errors import printable
 from harness.execute import Outcome, next_step
 from harness.messages import tr
 from harness.messages.commands import echo
@@ -115,3 +117,9 @@ def show_card(card: dict[str, Any], folder: Path, lang: Literal["ko", "en"]) -> 
 
     kept = sorted(path for path in folder.iterdir() if path.is_file())
     console.show(card, Console(), files=[str(path) for path in kept], lang=lang)
+
+
+def show_blocked(card: dict[str, Any]) -> None:
+    """Why no model has a score, where that is the run's own fault."""
+    if found := score.blocked(card):
+        echo(f"harness: no score ({found.code}): {printable(found.detail)}", err=True)

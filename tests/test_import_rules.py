@@ -24,7 +24,7 @@ SPEC = {
     "specyaml",
     "extensions",
 }
-SPEC |= {"spectext", "families", "order", "specschema"}
+SPEC |= {"spectext", "specgate", "families", "order", "specschema"}
 SCORING = {"score", "compare", "gate"}
 # package or module → harness modules that it may import (by first part of the name)
 ALLOWED = {
@@ -35,8 +35,9 @@ ALLOWED = {
     "stats_items": CORE,
     "budget": CORE,
     "metrics": CORE,
-    "spec": CORE | {"spectext"},
+    "spec": CORE | {"spectext", "specgate"},
     "spectext": set(),
+    "specgate": set(),
     "cases": CORE | {"spec", "spectext"},
     "families": CORE | {"spec", "cases"},
     "order": CORE | {"spec", "cases", "plan"},  # of a plan only its types
@@ -48,9 +49,9 @@ ALLOWED = {
     "sandbox": {"sandbox"},
     "templating": set(),
     "specyaml": CORE | {"spec"},
-    "specprofile": CORE | {"spec", "spectext", "specyaml", "cases"},
+    "specprofile": CORE | {"spec", "spectext", "specgate", "specyaml", "cases"},
     "specfile": CORE | {"spec", "specyaml", "specprofile", "extensions", "models.shapes"},
-    "specschema": CORE | {"spec", "specyaml", "specfile"},
+    "specschema": CORE | {"spec", "spectext", "specgate", "specyaml", "specfile", "specprofile"},
     "heldout": CORE | SPEC | {"heldout", "sandbox", "templating", "suites.tasks.base"},
     "seeds": CORE | SPEC | {"seeds", "suites.tasks"},
     "environment": CORE | SPEC | {"environment"},
@@ -84,6 +85,7 @@ FREE = {
     "cli_kit",
     "cli_models",
     "cli_preflight",
+    "cli_profiles",
     "cli_shared",
     "cli_synth",
     "terminal",

@@ -16,6 +16,7 @@ from harness.errors import Exit, SpecError
 FILES = [
     "models.yaml",
     "models.schema.json",
+    "profiles/profile.schema.json",
     "devices/this-machine.yaml",
     "profiles/my-profile.yaml",
     "results/README.md",

@@ -262,7 +262,8 @@ def test_profile_without_accuracy():
 
 def test_ratios_are_capped_and_say_so():
     found = scored([REF, replace(REF, id="x", speed=5, memory_mib=3000)])["x"]
-    assert found["ratios"]["ttft_s"] == {"value": 2.0, "lo": 2.0, "hi": 2.0, "capped": True}
+    ratio = {"value": 2.0, "lo": 2.0, "hi": 2.0, "capped": True, "effect": 1.1487}
+    assert found["ratios"]["ttft_s"] == ratio
     assert found["ratios"]["peak_resident_bytes"]["value"] == 0.5
     assert found["ratios"]["accuracy"]["capped"] is False
 
@@ -315,13 +316,14 @@ def test_pareto():
         )
     )
     assert card["pareto"] == {
+        "axes": ["accuracy", "ttft_s", "decode_tok_per_s", "peak_resident_bytes"],
         "front": ["lean"],
         "dominated": {"ref": ["lean"], "worse": ["lean", "ref"]},
     }
 
 
 def with_findings(used, *severities):
-    rows = records([REF], used)
+    rows = records([REF, replace(REF, id="x", seed=1)], used)
     findings = [{"code": f"c{i}", "severity": s, "detail": ""} for i, s in enumerate(severities)]
     return [r | {"findings": findings} if r.get("when") == "after" else r for r in rows]
 
@@ -440,7 +442,7 @@ def test_nothing_measured():
     rows = [r for r in records([REF], SMALL) if r["type"] == "run"]
     card = scorecard(rows)
     assert card["entries"][0]["reason"] == "missing_case"
-    assert card["pareto"] == {"front": [], "dominated": {}}
+    assert (card["pareto"]["front"], card["pareto"]["dominated"]) == ([], {})
     empty = scorecard([rows[0] | {"models": []}])
     assert empty["entries"] == []
 

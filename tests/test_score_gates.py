@@ -40,6 +40,7 @@ def test_gate_of_device_memory():
     assert failed["gates"][0] | {"value": 0} == {
         "id": "memory",
         "metric": "peak_resident_bytes",
+        "required": True,
         "passed": False,
         "value": 0,
         "limit": 399 * MIB,

@@ -13,41 +13,49 @@ from hypothesis import strategies as st
 from harness.score import dump, scorecard
 from harness.scoring.accuracy import summarise, summarise_task
 from harness.scoring.observe import Item
-from harness.spec import AccuracySuite, LatencySuite, MemorySuite, Protocol, Suites
-from tests.strategies import Candidate, candidates, fields, profile, records
-
-QUICK = profile(
-    protocol=Protocol(
-        processes={"latency": 3, "memory": 1, "accuracy": 1},
-        requests=2,
-        warmup_max=1,
-        grouping="suite",
-        job_timeout_s=60.0,
-    ),
-    suites=Suites(
-        latency=LatencySuite(prompt_tokens=(64,), output_tokens=(8,)),
-        memory=MemorySuite(context=72, output_tokens=8),
-        accuracy=AccuracySuite(tasks=("arith", "josa"), languages=("ko",), items=60),
-    ),
+from harness.spec import AccuracySuite, Profile
+from tests.perf.scoring_trials import (
+    FORMULAS,
+    QUICK,
+    REF,
+    same_answers,
+    same_when_rebuilt,
+    same_when_shuffled,
+    ties,
 )
-REF = Candidate(id="ref", skill=0.6)
+from tests.strategies import Candidate, candidates, fields, records
+
 few = settings(
-    max_examples=12, deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=True
+    max_examples=8, deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=True
 )
 
 
-def card_of(found):
-    return scorecard(records(found, QUICK))
+every_formula = pytest.mark.parametrize("used", FORMULAS.values(), ids=FORMULAS)
+
+
+def card_of(found, used=QUICK):
+    return scorecard(records(found, used))
+
+
+def by_hand(entry, card):
+    """The score by the formula as docs/metrics.md has it, from the rounded ratios."""
+    ratios = {metric: entry["ratios"][metric]["value"] for metric in card["weights"]}
+    weights = card["weights"]
+    if card["scoring"] == "aimers":
+        gains = {m: r if m == "accuracy" else 1 - 1 / r for m, r in ratios.items()}
+        return 1000 * max(0.0, sum(weights[m] * gain for m, gain in gains.items()))
+    return 1000 * math.prod(r ** weights[m] for m, r in ratios.items())
 
 
 def entries(card):
     return {entry["model"]: entry for entry in card["entries"]}
 
 
+@every_formula
 @few
 @given(fields(), st.randoms(use_true_random=False))
-def test_order_of_records_and_models_is_irrelevant(found, shuffler):
-    rows = records(found, QUICK)
+def test_order_of_records_and_models_is_irrelevant(used, found, shuffler):
+    rows = records(found, used)
     expected = dump(scorecard(rows))
     run = rows[0] | {"models": shuffler.sample(rows[0]["models"], len(found))}
     rest = rows[1:]
@@ -57,14 +65,15 @@ def test_order_of_records_and_models_is_irrelevant(found, shuffler):
     assert dump(json.loads(expected)) == expected
 
 
+@every_formula
 @few
 @given(fields(), st.sampled_from([0.001, 0.3, 60.0]), st.sampled_from([2**-4, 1024.0]))
-def test_units_are_irrelevant(found, seconds, mebibytes):
-    one = card_of(found)
+def test_units_are_irrelevant(used, found, seconds, mebibytes):
+    one = card_of(found, used)
     other = scorecard(
         records(
             [replace(c, memory_mib=c.memory_mib * mebibytes) for c in found],
-            QUICK,
+            used,
             time_unit=seconds,
         )
     )
@@ -76,27 +85,29 @@ def test_units_are_irrelevant(found, seconds, mebibytes):
             assert changed["score"] == pytest.approx(entry["score"], rel=1e-4)
 
 
+@every_formula
 @few
 @given(fields(most=3), st.floats(1.05, 3.0), st.sampled_from(["speed", "memory", "skill"]))
-def test_better_never_scores_less(found, factor, part):
+def test_better_never_scores_less(used, found, factor, part):
     chosen = found[-1]
     better = {
         "speed": replace(chosen, speed=chosen.speed * factor),
         "memory": replace(chosen, memory_mib=chosen.memory_mib / factor),
         "skill": replace(chosen, skill=min(1.0, chosen.skill * factor)),
     }[part]
-    before = entries(card_of(found))[chosen.id]
-    after = entries(card_of([*found[:-1], better]))[chosen.id]
+    before = entries(card_of(found, used))[chosen.id]
+    after = entries(card_of([*found[:-1], better], used))[chosen.id]
     if before["score"] is not None:
         assert after["score"] >= before["score"] * (1 - 1e-5)
 
 
+@every_formula
 @few
 @given(st.floats(0.5, 100.0), st.floats(0.1, 1000.0))
-def test_a_guesser_never_ranks(speed, memory_mib):
+def test_a_guesser_never_ranks(used, speed, memory_mib):
     """However fast and small it is."""
     guesser = Candidate(id="guess", skill=0.0, speed=speed, memory_mib=memory_mib, seed=1)
-    found = entries(card_of([REF, guesser]))["guess"]
+    found = entries(card_of([REF, guesser], used))["guess"]
     assert found["score"] is None
     assert found["rank"] is None
     assert found["reason"] == "at_chance"
@@ -119,12 +130,13 @@ def test_guessers_are_seldom_lucky():
     assert lucky / guessers <= 0.035
 
 
+@every_formula
 @few
 @given(fields(most=3))
-def test_a_clone_ties_and_changes_no_other_pair(found):
+def test_a_clone_ties_and_changes_no_other_pair(used, found):
     original = found[-1]
     clone = replace(original, id="z-clone")
-    before, after = card_of(found), card_of([*found, clone])
+    before, after = card_of(found, used), card_of([*found, clone], used)
     kept = {(p["a"], p["b"]): (p["gap"], p["p"]) for p in before["pairs"]}
     assert kept.items() <= {(p["a"], p["b"]): (p["gap"], p["p"]) for p in after["pairs"]}.items()
     twins = [entries(after)[name] for name in (original.id, clone.id)]
@@ -134,10 +146,11 @@ def test_a_clone_ties_and_changes_no_other_pair(found):
         assert original.id in twins[1]["tied_with"]
 
 
+@every_formula
 @few
 @given(fields())
-def test_ranks_say_who_beats_whom(found):
-    card = card_of(found)
+def test_ranks_say_who_beats_whom(used, found):
+    card = card_of(found, used)
     by_id = entries(card)
     for name, entry in by_id.items():
         if entry["rank"] is None:
@@ -147,10 +160,7 @@ def test_ranks_say_who_beats_whom(found):
         assert entry["rank"] == 1 + len(beaten)
         assert entry["rank_range"][0] <= entry["rank"] <= entry["rank_range"][1]
         assert entry["interval"][0] <= entry["score"] <= entry["interval"][1]
-        product = math.prod(
-            entry["ratios"][metric]["value"] ** weight for metric, weight in card["weights"].items()
-        )
-        assert entry["score"] == pytest.approx(1000 * product, rel=1e-4)
+        assert entry["score"] == pytest.approx(by_hand(entry, card), rel=1e-4, abs=1e-3)
         for other in entry["tied_with"]:
             assert name in by_id[other]["tied_with"]
     for pair in card["pairs"]:
@@ -165,20 +175,23 @@ def test_ranks_say_who_beats_whom(found):
     assert not ranked or card["pareto"]["front"]
 
 
+@pytest.mark.parametrize("used", [QUICK, FORMULAS["gate"]], ids=["geometric", "gate"])
 @few
 @given(candidates, st.sampled_from(["ref", "x"]))
-def test_order_does_not_depend_on_the_reference(candidate, reference):
-    """Uncapped: dividing by another model moves all scores alike."""
+def test_order_does_not_depend_on_the_reference(used, candidate, reference):
+    """Uncapped: dividing by another model moves all scores alike. A sum of gains, as aimers
+    has it, depends on what it is a gain against: docs/profiles.md says so.
+    """
     other = replace(REF, id="x", skill=0.65, speed=1.1, memory_mib=380, seed=3)
     third = replace(REF, id="y", skill=0.7, speed=0.9, memory_mib=440, seed=candidate.seed)
-    used = replace(QUICK, reference=reference)
-    found = entries(scorecard(records([REF, other, third], used)))
-    one = entries(scorecard(records([REF, other, third], QUICK)))
+    found = entries(card_of([REF, other, third], replace(used, reference=reference)))
+    one = entries(card_of([REF, other, third], used))
     capped = any(
         ratio["capped"] for e in (*one.values(), *found.values()) for ratio in e["ratios"].values()
     )
     if not capped:
-        quotients = {found[name]["score"] / one[name]["score"] for name in one}
+        ranked = [name for name in one if found[name]["score"] and one[name]["score"]]
+        quotients = {found[name]["score"] / one[name]["score"] for name in ranked}
         assert max(quotients) == pytest.approx(min(quotients), rel=1e-4)
 
 
@@ -201,27 +214,39 @@ def test_dropped_samples_never_raise_a_score(found, data):
 def test_equal_models_rarely_beat_each_other():
     """A/A of whole scorecards: eight equal models, three processes, spread of 3 %."""
     found = [replace(REF, id="ref" if i == 0 else f"m{i}", noise=0.03, seed=i) for i in range(8)]
-    same_answers = [
-        row | {"correct": (row["index"] * 7) % 10 < 7, "answered": True}
-        if row.get("kind") == "item"
-        else row
-        for row in records(found, QUICK)
-    ]
-    card = scorecard(same_answers)
+    card = scorecard(same_answers(records(found, QUICK)))
     assert len(card["pairs"]) == 28
     assert not [pair for pair in card["pairs"] if pair["beats"]]
     assert {entry["rank"] for entry in card["entries"]} == {1}
 
 
+@every_formula
+def test_counted_trials(used: Profile):
+    """The full counts: `python -m tests.perf.scoring_trials`."""
+    assert ties(used, 20) >= 18
+    assert same_when_shuffled(used, 5) == 5
+    assert same_when_rebuilt(used, 2) == 2
+
+
+@every_formula
+@pytest.mark.parametrize("value", [math.nan, math.inf, 0, -1])
+@pytest.mark.parametrize("field", ["token_ns", "end_ns", "peak_resident_bytes"])
+def test_nan_zero_and_negative_are_refused(used: Profile, value, field):
+    rows = records([REF, replace(REF, id="x", seed=1)], used)
+    wrong = [value] * 8 if field == "token_ns" else value
+    spoilt = [
+        row | {field: wrong} if row.get("model") == "x" and field in row else row for row in rows
+    ]
+    needed = field != "peak_resident_bytes" or field in used.weights
+    found = entries(scorecard(spoilt))["x"]
+    assert (found["score"] is None) is needed
+    assert found["reason"] == ("bad_times" if needed else "")
+
+
 def test_a_clear_winner_wins():
     found = [REF, *(replace(REF, id=f"m{i}", speed=1 + 0.3 * i, seed=i) for i in (1, 2, 3))]
-    same_answers = [
-        row | {"correct": (row["index"] * 7) % 10 < 7, "answered": True}
-        if row.get("kind") == "item"
-        else row
-        for row in records(found, QUICK)
-    ]
-    ranks = {name: entry["rank"] for name, entry in entries(scorecard(same_answers)).items()}
+    card = scorecard(same_answers(records(found, QUICK)))
+    ranks = {name: entry["rank"] for name, entry in entries(card).items()}
     assert ranks == {"ref": 4, "m1": 3, "m2": 2, "m3": 1}
 
 

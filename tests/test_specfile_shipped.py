@@ -12,6 +12,7 @@ from harness.errors import SpecError
 from harness.metrics import METRICS
 from harness.spec import Device, Profile, to_json
 from harness.specfile import load_catalogue
+from harness.specgate import FACTS
 from tests.test_specfile import CATALOGUE, DEVICE, PROFILE, write
 
 # --- names ----------------------------------------------------------------------------
@@ -153,7 +154,9 @@ def test_the_shipped_profiles(name: str) -> None:
         assert gates["peak_resident_bytes"].limit is None
         assert gates["ttft_s"].limit == 3
         assert gates["decode_tok_per_s"].limit == 8
-        assert set(gates) <= set(METRICS)
+        assert set(gates) <= {*METRICS, *FACTS}
+        assert set(FACTS) <= set(gates)
+        assert all(gate.required for gate in profile.gates)
         cases = {
             f"fixed-p{p}-n{n}"
             for p in profile.suites.latency.prompt_tokens

@@ -409,7 +409,8 @@ def test_without_calibration_it_does_not():
 
 def test_a_run_that_nobody_watched():
     card = forced(lambda row: None if row["type"] == "telemetry" else row, field=[FIELD[1]])
-    assert codes(card["verdict"]["findings"]) == {"no_telemetry": "unknown"}
+    found = codes(card["verdict"]["findings"])
+    assert found == {"no_telemetry": "unknown", "reference_not_measured": "warn"}
 
 
 @pytest.mark.parametrize("code", ["throttled", "busy_machine"])

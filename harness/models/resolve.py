@@ -69,6 +69,7 @@ def resolve(model: Model, base: Path) -> Artefact:
         sha256=hashes,
         size_bytes=size_bytes,
         weights=facts.weights,
+        preflight="passed",  # or `_facts` had raised
     )
 
 

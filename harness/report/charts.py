@@ -134,8 +134,8 @@ def _tradeoff_svg(
     return _svg(alt.layer(*layers).properties(width=WIDTH, height=height))
 
 
-def scores(rows: Sequence[Row]) -> str:
-    """Scores with intervals beside the reference's 1000; empty where nobody is ranked."""
+def scores(rows: Sequence[Row], reference_points: float = 1000.0) -> str:
+    """Scores with intervals beside the reference's; empty where nobody is ranked."""
     data: list[dict[str, Any]] = [
         {
             "model": f"{row.place} {label(row.model)}",
@@ -151,13 +151,14 @@ def scores(rows: Sequence[Row]) -> str:
         return ""
     import altair as alt
 
-    low, high = _domain([1000.0, *(d[k] for d in data for k in ("lo", "hi"))], log=False)
+    ends = [d[end] for d in data for end in ("lo", "hi")]
+    low, high = _domain([reference_points, *ends], log=False)
     scale = alt.Scale(domain=[max(0.0, low), high], nice=False, zero=False)
     x = alt.X("score:Q", scale=scale, title=_title("axis.score"), axis=alt.Axis(tickCount=6))
     y = alt.Y("model:N", sort=None, title=None, axis=_names_axis([d["model"] for d in data]))
     colour = alt.condition("datum.first", alt.value(ACCENT), alt.value(MUTED))
     base = alt.Chart(alt.InlineData(values=data))
-    reference = alt.Chart(alt.InlineData(values=[{"score": 1000}]))
+    reference = alt.Chart(alt.InlineData(values=[{"score": reference_points}]))
     chart = alt.layer(
         reference.mark_rule(color=MUTED, strokeDash=[4, 4]).encode(x),
         base.mark_rule(strokeWidth=2.5).encode(

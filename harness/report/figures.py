@@ -270,6 +270,26 @@ def mlperf_client(view: View) -> Numbers:
     return _by_model(view, "mlperf_client", "latency", heads, figures)
 
 
+def localscore(view: View) -> Numbers:
+    """LocalScore's number, and the means behind it."""
+
+    def figures(row: Row) -> tuple[Figure, ...]:
+        found = row.compat.localscore
+        if found is None:
+            return (NONE,) * 5
+        return (
+            Figure(words.number(found.score)),
+            Figure(words.value("prefill_tok_per_s", found.prompt_tok_per_s)),
+            Figure(words.value("decode_tok_per_s", found.output_tok_per_s)),
+            Figure(words.value("ttft_s", found.ttft_s)),
+            Figure(str(found.n)),
+        )
+
+    names = ("LocalScore", "Prompt tokens/s", "Generation tokens/s", "Time to first token")
+    heads = [*(Cell(name) for name in names), Cell("n", "column")]
+    return _by_model(view, "localscore", "latency", heads, figures)
+
+
 def aiperf(view: View) -> Numbers:
     """The requests of all fixed cases together as AIPerf sums them up."""
 
@@ -414,6 +434,6 @@ def all_of(view: View) -> list[Numbers]:
     """Every table that has a figure, in the order of a report."""
     makers = (
         *(latency, variation, load, chat, chat_cases, sustained, energy, roofline, peaks, phases),
-        *(language, fidelity, flips, kernel, mlperf_client, aiperf),
+        *(language, fidelity, flips, kernel, mlperf_client, localscore, aiperf),
     )
     return [table for table in (make(view) for make in makers) if table.groups]

@@ -132,13 +132,13 @@ def _pair(texts: Mapping[Lang, str]) -> Markup:
     )
 
 
-def charts(ranking: Ranking) -> Charts:
-    """Draw the charts of one list."""
+def charts(ranking: Ranking, reference_points: float = 1000.0) -> Charts:
+    """Draw the charts of one list, beside what a model like the reference scores."""
     from harness.report import charts as draw
 
     return Charts(
         tradeoff=_svgs(draw.tradeoff(ranking.rows)),
-        scores=_svgs(draw.scores(ranking.ranked)),
+        scores=_svgs(draw.scores(ranking.ranked, reference_points)),
         memory=_svgs(draw.memory(ranking.rows)),
     )
 

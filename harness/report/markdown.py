@@ -282,7 +282,7 @@ def _machine(view: View, lang: Lang) -> list[str]:
 
 def _definitions(view: View, lang: Lang) -> list[str]:
     lines = [f"## {say(lang, 'method')}", ""]
-    lines += [f"- {say(lang, f'method.{part}')}" for part in ("score", "rank", "guess")]
+    lines += [f"- {say(lang, f'method.{part}')}" for part in (view.scoring, "rank", "guess")]
     for metric in words.defined(view):
         name = words.word(lang, "metric", metric)
         lines.append(f"- {name} `{metric}`: {words.definition(metric, lang)}")

@@ -33,6 +33,7 @@ from harness.report.view import (
     Flips,
     Imported,
     JobOutcome,
+    LocalScore,
     Memory,
     Pair,
     Ranking,
@@ -127,6 +128,7 @@ def read(scorecard: Json) -> View:
         attempt=(str(attempt["number"]), str(attempt["of"])),
         seed=_seed(card.get("seed") or {}),
         sandbox=_sandbox(card["entries"]),
+        scoring=card.get("scoring", "geometric"),
         weights=card["weights"],
         rankings=_rankings(card),
         pairs=tuple(_as(Pair, {**pair, "p": pair["p_adjusted"]}) for pair in card["pairs"]),
@@ -220,7 +222,7 @@ def _factors(ratios: Json, weights: Mapping[str, float]) -> tuple[Factor, ...]:
             weight=weight,
             ratio=ratios[metric]["value"],
             capped=ratios[metric]["capped"],
-            effect=ratios[metric]["value"] ** weight,
+            effect=ratios[metric].get("effect") or ratios[metric]["value"] ** weight,
         )
         for metric, weight in weights.items()
         if metric in ratios
@@ -233,6 +235,7 @@ def _findings(found: Iterable[Json]) -> tuple[Finding, ...]:
 
 def _compat(found: Json) -> Compat:
     client, aiperf = found.get("mlperf_client"), found.get("aiperf") or {}
+    local = found.get("localscore")
     return Compat(
         llama_bench=tuple(_as(Bench, bench) for bench in found.get("llama_bench") or ()),
         mlperf_client=_as(Client, client) if client else None,
@@ -242,6 +245,7 @@ def _compat(found: Json) -> Compat:
             if isinstance(spread, Mapping)
         },
         user_tok_per_s=aiperf.get("output_tok_per_s_per_user"),
+        localscore=_as(LocalScore, local) if local else None,
     )
 
 

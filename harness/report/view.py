@@ -38,7 +38,8 @@ class Factor:
 
     Attributes:
         ratio: better than the reference above 1.
-        effect: `ratio ** weight`; the product over metrics is score / 1000.
+        effect: what the reference's score would be multiplied by if this were the only
+            difference; for geometric scores `ratio ** weight`, whose product is score / 1000.
     """
 
     metric: str
@@ -177,6 +178,16 @@ class Client(NamedTuple):
     n: int
 
 
+class LocalScore(NamedTuple):
+    """LocalScore's number and the three means that it is made of."""
+
+    score: float
+    prompt_tok_per_s: float
+    output_tok_per_s: float
+    ttft_s: float
+    n: int
+
+
 class Spread(NamedTuple):
     """AIPerf's columns; the tail is None below 100 requests."""
 
@@ -198,6 +209,7 @@ class Compat:
     mlperf_client: Client | None = None
     aiperf: Mapping[str, Spread]
     user_tok_per_s: float | None = None
+    localscore: LocalScore | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -406,6 +418,7 @@ class View:
 
     Attributes:
         calibration: before and after the run; None where it was not measured.
+        scoring: the formula of the score: geometric, aimers or gate.
         seed: where the accuracy items come from: public, committed, uncommitted; empty = none.
         sandbox: None where no worker got as far as loading a model.
         answers: models compared item by item. detectable: what the items can tell.
@@ -427,6 +440,7 @@ class View:
     attempt: tuple[str, str]
     seed: str
     sandbox: Sandbox | None
+    scoring: str
     weights: Mapping[str, float]
     rankings: tuple[Ranking, ...]
     pairs: tuple[Pair, ...]
@@ -435,6 +449,11 @@ class View:
     skipped: tuple[Skipped, ...]
     left_out: tuple[Skipped, ...]
     imported: tuple[Imported, ...] = ()
+
+    @property
+    def reference_points(self) -> float:
+        """What a model like the reference scores."""
+        return 1000 * (self.weights.get("accuracy", 0.0) if self.scoring == "aimers" else 1.0)
 
     @property
     def rows(self) -> tuple[Row, ...]:

@@ -168,7 +168,7 @@ def why(ranking: Ranking, view: View) -> Case:
     """The leader's factors against the best model that it beats.
 
     Where all ranked models share the lead they are against the reference. The product
-    of the effects is the ratio of the two scores.
+    of the effects is the ratio of the two scores, where these are geometric.
     """
     first = ranking.leaders[0]
     behind = [row for row in ranking.ranked if row.rank != 1]
@@ -194,7 +194,7 @@ def _against(mine: Factor, theirs: Factor) -> Factor:
         mine,
         ratio=ratio,
         capped=mine.capped or theirs.capped,
-        effect=ratio**mine.weight,
+        effect=mine.effect / theirs.effect,
     )
 
 

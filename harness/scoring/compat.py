@@ -2,7 +2,8 @@
 
 llama-bench: mean and sample standard deviation of kernel passes. MLPerf Client: geometric
 mean over cases of mean times to first token and mean rates of the tokens after it. AIPerf:
-mean and percentiles of a request's own figures. None of them enters a score.
+mean and percentiles of a request's own figures. LocalScore: one number of three means. None
+of them enters a score.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ Json = dict[str, Any]
 
 
 def compat(seen: Observed, rules: Rules) -> Json:
-    """`llama_bench`, `mlperf_client` and `aiperf`; empty or None where nothing was measured."""
+    """What each tool would print, by its name; empty or None where nothing was measured."""
     scored = rules.scored("latency")
     cases = [case for case in scored if (case, "ttft_s") in seen.series]
     decoding = [case for case in cases if (case, "decode_tok_per_s") in seen.series]
@@ -30,7 +31,13 @@ def compat(seen: Observed, rules: Rules) -> Json:
         "llama_bench": _llama_bench(seen),
         "mlperf_client": _mlperf_client(seen, decoding) if whole else None,
         "aiperf": _aiperf(seen, decoding) if whole else None,
+        "localscore": _localscore(seen, decoding) if whole else None,
     }
+
+
+def localscore(prompt_tok_per_s: float, output_tok_per_s: float, ttft_s: float) -> float:
+    """`10 ∛(pp · tg · 1000/ttft_ms)`, as LocalScore's database has it; 1000/ttft_ms is 1/s."""
+    return 10 * math.cbrt(prompt_tok_per_s * output_tok_per_s / ttft_s)
 
 
 def _values(seen: Observed, case: str, metric: str) -> Floats:
@@ -78,6 +85,21 @@ def _aiperf(seen: Observed, cases: list[str]) -> Json:
         "itl_s": _spread(pooled),
         "request_latency_s": _spread(np.hstack(latency)),
         "output_tok_per_s_per_user": float((1 / pooled).mean()),
+    }
+
+
+def _localscore(seen: Observed, cases: list[str]) -> Json:
+    """Arithmetic means over cases of the mean of each, as it averages over its tests."""
+    means = {
+        metric: float(np.mean([_values(seen, case, metric).mean() for case in cases]))
+        for metric in ("prefill_tok_per_s", "decode_tok_per_s", "ttft_s")
+    }
+    return {
+        "score": localscore(*means.values()),
+        "prompt_tok_per_s": means["prefill_tok_per_s"],
+        "output_tok_per_s": means["decode_tok_per_s"],
+        "ttft_s": means["ttft_s"],
+        "n": sum(_values(seen, case, "ttft_s").size for case in cases),
     }
 
 

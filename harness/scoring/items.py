@@ -23,6 +23,11 @@ _POSITIVE_NAT = 1e-3
 """What rounding may leave of a log-likelihood above 0."""
 
 
+_ITEM: tuple[Any, ...] = (str, int, (int, float), bool, bool)
+_SKIPPED: tuple[Any, ...] = (str, int, (int, float), str, str)
+"""Types of the fields; made once, for there are a thousand items a model."""
+
+
 class Choice(NamedTuple):
     """The options of one item.
 
@@ -46,7 +51,7 @@ class Choice(NamedTuple):
             return self.log_likelihoods.index(max(self.log_likelihoods))
         # A merge across the boundary can leave an option without a token of its own.
         pairs = zip(self.log_likelihoods, lengths, strict=True)
-        scores = [value / max(1, length) for value, length in pairs]
+        scores = [value / (length or 1) for value, length in pairs]
         return scores.index(max(scores))
 
     @property
@@ -120,25 +125,25 @@ def read_item(number: int, sample: Sample) -> Item:
     names = ("template", "level", "chance", "correct", "answered")
     found: list[Any] = [sample.get(name) for name in names]
     template, level, chance, correct, answered = found
-    if not all(map(isinstance, found, (str, int, int | float, bool, bool))) or not 0 <= chance < 1:
+    if not all(map(isinstance, found, _ITEM)) or not 0 <= chance < 1:
         raise _bad("an item's fields are not usable")
     form = sample.get("form", "")
+    choice = free = None
+    if form == "choice":
+        choice = _choice(sample)
+        if correct != (choice.chosen() == choice.right):
+            raise _bad(f"item {number} contradicts its own log-likelihoods")
+    elif form == "free":
+        free = _free(sample)
+        if free.strict and not correct:
+            raise _bad(f"item {number} is right strictly, but not loosely")
+    elif form != "":
+        raise _bad(f"form {form!r} is not known")
     # An answer that could not be read cannot be right.
-    item = Item(number, template, level, float(chance), correct and answered, answered, form)
-    match form:
-        case "choice":
-            choice = _choice(sample)
-            if correct != (choice.chosen() == choice.right):
-                raise _bad(f"item {number} contradicts its own log-likelihoods")
-            return item._replace(choice=choice)
-        case "free":
-            free = _free(sample)
-            if free.strict and not correct:
-                raise _bad(f"item {number} is right strictly, but not loosely")
-            return item._replace(free=free)
-        case "":
-            return item
-    raise _bad(f"form {form!r} is not known")
+    right = correct and answered
+    return Item(
+        number, template, level, float(chance), right, answered, form, choice=choice, free=free
+    )
 
 
 def read_skipped(number: int, sample: Sample) -> Item:
@@ -152,7 +157,7 @@ def read_skipped(number: int, sample: Sample) -> Item:
     wanted = {"template": "", "level": 0, "chance": math.nan, "form": "", "reason": "skipped"}
     found = [sample.get(name, default) for name, default in wanted.items()]
     template, level, chance, form, reason = found
-    usable = all(map(isinstance, found, (str, int, int | float, str, str)))
+    usable = all(map(isinstance, found, _SKIPPED))
     if not usable or not reason or not (math.isnan(chance) or 0 <= chance < 1):
         raise _bad("a skipped item's fields are not usable")
     return Item(
@@ -217,30 +222,35 @@ def _free(sample: Sample) -> Free:
     strict, truncated, credit = (sample.get(name) for name in ("strict", "truncated", "credit"))
     if not (isinstance(strict, bool) and isinstance(truncated, bool)):
         raise _bad("a free item's marks are not usable")
-    if not isinstance(credit, int | float) or not 0 <= credit <= 1:
+    if not isinstance(credit, (int, float)) or not 0 <= credit <= 1:
         raise _bad("a free item's credit is not a share")
     return Free(strict, float(credit), truncated)
 
 
 def _floats(sample: Sample, name: str) -> tuple[float, ...]:
     values = sample.get(name)
-    if not isinstance(values, list) or not all(
-        isinstance(v, int | float) and math.isfinite(v) for v in values
+    # Types of all at once: a run holds a hundred thousand of these lists.
+    kinds = {int, float}
+    if (
+        isinstance(values, list)
+        and kinds.issuperset(map(type, values))
+        and all(map(math.isfinite, values))
     ):
-        raise _bad(f"{name} is no list of numbers")
-    return tuple(float(value) for value in values)
+        return tuple(map(float, values))
+    raise _bad(f"{name} is no list of numbers")
 
 
 def _whole(sample: Sample, name: str, *, least: int = 1) -> tuple[int, ...]:
     values = sample.get(name)
-    if not isinstance(values, list) or not all(
-        isinstance(v, int) and not isinstance(v, bool) and v >= least for v in values
-    ):
-        raise _bad(f"{name} is no list of whole numbers of at least {least}")
-    return tuple(values)
+    whole = isinstance(values, list) and {int}.issuperset(map(type, values))
+    if isinstance(values, list) and whole and min(values, default=least) >= least:
+        return tuple(values)
+    raise _bad(f"{name} is no list of whole numbers of at least {least}")
 
 
 def _nearest(errors: Geometry, tokens: int) -> float:
+    if tokens in errors:
+        return errors[tokens]
     return -min((abs(length - tokens), -error) for length, error in errors.items())[1]
 
 

@@ -9,20 +9,22 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from typing import Literal
 
 import numpy as np
 
 from harness.metrics import METRICS, Floats, suite_of
+from harness.scoring.formulas import FORMULAS
+from harness.scoring.gates import GateResult, Reason, examine_gates, gate_reason
 from harness.scoring.items import Item
 from harness.scoring.observe import Observed, Problem
 from harness.scoring.rules import LOAD_CASE, LOAD_CASES, Rules
 from harness.scoring.summary import Summaries, Summary
-from harness.spec import Gate
 from harness.stats import RESAMPLES, Interval, percentile_interval, round_significant
 
+Division = Literal["fixed-model", "open"]
+
 CAP = 2.0
-SCALE = 1000.0
 _EVIDENCE = {
     "latency": ("ttft_s", "requests"),
     "task": ("task_ttft_s", "items"),
@@ -39,13 +41,6 @@ _KNOWING = frozenset({"accuracy", "language"})
 """Suites that ask what a network knows."""
 
 
-class Reason(NamedTuple):
-    """Why an entry has no score: a code and a sentence."""
-
-    code: str
-    detail: str
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ratio:
     """One metric against the reference; above 1 is better.
@@ -53,24 +48,14 @@ class Ratio:
     Attributes:
         value, interval: capped to [1/2, 2]; the interval is None where spread is unknown.
         raw_lo: lower bound before capping, for gates.
-        log_draws: ln of the capped ratio in each resample, `[B]`.
+        draws: the capped ratio in each resample, `[B]`.
     """
 
     value: float
     interval: Interval | None
     capped: bool
     raw_lo: float | None
-    log_draws: Floats
-
-
-class GateResult(NamedTuple):
-    """A gate's outcome; `passed` is None where it is inconclusive."""
-
-    gate: Gate
-    passed: bool | None
-    value: float | None
-    limit: float | None
-    reason: str
+    draws: Floats
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,8 +63,8 @@ class Judged:
     """One model with everything that is said about it.
 
     Attributes:
+        division: `fixed-model` for artefacts of the network that the profile prescribes.
         score: unrounded; None with a reason.
-        log_draws: ln of score / 1000 in each resample, `[B]`.
     """
 
     observed: Observed
@@ -87,9 +72,9 @@ class Judged:
     ratios: Mapping[str, Ratio]
     gates: tuple[GateResult, ...]
     reason: Reason | None
+    division: Division
     score: float | None = None
     interval: Interval | None = None
-    log_draws: Floats | None = None
 
     @property
     def id(self) -> str:
@@ -97,16 +82,22 @@ class Judged:
         return self.observed.id
 
     @property
-    def list_name(self) -> str:
-        """Real, embedded and synthetic models never share a ranked list."""
+    def is_synthetic(self) -> bool:
+        """What the fake engine or random weights make up must never stand beside a real model."""
         model = self.observed.model
-        # What the fake engine or random weights make up must never stand beside a real model.
-        if model["format"] == "fake" or model.get("synthetic"):
-            return "synthetic"
+        return model["format"] == "fake" or bool(model.get("synthetic"))
+
+    @property
+    def list_name(self) -> str:
+        """Divisions, and real, embedded and synthetic models, never share a ranked list."""
+        model = self.observed.model
         name = "embedded" if model["source"]["kind"] == "embedded" else "real"
         # Chosen threads are an advantage that default settings do not have.
-        chosen = model.get("tuned") or (model.get("options") or {}).get("threads")
-        return f"{name}-tuned" if chosen else name
+        if model.get("tuned") or (model.get("options") or {}).get("threads"):
+            name += "-tuned"
+        if self.is_synthetic:
+            name = "synthetic"
+        return f"fixed-{name}" if self.division == "fixed-model" else name
 
     @property
     def resolved(self) -> bool:
@@ -152,43 +143,57 @@ def judge(
         ratios: dict[str, Ratio] = {}
         if reference and against is None:
             ratios = _ratios(summary, reference[1], rules)
-        gates = tuple(_gate(gate, summary, ratios, memory_budget) for gate in rules.profile.gates)
+        accuracy = ratios.get("accuracy")
+        gates = examine_gates(
+            seen,
+            summary,
+            accuracy.raw_lo if accuracy else None,
+            rules,
+            memory_budget=memory_budget,
+            invalid="run_invalid" if run_invalid else "invalid_job" * (seen.id in jobs_invalid),
+        )
         reason = (
             (Reason("run_invalid", run_invalid) if run_invalid else None)
             or _own_reason(seen, summary, rules, jobs_invalid)
             or against
             or _different_items(seen, reference[0] if reference else seen, rules)
-            or _gate_reason(gates)
+            or gate_reason(gates, rules)
         )
-        entry = Judged(observed=seen, summaries=summary, ratios=ratios, gates=gates, reason=reason)
+        fixed = rules.profile.fixed_family
+        entry = Judged(
+            observed=seen,
+            summaries=summary,
+            ratios=ratios,
+            gates=gates,
+            reason=reason,
+            division="fixed-model" if fixed and seen.model.get("family") == fixed else "open",
+        )
         judged.append(entry if reason else _scored(entry, rules))
     return judged
 
 
 def _scored(entry: Judged, rules: Rules) -> Judged:
-    """S = 1000 exp(sum of w ln r), in log space (docs/metrics.md)."""
+    """The score of the profile's formula, with its interval (docs/metrics.md)."""
     if not rules.weights:
         return replace(entry, reason=Reason("no_weights", "the profile weighs no metric"))
-    log_score = math.fsum(
-        weight * math.log(entry.ratios[metric].value) for metric, weight in rules.weights.items()
-    )
-    log_draws: Floats = np.sum(
-        [weight * entry.ratios[metric].log_draws for metric, weight in rules.weights.items()],
-        axis=0,
-    )
-    interval = percentile_interval(log_draws, log_score)
+    formula = FORMULAS[rules.profile.scoring]
+    weighed = [(metric, w, entry.ratios[metric]) for metric, w in rules.weights.items()]
+    terms = [w * float(formula.term(m, np.array(ratio.value))) for m, w, ratio in weighed]
+    total = float(formula.total(np.array(math.fsum(terms))))
+    draws = formula.total(np.sum([w * formula.term(m, r.draws) for m, w, r in weighed], axis=0))
+    interval = percentile_interval(draws, total)
     return replace(
         entry,
-        score=SCALE * math.exp(log_score),
-        interval=Interval(SCALE * math.exp(interval.lo), SCALE * math.exp(interval.hi)),
-        log_draws=log_draws,
+        score=formula.points(total),
+        interval=Interval(formula.points(interval.lo), formula.points(interval.hi)),
     )
 
 
 def _ratios(summary: Summaries, reference: Summaries, rules: Rules) -> dict[str, Ratio]:
-    """Ratios of all weighted metrics that both sides have."""
+    """Ratios of all metrics that weights or gates ask for and both sides have."""
     out = {}
-    for metric in rules.weights:
+    gated = {gate.metric for gate in rules.profile.gates}
+    for metric in sorted({*rules.judged, *(["accuracy"] if "accuracy_ratio" in gated else [])}):
         mine, theirs = summary.metrics.get(metric), reference.metrics.get(metric)
         if mine and theirs and mine.value > 0 and theirs.value > 0:
             out[metric] = _ratio(metric, mine, theirs)
@@ -211,7 +216,7 @@ def _ratio(metric: str, mine: Summary, theirs: Summary) -> Ratio:
         interval=percentile_interval(capped, bounded) if known else None,
         capped=not 1 / CAP <= round_significant(value) <= CAP,
         raw_lo=raw.lo if known else None,
-        log_draws=np.log(capped),
+        draws=capped,
     )
 
 
@@ -244,7 +249,8 @@ def _reference_reason(
         return Reason(
             "reference_at_chance",
             f"the reference {rules.profile.reference} is not better than guessing, "
-            "so nothing can be divided by its accuracy",
+            "so nothing can be divided by its accuracy; name a stronger reference in the "
+            "profile, or ask more items",
         )
     return Reason(
         "no_reference", f"the reference {rules.profile.reference} has no score: {own.detail}"
@@ -257,19 +263,19 @@ def _own_reason(
     """The first thing that keeps a model from being scored whatever the others did."""
     if invalid := jobs_invalid.get(seen.id):
         return Reason("invalid_job", invalid)
-    suites = sorted({suite_of(metric) for metric in rules.weights})
+    suites = sorted({suite_of(metric) for metric in rules.judged})
     if seen.model.get("synthetic") and not _KNOWING.isdisjoint(suites):
         return Reason("synthetic_weights", "random weights know nothing: no score of knowledge")
     if broken := next(_broken(seen, rules, suites), None):
         return broken
-    for metric in rules.weights:
+    for metric in rules.judged:
         found = summary.metrics.get(metric)
         if found is None:
             return Reason("not_measured", f"{metric} was not measured")
         if found.value <= 0 and suite_of(metric) != "accuracy":
             return Reason("not_positive", f"{metric} is {found.value:g}")
     accuracy = summary.accuracy
-    if rules.weighs_accuracy and accuracy and accuracy.at_chance:
+    if rules.judges_accuracy and accuracy and accuracy.at_chance:
         return Reason(
             "at_chance",
             f"not better than guessing: the 95 % interval of accuracy {accuracy.value:.3f} "
@@ -336,7 +342,7 @@ def _missing(seen: Observed, suite: str, case: str, have: int, want: int) -> Rea
 
 def _different_items(seen: Observed, reference: Observed, rules: Rules) -> Reason | None:
     """Shares are comparable only over the very same items."""
-    if not rules.weighs_accuracy:
+    if not rules.judges_accuracy:
         return None
     for task in rules.scored("accuracy"):
         if not _same_items(seen.items[task], reference.items[task]):
@@ -351,51 +357,4 @@ def _same_items(mine: Sequence[Item], theirs: Sequence[Item]) -> bool:
     return all(
         a.question == b.question or a.skipped or b.skipped
         for a, b in zip(mine, theirs, strict=True)
-    )
-
-
-def _gate(
-    gate: Gate, summary: Summaries, ratios: Mapping[str, Ratio], memory_budget: float | None
-) -> GateResult:
-    """A gate on rounded figures; what cannot be read fails, what is too little is open."""
-    limit = gate.limit if gate.limit is not None else memory_budget
-    value = _gate_value(gate, summary, ratios)
-    items = summary.accuracy.n if summary.accuracy else 0
-    if limit is None:
-        return GateResult(gate, None, value, None, "no_budget")
-    if value is None:
-        return GateResult(gate, passed=False, value=None, limit=limit, reason="not_measured")
-    if items < gate.min_items:
-        return GateResult(gate, None, value, limit, "too_few_items")
-    metric = METRICS.get(gate.metric)
-    higher = metric is None or metric.direction == "higher"
-    passed = (
-        round_significant(value) >= round_significant(limit)
-        if higher
-        else round_significant(value) <= round_significant(limit)
-    )
-    return GateResult(gate, passed, value, limit, "" if passed else "beyond_limit")
-
-
-def _gate_value(gate: Gate, summary: Summaries, ratios: Mapping[str, Ratio]) -> float | None:
-    if gate.metric == "accuracy_ratio":
-        # Non-inferiority: even the lower bound has to be good enough.
-        ratio = ratios.get("accuracy")
-        return ratio.raw_lo if ratio else None
-    source = summary.cases.get(gate.case, {}) if gate.case else summary.metrics
-    found = source.get(gate.metric)
-    return found.value if found else None
-
-
-def _gate_reason(gates: tuple[GateResult, ...]) -> Reason | None:
-    failed = [result for result in gates if result.passed is False and result.gate.required]
-    if not failed:
-        return None
-    result = failed[0]
-    if result.value is None:
-        return Reason("gate_failed", f"gate {result.gate.id}: {result.gate.metric} not measured")
-    return Reason(
-        "gate_failed",
-        f"gate {result.gate.id}: {result.gate.metric} is {round_significant(result.value):g}, "
-        f"the limit is {result.limit:g}",
     )

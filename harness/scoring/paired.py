@@ -6,19 +6,27 @@ the items could have told. `a` is the model with the higher accuracy.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from itertools import combinations
 from statistics import fmean
 from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
 
 from harness.scoring.judge import Judged
 from harness.scoring.rules import Rules
 from harness.stats import holm, percentile_interval, quiet, round_significant
 from harness.stats_items import mcnemar, minimum_detectable_difference
 
-Answers = Mapping[tuple[object, ...], bool]
-"""Item → whether it was answered right."""
+Bools = npt.NDArray[np.bool_]
+
+
+class Answers(NamedTuple):
+    """Of the items of a list in one order, `[items]`: which were asked, which were right."""
+
+    asked: Bools
+    right: Bools
 
 
 class AccuracyPair(NamedTuple):
@@ -72,7 +80,7 @@ def compare_accuracy(groups: Sequence[Sequence[Judged]], rules: Rules) -> dict[s
 
 
 def _pairs(group: Sequence[Judged], rules: Rules) -> list[AccuracyPair]:
-    answers = {entry.id: _answers(entry, rules) for entry in group}
+    answers = _answers(group, rules)
     found = [
         pair
         for first, second in combinations(group, 2)
@@ -82,25 +90,36 @@ def _pairs(group: Sequence[Judged], rules: Rules) -> list[AccuracyPair]:
     return [pair._replace(p_holm=p) for pair, p in zip(found, adjusted, strict=True)]
 
 
-def _answers(entry: Judged, rules: Rules) -> Answers:
+def _answers(group: Sequence[Judged], rules: Rules) -> dict[str, Answers]:
     """Only what was asked: a skipped item says nothing about two models' answers."""
+    found = {
+        entry.id: {
+            (task, item.place, item.question): item.correct
+            for task in rules.scored("accuracy")
+            for item in entry.observed.items.get(task, ())
+            if not item.skipped
+        }
+        for entry in group
+    }
+    items = list(dict.fromkeys(item for own in found.values() for item in own))
     return {
-        (task, item.place, item.question): item.correct
-        for task in rules.scored("accuracy")
-        for item in entry.observed.items.get(task, ())
-        if not item.skipped
+        model: Answers(
+            np.array([item in own for item in items], np.bool_),
+            np.array([own.get(item, False) for item in items], np.bool_),
+        )
+        for model, own in found.items()
     }
 
 
 def _compare(first: Judged, second: Judged, answers: Mapping[str, Answers]) -> AccuracyPair | None:
     one, other = first.summaries.accuracy, second.summaries.accuracy
-    if one is None or other is None or not answers[first.id].keys() & answers[second.id].keys():
+    shared = answers[first.id].asked & answers[second.id].asked
+    if one is None or other is None or not shared.any():
         return None
     if round_significant(other.value) > round_significant(one.value):
         first, second, one, other = second, first, other, one
-    mine, theirs = answers[first.id], answers[second.id]
-    sides = Counter((right, theirs[item]) for item, right in mine.items() if item in theirs)
-    only_a, only_b = sides[True, False], sides[False, True]
+    mine, theirs = answers[first.id].right[shared], answers[second.id].right[shared]
+    only_a, only_b = int(np.sum(mine & ~theirs)), int(np.sum(theirs & ~mine))
     difference = one.value - other.value
     interval = percentile_interval(one.draws - other.draws, difference)
     p = mcnemar(only_a, only_b)
@@ -109,8 +128,8 @@ def _compare(first: Judged, second: Judged, answers: Mapping[str, Answers]) -> A
         b=second.id,
         only_a=only_a,
         only_b=only_b,
-        both=sides[True, True],
-        neither=sides[False, False],
+        both=int(np.sum(mine & theirs)),
+        neither=int(np.sum(~mine & ~theirs)),
         p=p,
         p_holm=p,
         difference=quiet(difference),

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
-from harness.metrics import METRICS, Floats
+from harness.metrics import METRICS, Floats, suite_of
+from harness.scoring.formulas import Formula
 from harness.scoring.judge import Judged
 from harness.stats import holm, quiet, round_significant, two_sided_p
 
@@ -20,7 +20,10 @@ _MEMORY = "peak_resident_bytes"
 
 
 class Pair(NamedTuple):
-    """Two entries of one list; `a` has the higher score."""
+    """Two entries of one list; `a` has the higher score.
+
+    `gap` is a share of the lower score, or under a formula of sums of 1000 points.
+    """
 
     a: str
     b: str
@@ -49,13 +52,14 @@ class _Field(NamedTuple):
     """Scored entries of one list as arrays.
 
     Attributes:
-        logs: ln ratio, `[entries, metrics]`. draws: in each resample, `[entries,
-            metrics, B]`. weights: `[metrics]`.
+        terms: what ratios are worth, `[entries, metrics]`. draws: in each resample,
+            `[entries, metrics, B]`. weights: `[metrics]`.
         memory: peak bytes, `[entries]`, and its column among the metrics, or None.
     """
 
     ids: list[str]
-    logs: Floats
+    formula: Formula
+    terms: Floats
     draws: Floats
     weights: Floats
     resolved: list[bool]
@@ -63,11 +67,11 @@ class _Field(NamedTuple):
     memory_column: int
 
 
-def rank(entries: Sequence[Judged], weights: Mapping[str, float]) -> Ranking:
+def rank(entries: Sequence[Judged], weights: Mapping[str, float], formula: Formula) -> Ranking:
     """Rank the scored entries of one list, given in order of their ids."""
     if not entries:
         return Ranking({}, {}, {}, [])
-    field = _field(entries, list(weights), np.array(list(weights.values())))
+    field = _field(entries, weights, formula)
     pairs = _pairs(field)
     ranks = _ranks(field.ids, pairs)
     decided = {(pair.a, pair.b) for pair in pairs if pair.beats}
@@ -80,14 +84,17 @@ def rank(entries: Sequence[Judged], weights: Mapping[str, float]) -> Ranking:
     return Ranking(ranks, tied, ranges, pairs)
 
 
-def _field(entries: Sequence[Judged], metrics: list[str], weights: Floats) -> _Field:
+def _field(entries: Sequence[Judged], weights: Mapping[str, float], formula: Formula) -> _Field:
+    metrics = list(weights)
     has_memory = _MEMORY in metrics
-    draws = [np.stack([entry.ratios[m].log_draws for m in metrics]) for entry in entries]
+    values = {m: np.array([entry.ratios[m].value for entry in entries]) for m in metrics}
+    draws = {m: np.stack([entry.ratios[m].draws for entry in entries]) for m in metrics}
     return _Field(
         ids=[entry.id for entry in entries],
-        logs=np.array([[math.log(e.ratios[m].value) for m in metrics] for e in entries]),
-        draws=np.stack(draws),
-        weights=weights,
+        formula=formula,
+        terms=np.stack([formula.term(m, values[m]) for m in metrics], axis=1),
+        draws=np.stack([formula.term(m, draws[m]) for m in metrics], axis=1),
+        weights=np.array(list(weights.values())),
         resolved=[entry.resolved for entry in entries],
         memory=np.array([e.summaries.metrics[_MEMORY].value for e in entries])
         if has_memory
@@ -96,15 +103,36 @@ def _field(entries: Sequence[Judged], metrics: list[str], weights: Floats) -> _F
     )
 
 
+class _Totals(NamedTuple):
+    """Compared values, `[entries]`, and in each resample, `[entries, B]`."""
+
+    values: Floats
+    draws: Floats
+
+    def gap(self, i: int, others: slice) -> tuple[Floats, Floats]:
+        """How far entry i is above others, and the standard errors."""
+        return self.values[i] - self.values[others], _errors(self.draws[i] - self.draws[others])
+
+
+def _totals(field: _Field, weights: Floats) -> _Totals:
+    draws = np.einsum("emb,m->eb", field.draws, weights, optimize=False)
+    total = field.formula.total
+    return _Totals(total((field.terms * weights).sum(axis=1)), total(draws))
+
+
 def _pairs(field: _Field) -> list[Pair]:
     """All pairs with Holm's adjustment over them."""
-    scores = (field.logs * field.weights).sum(axis=1)
-    draws = np.einsum("emb,m->eb", field.draws, field.weights, optimize=False)
+    totals = flat = _totals(field, field.weights)
+    if field.memory is not None:
+        # As if all took the same memory: its column weighs nothing.
+        without = field.weights.copy()
+        without[field.memory_column] = 0.0
+        flat = _totals(field, without)
     found: list[tuple[str, str, float, float]] = []
     for i in range(len(field.ids) - 1):
         after = slice(i + 1, None)
-        gaps, errors = scores[i] - scores[after], _errors(draws[i] - draws[after])
-        flat_gaps, flat_errors = _without_memory(field, i, gaps, draws)
+        gaps, errors = totals.gap(i, after)
+        flat_gaps, flat_errors = (gaps, errors) if flat is totals else flat.gap(i, after)
         for k, j in enumerate(range(i + 1, len(field.ids))):
             first, second = (i, j) if gaps[k] >= 0 else (j, i)
             sign = 1 if first == i else -1
@@ -119,26 +147,13 @@ def _pairs(field: _Field) -> list[Pair]:
                 gap = min(gap, max(0.0, flat_gap))
             if not (field.resolved[i] and field.resolved[j]):
                 p = 1.0
-            found.append(
-                (field.ids[first], field.ids[second], round_significant(math.expm1(gap)), p)
-            )
+            share = round_significant(field.formula.gap(quiet(gap)))
+            found.append((field.ids[first], field.ids[second], share, p))
     adjusted = [round_significant(p) for p in holm([p for *_, p in found])]
     return [
         Pair(a, b, gap, round_significant(p), q, q < SIGNIFICANCE and gap > LEAST_GAP)
         for (a, b, gap, p), q in zip(found, adjusted, strict=True)
     ]
-
-
-def _without_memory(field: _Field, i: int, gaps: Floats, draws: Floats) -> tuple[Floats, Floats]:
-    """Gaps of entry i to those after it, and their errors, leaving memory out."""
-    if field.memory is None:
-        return gaps, gaps
-    column = field.memory_column
-    weight = field.weights[column]
-    memory = weight * field.draws[:, column]
-    logs = weight * field.logs[:, column]
-    flat = draws[i] - memory[i] - (draws[i + 1 :] - memory[i + 1 :])
-    return gaps - (logs[i] - logs[i + 1 :]), _errors(flat)
 
 
 def _errors(differences: Floats) -> Floats:
@@ -148,7 +163,7 @@ def _errors(differences: Floats) -> Floats:
 
 
 def _p(gap: float, error: float) -> float:
-    """Two-sided p of a gap in ln S; both rounded, so that noise of 1e-17 is no gap."""
+    """Two-sided p of a gap between totals; both rounded, so that noise of 1e-17 is no gap."""
     return two_sided_p(round_significant(quiet(gap)), round_significant(quiet(error)))
 
 
@@ -175,26 +190,40 @@ def _shifted(weights: Floats) -> list[Floats]:
 
 
 class Pareto(NamedTuple):
-    """Entries that nothing dominates, and who dominates the others."""
+    """Entries that nothing dominates, and who dominates the others.
 
+    Attributes:
+        axes: the metrics that were compared.
+    """
+
+    axes: tuple[str, ...]
     front: list[str]
     dominated: dict[str, list[str]]
 
 
-def pareto(entries: Sequence[Judged], metrics: Sequence[str]) -> Pareto:
-    """Front of the scored entries of one list over the weighted metrics.
+AXES = ("accuracy", "ttft_s", "decode_tok_per_s", _MEMORY)
+"""Of the Pareto front, whatever a profile weighs."""
+
+
+def pareto(entries: Sequence[Judged], measured: Collection[str]) -> Pareto:
+    """Front of the scored entries of one list over those of the four axes that are measured.
 
     A dominates B when it is worse by more than 2 % nowhere and better by more than 2 %
     somewhere; memory within 8 MiB is equal. Such tolerance allows rings (A over B over C
-    over A): members of a ring stay on the front.
+    over A): members of a ring stay on the front. Who lacks an axis takes no part.
+
+    Args:
+        measured: suites that the profile runs.
     """
-    count = len(entries)
-    over = np.array([[_dominates(a, b, metrics) for b in entries] for a in entries], np.bool_)
+    axes = tuple(metric for metric in AXES if suite_of(metric) in measured)
+    whole = [e for e in entries if all(metric in e.summaries.metrics for metric in axes)]
+    count = len(whole)
+    over = np.array([[_dominates(a, b, axes) for b in whole] for a in whole], np.bool_)
     over = over.reshape(count, count)
     reach = over.copy()
     for middle in range(count):
         reach |= np.outer(reach[:, middle], reach[middle])
-    ids = [entry.id for entry in entries]
+    ids = [entry.id for entry in whole]
     strictly = reach & ~reach.T
     dominated = {
         ids[b]: [ids[a] for a in range(count) if over[a, b] and strictly[a, b]]
@@ -202,11 +231,11 @@ def pareto(entries: Sequence[Judged], metrics: Sequence[str]) -> Pareto:
         for b in range(count)
         if strictly[:, b].any()
     }
-    return Pareto([model for model in ids if model not in dominated], dominated)
+    return Pareto(axes, [model for model in ids if model not in dominated], dominated)
 
 
-def _dominates(a: Judged, b: Judged, metrics: Sequence[str]) -> bool:
-    advantages = [_advantage(a, b, metric) for metric in metrics]
+def _dominates(a: Judged, b: Judged, axes: Sequence[str]) -> bool:
+    advantages = [_advantage(a, b, metric) for metric in axes]
     return bool(advantages) and min(advantages) >= -LEAST_GAP and max(advantages) > LEAST_GAP
 
 
@@ -217,6 +246,9 @@ def _advantage(a: Judged, b: Judged, metric: str) -> float:
         return 0.0
     if METRICS[metric].direction == "lower":
         mine, theirs = theirs, mine
+    if min(mine, theirs) <= 0:
+        # Chance-adjusted accuracy: guessers are alike, and infinitely worse than the rest.
+        return float((mine > 0) - (theirs > 0))
     return (
         round_significant(mine / theirs - 1)
         if mine >= theirs

@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, get_args
 
 from harness.cases import Case, cases_of
 from harness.errors import RecordError
 from harness.metrics import METRICS, suite_of
 from harness.plan import SUITE_VERSIONS
 from harness.spec import Profile, digest, profile_from_json
+from harness.specgate import Gate, Scoring, scoring_fault
 
 LOAD_CASE = "load"
 UNKNOWN_LOAD_CASE = "load-unknown"
@@ -35,9 +36,22 @@ class Rules:
     cases: Mapping[str, Mapping[str, Case]]
 
     @property
-    def weighs_accuracy(self) -> bool:
+    def judged(self) -> list[str]:
+        """Metrics that a score needs: the weighed ones, and accuracy where a gate demands it."""
+        gates = {gate.metric for gate in self.profile.gates if gate.required}
+        return sorted({*self.weights, *(["accuracy"] if "accuracy_ratio" in gates else [])})
+
+    @property
+    def judges_accuracy(self) -> bool:
         """Whether guessing has to be excluded."""
-        return any(suite_of(metric) == "accuracy" for metric in self.weights)
+        return any(suite_of(metric) == "accuracy" for metric in self.judged)
+
+    @property
+    def deciding_gate(self) -> Gate | None:
+        """The gate that stands for accuracy under `scoring: gate`: open, it decides against."""
+        if self.profile.scoring != "gate":
+            return None
+        return next(g for g in self.profile.gates if g.metric == "accuracy_ratio" and g.required)
 
     def scored(self, suite: str) -> list[str]:
         """Ids of the cases that count for a suite's metrics; the others are shown only."""
@@ -67,6 +81,15 @@ def read_rules(data: Mapping[str, Any]) -> Rules:
             )
     if profile.weights and abs(math.fsum(profile.weights.values()) - 1) > 1e-6:
         raise RecordError("the profile's weights do not add up to 1", reason="bad_profile")
+    if profile.scoring not in get_args(Scoring):
+        raise RecordError(
+            f"the profile scores by {profile.scoring!r}",
+            allowed=", ".join(get_args(Scoring)),
+            hint="install the harness version that wrote it, or a newer one",
+            reason="bad_profile",
+        )
+    if fault := scoring_fault(profile.scoring, profile.weights, profile.gates):
+        raise RecordError(fault, reason="bad_profile")
     return Rules(
         profile=profile,
         sha256=digest(data),

@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from harness.metrics import ITL_PERCENTILES, METRICS, TAIL_SAMPLES, Floats, percentile, suite_of
+from harness.metrics import ITL_PERCENTILES, METRICS, TAIL_SAMPLES, Floats, suite_of
 from harness.scoring.accuracy import LANGUAGES, Accuracy, Task, summarise, summarise_task
 from harness.scoring.efficiency import Roof, utilisation
 from harness.scoring.fidelity import Divergence, figures
@@ -26,6 +26,7 @@ from harness.stats import (
     Indices,
     Interval,
     hierarchical_medians,
+    medians,
     outliers,
     percentile_interval,
     process_medians,
@@ -184,20 +185,20 @@ class _Resampler:
         self._drawn: dict[tuple[str, str, int], Indices] = {}
 
     def summarise(self, case: str, metric: str, series: Series) -> Summary:
-        medians = np.array([float(np.median(values)) for values in series.processes])
-        value = float(np.median(medians))
+        middles = medians(series.processes)
+        value = float(np.median(middles))
         n = series.n
         if n == 1:
             alone = np.full(RESAMPLES, value)
             return Summary(value=value, interval=None, n=1, processes=1, draws=alone)
-        draws = self._draws(case, series, medians)
+        draws = self._draws(case, series, middles)
         return Summary(
             value=value,
             interval=percentile_interval(draws, value),
             n=n,
             outliers=outliers(np.hstack(series.processes)) if suite_of(metric) in _ALIKE else 0,
-            spread=_spread(series, medians) if suite_of(metric) in _ALIKE else None,
-            processes=medians.size,
+            spread=_spread(series, middles) if suite_of(metric) in _ALIKE else None,
+            processes=middles.size,
             draws=draws,
         )
 
@@ -207,16 +208,15 @@ class _Resampler:
         The draws are those of the processes' own percentiles, moved onto the pooled one.
         """
         pooled = np.hstack(series.processes)
+        shown = [q for q in ITL_PERCENTILES if q <= 50 or pooled.size >= TAIL_SAMPLES]
+        # All percentiles of a process at once: [percentiles, processes].
+        owns = np.stack([np.percentile(values, shown) for values in series.processes], axis=1)
         out = {}
-        for q in ITL_PERCENTILES:
-            if q > 50 and pooled.size < TAIL_SAMPLES:
-                continue
-            value = percentile(pooled, q)
-            own = np.array([percentile(values, q) for values in series.processes])
+        for q, value, own in zip(shown, np.percentile(pooled, shown), owns, strict=True):
             draws = self._draws(case, series, own) * (value / float(np.median(own)))
             out[f"itl_s_p{q}"] = Summary(
-                value=value,
-                interval=percentile_interval(draws, value) if own.size > 1 else None,
+                value=float(value),
+                interval=percentile_interval(draws, float(value)) if own.size > 1 else None,
                 n=pooled.size,
                 processes=own.size,
                 draws=draws,

@@ -10,7 +10,7 @@ Rules and thresholds: docs/metrics.md.
 from __future__ import annotations
 
 import math
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import Any, NamedTuple
@@ -116,16 +116,16 @@ def examine(
         facts: observed `before` and `after` the run; empty where not recorded.
         calibrated: figures of the calibration kernel, likewise; None = not measured.
     """
-    jobs = _jobs(records)
+    jobs, told = _jobs(records), _told(records)
     drifts = list(_drift(calibrated))
     on_battery = device.get("power") == "battery"
     models = {
         seen.id: [
             *_machine(list(jobs.get(seen.id, {}).values()), facts["before"], on_battery=on_battery),
             *_repetitions(seen, rules),
-            *_engine(seen.id, records),
-            *_warm_up(seen.id, records),
-            *_quotes(seen.id, records),
+            *_engine(told[seen.id]),
+            *_warm_up(told[seen.id]),
+            *_quotes(told[seen.id]),
         ]
         for seen in observed
     }
@@ -159,28 +159,45 @@ def _finding(code: str, severity: str, detail: str) -> Finding:
     return {"code": code, "severity": severity, "detail": detail}
 
 
+def _told(records: Iterable[Mapping[str, Any]]) -> dict[str, list[Mapping[str, Any]]]:
+    """What each model's workers said beside samples and telemetry, which are most of a run."""
+    told: dict[str, list[Mapping[str, Any]]] = defaultdict(list)
+    for record in records:
+        kind = record["type"]
+        if kind != "telemetry" and (kind != "sample" or record.get("kind") == "warmup"):
+            told[str(record.get("model", ""))].append(record)
+    return told
+
+
 def _jobs(records: Iterable[Mapping[str, Any]]) -> dict[str, dict[str, _Job]]:
     """Telemetry by model and job."""
-    jobs: dict[str, dict[str, _Job]] = defaultdict(dict)
-    found = [record for record in records if record["type"] == "telemetry"]
-    for record in sorted(found, key=canonical):
-        model, job = str(record.get("model", "")), str(record.get("job", ""))
-        known = jobs[model].setdefault(job, _Job([], {}, ""))
+    found: dict[str, dict[str, list[Mapping[str, Any]]]] = defaultdict(lambda: defaultdict(list))
+    for record in records:
+        if record["type"] == "telemetry":
+            found[str(record.get("model", ""))][str(record.get("job", ""))].append(record)
+    return {
+        model: {job: _job(own[job]) for job in sorted(own)} for model, own in sorted(found.items())
+    }
+
+
+def _job(records: Iterable[Mapping[str, Any]]) -> _Job:
+    """One job's telemetry, the same in whatever order its records come."""
+    parents = [record for record in records if record.get("source") == "parent"]
+    start = max(parents, key=canonical) if len(parents) > 1 else (parents or [{}])[0]
+    readings: list[tuple[int, Mapping[str, Any], Counters]] = []
+    for record in records:
         if record.get("source") == "worker":
-            counters = {
-                name: value
-                for name, value in (record.get("counters") or {}).items()
-                if isinstance(value, int)
-            }
-            known.readings.append((str(record.get("case", "")), counters))
-        elif record.get("source") == "parent":
-            jobs[model][job] = known._replace(
-                facts=record.get("facts") or {}, gate=str(record.get("gate", ""))
-            )
-    for own in jobs.values():
-        for known in own.values():
-            known.readings.sort(key=lambda reading: reading[1].get("clock_ns", 0))
-    return {model: dict(sorted(own.items())) for model, own in sorted(jobs.items())}
+            given = (record.get("counters") or {}).items()
+            counters = {name: value for name, value in given if isinstance(value, int)}
+            readings.append((counters.get("clock_ns", 0), record, counters))
+    times = Counter(clock for clock, _, _ in readings)
+    # Spelling out a record is slow, and only those of one moment need it.
+    readings.sort(key=lambda found: (found[0], canonical(found[1]) if times[found[0]] > 1 else b""))
+    return _Job(
+        [(str(record.get("case", "")), counters) for _, record, counters in readings],
+        start.get("facts") or {},
+        str(start.get("gate", "")),
+    )
 
 
 def _machine(
@@ -344,7 +361,7 @@ def _late_over_early(seen: Observed, cases: Iterable[str]) -> float | None:
     return median(rates[-third:]) / median(rates[:third])
 
 
-def _engine(model: str, records: Sequence[Mapping[str, Any]]) -> Iterator[Finding]:
+def _engine(records: Sequence[Mapping[str, Any]]) -> Iterator[Finding]:
     """Accuracy and speed must come from one build with one set of options."""
     # One case of the memory suite maps the weights on purpose.
     memory = {
@@ -354,7 +371,7 @@ def _engine(model: str, records: Sequence[Mapping[str, Any]]) -> Iterator[Findin
     }
     seen: dict[str, set[bytes]] = defaultdict(set)
     for record in records:
-        if record["type"] != "engine" or record.get("model") != model:
+        if record["type"] != "engine":
             continue
         seen["backend"].add(canonical(record.get("backend")))
         left_out = _BY_SUITE | ({"mmap"} if record.get("job") in memory else set())
@@ -366,26 +383,20 @@ def _engine(model: str, records: Sequence[Mapping[str, Any]]) -> Iterator[Findin
         yield _finding("engine_changed", "invalid", f"differs between jobs: {', '.join(varies)}")
 
 
-def _warm_up(model: str, records: Iterable[Mapping[str, Any]]) -> Iterator[Finding]:
-    warmed = [
-        record.get("converged")
-        for record in records
-        if record["type"] == "sample"
-        and record.get("kind") == "warmup"
-        and record.get("model") == model
-    ]
+def _warm_up(records: Iterable[Mapping[str, Any]]) -> Iterator[Finding]:
+    warmed = [record.get("converged") for record in records if record["type"] == "sample"]
     if unsettled := sum(found is False for found in warmed):
         yield _finding(
             "not_converged", "warn", f"{unsettled} of {len(warmed)} warm-ups did not settle"
         )
 
 
-def _quotes(model: str, records: Iterable[Mapping[str, Any]]) -> Iterator[Finding]:
+def _quotes(records: Iterable[Mapping[str, Any]]) -> Iterator[Finding]:
     """A template that quotes what is asked may hold the answers, too."""
     found = [
         (record.get("items", 0), record.get("of", 0))
         for record in records
-        if record.get("kind") == "template_holds_items" and record.get("model") == model
+        if record.get("kind") == "template_holds_items"
     ]
     if found:
         quoted, of = map(sum, zip(*found, strict=True))

@@ -1,0 +1,123 @@
+"""Runs that cannot be ranked, end to end: reason code, exit code, and what to do about it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+
+from harness.records import JournalWriter
+from harness.spec import to_json
+from tests.perf.scoring_trials import FORMULAS, QUICK, REF
+from tests.strategies import records
+
+OTHER = replace(REF, id="x", skill=0.65, seed=3)
+FAILED = (("latency", "crashed"), ("memory", "out_of_memory"), ("accuracy", "timeout"))
+
+
+class Scored(NamedTuple):
+    """What `harness score RUN --json` did."""
+
+    code: int
+    data: dict[str, Any]
+    said: str
+
+    @property
+    def findings(self) -> dict[str, str]:
+        return {f["code"]: f["detail"] for f in self.data["verdict"]["findings"]}
+
+    @property
+    def reasons(self) -> dict[str, str]:
+        return {entry["model"]: entry["reason"] for entry in self.data["entries"]}
+
+
+@pytest.fixture
+def score(run_harness, tmp_path: Path):
+    """Write the records of a run, let `spoil` at the file, and score it as a user does."""
+
+    def run(rows: Iterable[dict[str, Any]], spoil=lambda data: data) -> Scored:
+        folder = tmp_path / "run"
+        folder.mkdir()
+        path = folder / "records.jsonl"
+        journal = JournalWriter(path)
+        journal.append(*rows)
+        journal.close()
+        path.write_bytes(spoil(path.read_bytes()))
+        done = run_harness("score", folder, "--json", check=None)
+        return Scored(done.returncode, json.loads(done.stdout), done.stderr)
+
+    return run
+
+
+def test_a_good_run_is_the_measure(score) -> None:
+    found = score(records([REF, OTHER], QUICK))
+    assert (found.code, found.said) == (0, "")
+    assert set(found.reasons.values()) == {""}
+    odd = {"nothing_measured", "reference_not_measured", "single_model", "records_torn"}
+    assert not odd & set(found.findings)
+
+
+def test_no_reference(score) -> None:
+    found = score(records([OTHER, replace(OTHER, id="y")], QUICK))
+    assert found.code == 5
+    assert set(found.reasons.values()) == {"no_reference"}
+    assert "`harness run`" in found.findings["reference_not_measured"]
+    assert "no score (reference_not_measured): scores are ratios to ref" in found.said
+
+
+def test_one_model(score) -> None:
+    found = score(records([REF], QUICK))
+    assert (found.code, found.said) == (0, "")
+    assert found.reasons == {"ref": ""}
+    assert "`harness run --model`" in found.findings["single_model"]
+
+
+def test_everything_failed(score) -> None:
+    failed = [replace(model, fails=FAILED) for model in (REF, OTHER)]
+    found = score(records(failed, QUICK))
+    assert found.code == 4
+    assert found.reasons == {"ref": "timeout", "x": "timeout"}
+    assert "`harness doctor`" in found.findings["nothing_measured"]
+    assert "no score (nothing_measured)" in found.said
+
+
+@pytest.mark.parametrize("used", FORMULAS.values(), ids=FORMULAS)
+def test_a_reference_at_chance(score, used) -> None:
+    found = score(records([replace(REF, skill=0.0), OTHER], used))
+    assert found.code == 5
+    assert found.reasons == {"ref": "at_chance", "x": "reference_at_chance"}
+    assert "no score (reference_at_chance): the reference ref is not better" in found.said
+    assert "name a stronger reference" in found.said
+
+
+def test_a_torn_record_file(score) -> None:
+    found = score(records([REF, OTHER], QUICK), lambda data: data[:-7])
+    assert found.code == 0
+    assert "unfinished" in found.findings["records_torn"]
+
+
+def test_an_edited_record_file(score) -> None:
+    found = score(records([REF, OTHER], QUICK), lambda data: data.replace(b"Core 7", b"Core 9"))
+    assert (found.code, found.data["reason"]) == (4, "records_damaged")
+    assert "records.jsonl:2: checksum does not match: the file was edited" in found.said
+    assert "next: use an untouched copy, or measure again with `harness run`" in found.said
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"weights": {"ttft_s": 0.7}}, "weights do not add up to 1"),
+        ({"weights": {"ttft_ms": 1.0}}, "weighs 'ttft_ms'"),
+        ({"scoring": "harmonic"}, "scores by 'harmonic'"),
+        ({"scoring": "gate"}, "takes accuracy as a gate"),
+    ],
+)
+def test_an_impossible_profile_on_record(score, change, message) -> None:
+    run, *rest = records([REF, OTHER], QUICK)
+    found = score([run | {"profile": to_json(QUICK) | change}, *rest])
+    assert (found.code, found.data["reason"]) == (4, "bad_profile")
+    assert message in found.said
