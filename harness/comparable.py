@@ -36,10 +36,10 @@ def reasons_against(
     if a.workload != b.workload:
         found.append(Reason("other_profile", _both(a.profile, b.profile)))
     shared = a.suite_versions.keys() & b.suite_versions.keys()
-    versions = [
+    before, after = (
         {suite: v for suite, v in side.suite_versions.items() if suite in shared} for side in (a, b)
-    ]
-    found += _differs("other_suite_version", *versions)
+    )
+    found += _differs("other_suite_version", before, after)
     if "device" not in across:
         found += _differs("other_device", a.device, b.device)
         found += _differs("other_conditions", a.conditions, b.conditions)

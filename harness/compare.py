@@ -14,15 +14,16 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any, Literal, NamedTuple
+from dataclasses import dataclass, replace
+from typing import Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from harness.comparable import Axis, Reason, nothing_in_common, reasons_against
 from harness.errors import RecordError, SpecError
-from harness.metrics import METRICS, suite_of
+from harness.metrics import METRICS
+from harness.noise import FLOOR, NO_FLOOR, Floor
 from harness.sides import Answers, Measured, Side
 from harness.stats import CONFIDENCE, holm, quiet, round_significant, student_t
 from harness.stats_items import POWER, SIGNIFICANCE, mcnemar
@@ -34,37 +35,11 @@ Verdict = Literal["regressed", "improved", "inconclusive", "unchanged", "incompa
 LEAST_PROCESSES = 10
 MOST_PROCESSES, MOST_ITEMS = 1000, 100_000
 """More than these are no advice."""
-FLOOR = 0.02
-"""Smallest relative change that is called one where the machine's own noise is not known."""
-FLOOR_BYTES = 8 << 20
 ACCURACY = "accuracy_raw"
 ACCURACY_FLOOR = 0.01
 """Smallest change of the share of right answers that is called one."""
 ALL_TASKS = "all"
 _NOTHING = 1e-12
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Floor:
-    """The noise of a machine by metric, as relative changes between runs of the same thing.
-
-    Attributes:
-        runs: how many of them were compared; 0 = not measured, nothing but the defaults.
-    """
-
-    machine: str = ""
-    runs: int = 0
-    metrics: Mapping[str, float] = field(default_factory=dict)
-
-    def of(self, metric: str, level: float) -> float:
-        """The smallest |ln ratio| that counts for a metric whose values are near `level`."""
-        relative = max(FLOOR, self.metrics.get(metric, 0.0))
-        if suite_of(metric) == "memory":
-            relative = max(relative, FLOOR_BYTES / level)
-        return math.log1p(relative)
-
-
-NO_FLOOR = Floor()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
