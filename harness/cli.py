@@ -20,6 +20,7 @@ import click
 import harness
 from harness import cli_preflight, cli_shared
 from harness.cli_accuracy import accuracy
+from harness.cli_compare import baseline, compare, gate
 from harness.cli_kit import kit
 from harness.cli_models import models
 from harness.cli_shared import DURATION
@@ -359,8 +360,10 @@ def init(*, folder: Path, as_json: bool) -> None:
         click.echo(f"kept  {path}")
 
 
-for _group in (accuracy, kit, models):
+for _group in (accuracy, baseline, kit, models):
     cli.add_command(_group)
+for _verdict in (compare, gate):
+    cli.add_command(_verdict)
 for _command in (cli_preflight.check, cli_preflight.unpack, synth):
     models.add_command(_command)
 

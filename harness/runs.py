@@ -8,14 +8,23 @@ import secrets
 import shutil
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from harness import score
 from harness.errors import PrerequisiteError, RecordError, SpecError
-from harness.records import SCHEMA, read, unwritable, write_whole
+from harness.records import SCHEMA, Record, read, unwritable, write_whole
 
 RUN_ID = re.compile(r"\d{8}T\d{6}Z-[0-9a-f]{6}")
+WORDS = {"latest": 1, "previous": 2}
+"""Words for a run, and which from the end it is."""
 _MIN_FREE_BYTES = 64 << 20
+
+
+class Run(NamedTuple):
+    """What a run has left: its records, and the scorecard that they make."""
+
+    records: list[Record]
+    card: dict[str, Any]
 
 
 def write_scorecard(folder: Path) -> dict[str, Any]:
@@ -24,10 +33,21 @@ def write_scorecard(folder: Path) -> dict[str, Any]:
     Raises:
         RecordError: the records cannot be read, or say what no run says.
     """
+    card = load(folder).card
+    write_whole(folder / "scorecard.json", score.dump(card))
+    return card
+
+
+def load(folder: Path) -> Run:
+    """Read a run folder's records and score them; nothing is written.
+
+    Raises:
+        RecordError: the records cannot be read, or say what no run says.
+    """
     path = folder / "records.jsonl"
     journal = read(path)
     try:
-        card = score.scorecard(journal.records, torn=journal.torn)
+        return Run(journal.records, score.scorecard(journal.records, torn=journal.torn))
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise RecordError(
             f"a record does not have the form of schema {SCHEMA}: {type(error).__name__}: {error}",
@@ -35,27 +55,27 @@ def write_scorecard(folder: Path) -> dict[str, Any]:
             hint="use an untouched copy, or measure again with `harness run`",
             reason="records_damaged",
         ) from error
-    write_whole(folder / "scorecard.json", score.dump(card))
-    return card
 
 
 def find_run(text: str, results: Path) -> Path:
-    """The folder of a run given by path or id; `latest` is the newest one.
+    """The folder of a run given by path or id; `latest` is the newest, `previous` the one before.
 
     Raises:
         SpecError: there is no such run.
     """
     path = Path(text)
     runs = [folder.name for folder in _runs(results)]
-    if text == "latest" and runs:
-        return results / runs[-1]
+    place = WORDS.get(text, 0)
+    if 0 < place <= len(runs):
+        return results / runs[-place]
     for candidate in (path, path.parent if path.suffix else path, results / text):
         if os.path.isfile(candidate / "records.jsonl"):  # noqa: PTH113 - never raises
             return candidate
     raise SpecError(
         "no run with records here",
         where=text,
-        allowed="a run folder, its id, or latest" + (f" (newest: {runs[-1]})" if runs else ""),
+        allowed="a run folder, its id, latest or previous"
+        + (f" (newest: {runs[-1]})" if runs else ""),
         hint="harness run",
         reason="run_missing",
     )
