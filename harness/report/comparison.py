@@ -74,10 +74,7 @@ def comparison_page(made: Comparison, lang: Lang) -> Page:
         state=made.verdict,
         lines=(_sides(made, lang), *_reasons(made, lang)),
         table=_cases(made.cases, lang) if made.cases else None,
-        notes=(
-            *_only(made, lang),
-            *((_floor(made, lang), say(lang, "compare.method")) if made.cases else ()),
-        ),
+        notes=_notes(made, lang),
     )
 
 
@@ -93,18 +90,13 @@ def gate_page(
     required = [rule for rule in rules if rule.required]
     outcome = "inconclusive" if state == "open" else state
     count = sum(rule.outcome == outcome for rule in required)
-    notes = (
-        ()
-        if made is None
-        else (*_only(made, lang), _floor(made, lang), say(lang, "compare.method"))
-    )
     return Page(
         title=say(lang, "gate.title"),
         headline=say(lang, f"gate.head.{state}", rules=len(required), count=count),
         state="passed" if state == "open" else "failed" if state == "inconclusive" else state,
         lines=(_sides(made, lang) if made else say(lang, "gate.no_baseline"),),
         table=_rules(rules, lang),
-        notes=notes,
+        notes=_notes(made, lang) if made else (),
     )
 
 
@@ -133,6 +125,11 @@ def _only(made: Comparison, lang: Lang) -> list[str]:
         for side, models in found.items()
         if models
     ]
+
+
+def _notes(made: Comparison, lang: Lang) -> tuple[str, ...]:
+    method = (_floor(made, lang), say(lang, "compare.method")) if made.cases else ()
+    return (*_only(made, lang), *method)
 
 
 def _floor(made: Comparison, lang: Lang) -> str:
