@@ -144,9 +144,9 @@ def test_the_floor_is_what_runs_differed_by() -> None:
     assert floor.machine == SIDE.machine
     between = np.std(np.log([1.0, 1.03, 1.01, 1.02, 1.0]), ddof=1)
     bound = np.expm1(max(np.log(1.03), student_t(4) * np.sqrt(2) * between))
-    assert floor.metrics["ttft_s"] == pytest.approx(bound, rel=1e-5)
+    assert floor.metrics["ttft_s"] == pytest.approx(bound, rel=1e-4)
     assert floor.metrics["decode_tok_per_s"] < 1e-4
-    assert floor.of("ttft_s", 1.0) == pytest.approx(np.log1p(bound), rel=1e-5)
+    assert floor.of("ttft_s", 1.0) == pytest.approx(np.log1p(bound), rel=1e-4)
     assert floor.of("decode_tok_per_s", 1.0) == pytest.approx(np.log1p(FLOOR))
 
 

@@ -41,12 +41,17 @@ _WIDTH = 120
 
 
 class Table(NamedTuple):
-    """Rows of plain text; `states` colours each row's `state_column`."""
+    """Rows of plain text, the last column notes; `states` colours each row's `state_column`.
+
+    Attributes:
+        named: how many of the first columns name a row.
+    """
 
     heads: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
     states: tuple[str, ...]
     state_column: int
+    named: int
     left: tuple[int, ...]
 
 
@@ -156,6 +161,7 @@ def _cases(cases: Sequence[Case], lang: Lang) -> Table:
         rows=tuple(_case_row(case, lang) for case in found),
         states=tuple(case.verdict for case in found),
         state_column=7,
+        named=3,
         left=(0, 1, 2, 7, 8),
     )
 
@@ -211,6 +217,7 @@ def _rules(rules: Sequence[Rule], lang: Lang) -> Table:
         rows=tuple(_rule_row(rule, lang) for rule in found),
         states=tuple(rule.outcome for rule in found),
         state_column=3,
+        named=2,
         left=(0, 1, 2, 3, 4),
     )
 
@@ -270,19 +277,28 @@ def _rich(page: Page) -> RenderableType:
         *(Text(clean(line)) for line in page.lines),
     ]
     if page.table is not None:
-        parts += [Text(), _rich_table(page.table)]
+        parts += [Text(), _rich_table(page.table), *_remarks(page.table)]
     parts += (
         [Text(), *(Text(clean(line), style="dim") for line in page.notes)] if page.notes else []
     )
     return Group(*parts)
 
 
+def _remarks(found: Table) -> list[Text]:
+    """The notes below the table: a column of sentences would leave none for the figures."""
+    return [
+        Text(f"  {clean(' '.join(row[: found.named]))}: {clean(row[-1])}")
+        for row in found.rows
+        if row[-1]
+    ]
+
+
 def _rich_table(found: Table) -> RichTable:
     made = RichTable(box=None, padding=(0, 1, 0, 0), header_style="bold underline")
-    for index, head in enumerate(found.heads):
+    for index, head in enumerate(found.heads[:-1]):
         made.add_column(head, justify="left" if index in found.left else "right", overflow="fold")
     for row, state in zip(found.rows, found.states, strict=True):
-        cells = [Text(clean(cell)) for cell in row]
+        cells = [Text(clean(cell)) for cell in row[:-1]]
         cells[found.state_column].stylize(_STYLES.get(state, ""))
         made.add_row(*cells)
     return made
