@@ -32,7 +32,7 @@ def regularised_beta(a: Floats, b: Floats, x: Floats) -> Floats:
     at = np.where(mirrored, 1 - x, x)
     logs = _log_gamma(first + second) - _log_gamma(first) - _log_gamma(second)
     with np.errstate(divide="ignore"):
-        front = logs.astype(np.float64) + first * np.log(at) + second * np.log1p(-at)
+        front = np.asarray(logs, np.float64) + first * np.log(at) + second * np.log1p(-at)
     part = np.exp(front) * _fraction(first, second, at) / first
     out: Floats = np.where(mirrored, 1 - part, part)
     return out
@@ -82,7 +82,7 @@ def quantile(p: float, freedom: Floats) -> Floats:
     """
     t = np.full_like(freedom, NormalDist().inv_cdf(1 - p / 2))
     logs = _log_gamma((freedom + 1) / 2) - _log_gamma(freedom / 2)
-    scale = 2 * np.exp(logs.astype(np.float64)) / np.sqrt(np.pi * freedom)
+    scale = 2 * np.exp(np.asarray(logs, np.float64)) / np.sqrt(np.pi * freedom)
     for _ in range(_STEPS):
         density = scale * np.exp(-(freedom + 1) / 2 * np.log1p(t * t / freedom))
         step = (two_sided(t, freedom) - p) / density
