@@ -24,6 +24,20 @@ if TYPE_CHECKING:
 F = TypeVar("F", bound=Callable[..., Any])
 _STEP_SUMMARY = "GITHUB_STEP_SUMMARY"
 _AXES = ("build", "device", "model", "options")
+ADVICE = {
+    "other_build": "measure both with one engine, or compare builds on purpose: --across build",
+    "other_device": "save a baseline of this machine (harness baseline save latest --name …), or "
+    "compare machines on purpose: --across device",
+    "other_conditions": "measure again with the same power source and mode, or --across device",
+    "other_model": "compare the two files on purpose: --across model",
+    "other_options": "measure both with the same options, or --across options",
+    "other_profile": "measure both with one profile (harness run --profile …); the number of "
+    "processes, weights and gates may differ",
+    "other_suite_version": "measure the older one again with this version: harness run",
+    "nothing_in_common": "name the models: harness compare RUN:MODEL RUN:MODEL",
+    "run_invalid": "see why with harness score, and measure again",
+}
+"""What to do about each reason against a comparison."""
 _lang = click.option(
     "--lang", type=click.Choice(["ko", "en"]), help="Language of tables [default: the locale's]."
 )
@@ -280,22 +294,7 @@ def _explain(made: Comparison) -> None:
 
         for reason in made.reasons:
             click.echo(f"harness: {reason.code}: {clean(reason.detail)}", err=True)
-            click.echo(f"  next: {_ADVICE[reason.code]}", err=True)
-
-
-_ADVICE = {
-    "other_build": "measure both with one engine, or compare builds on purpose: --across build",
-    "other_device": "save a baseline of this machine (harness baseline save latest --name …), or "
-    "compare machines on purpose: --across device",
-    "other_conditions": "measure again with the same power source and mode, or --across device",
-    "other_model": "compare the two files on purpose: --across model",
-    "other_options": "measure both with the same options, or --across options",
-    "other_profile": "measure both with one profile (harness run --profile …); the number of "
-    "processes, weights and gates may differ",
-    "other_suite_version": "measure the older one again with this version: harness run",
-    "nothing_in_common": "name the models: harness compare RUN:MODEL RUN:MODEL",
-    "run_invalid": "see why with harness score, and measure again",
-}
+            click.echo(f"  next: {ADVICE[reason.code]}", err=True)
 
 
 def _spoken(lang: Lang | None) -> Lang:

@@ -241,8 +241,8 @@ def compare(
     if models:
         a, b, pairs = a.only(mine), b.only(theirs), [models]
     made = Comparison(
-        a=a.name,
-        b=b.name,
+        a=a.label,
+        b=b.label,
         verdict="incomparable",
         floor=floor,
         reasons=reasons_against(a, b, pairs, across),

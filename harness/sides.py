@@ -114,6 +114,11 @@ class Side:
         return machine_key(self.device)
 
     @property
+    def label(self) -> str:
+        """Its name with the run that it stands for: `latest` is another one tomorrow."""
+        return self.name if self.run in self.name else f"{self.name} ({self.run})"
+
+    @property
     def is_empty(self) -> bool:
         """Whether nothing was measured."""
         return not any(model.medians or model.answers for model in self.models.values())

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from dataclasses import replace
@@ -17,7 +18,9 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
+from harness import cli, cli_compare, comparable
 from harness.records import JournalWriter
+from harness.report import words
 from harness.spec import MemorySuite
 from tests.conftest import Harness
 from tests.strategies import Candidate, gate, profile, records
@@ -81,6 +84,30 @@ def results(tmp_path: Path) -> Path:
     return folder
 
 
+@pytest.fixture
+def here(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Harness:
+    """The `harness` command in this process: fifty interpreters would take half a minute."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(cli, "_settle_process", lambda: None)
+    for name, value in {"COLUMNS": "100", "NO_COLOR": "1", "LC_ALL": "C.UTF-8"}.items():
+        monkeypatch.setenv(name, value)
+
+    def run(*arguments: object, check: int = 0) -> subprocess.CompletedProcess[str]:
+        monkeypatch.setattr(sys, "argv", ["harness", *map(str, arguments)])
+        code = 0
+        try:
+            cli.main()
+        except SystemExit as ended:
+            code = int(ended.code or 0)
+        said = capsys.readouterr()
+        assert code == check, said.err + said.out
+        return subprocess.CompletedProcess(arguments, code, said.out, said.err)
+
+    return run
+
+
 RUNS = [f"20261126T0815{n:02d}Z-{n:06x}" for n in range(4)]
 
 
@@ -110,36 +137,37 @@ def test_a_real_regression_end_to_end(tmp_path: Path, run_harness: Harness) -> N
     assert rules["ttft_s fixed-p16-n8"]["outcome"] == "passed"
 
 
-def test_compare_says_what_is_worse(results: Path, run_harness: Harness) -> None:
-    same = run_harness("compare", RUNS[1], RUNS[2])
+def test_compare_says_what_is_worse(results: Path, here: Harness) -> None:
+    same = here("compare", RUNS[1], RUNS[2])
     assert same.stdout.startswith("Unchanged: all 12 cases lie within the noise floor.")
-    slow = run_harness("compare", RUNS[1], "latest", check=1)
+    slow = here("compare", RUNS[1], "latest", check=1)
     assert slow.stdout.startswith("Regressed: ")
+    assert f"A (before) {RUNS[1]} → B (after) latest ({RUNS[3]})" in slow.stdout
     first = slow.stdout.splitlines()[4]
     assert first.split()[0] == "mine"
     assert "regressed" in first
-    back = run_harness("compare", "latest", RUNS[1])
+    back = here("compare", "latest", RUNS[1])
     assert back.stdout.startswith("Improved: ")
 
 
-def test_two_models_of_one_run(results: Path, run_harness: Harness) -> None:
-    done = run_harness("compare", f"{RUNS[3]}:ref", f"{RUNS[3]}:mine", "--json", check=1)
+def test_two_models_of_one_run(results: Path, here: Harness) -> None:
+    done = here("compare", f"{RUNS[3]}:ref", f"{RUNS[3]}:mine", "--json", check=1)
     found = last_json(done)
     assert {case["model"] for case in found["cases"]} == {"mine"}
-    only = run_harness("compare", f"{RUNS[1]}:ref", RUNS[3], "--json")
+    only = here("compare", f"{RUNS[1]}:ref", RUNS[3], "--json")
     assert {case["model"] for case in last_json(only)["cases"]} == {"ref"}
 
 
-def test_a_gate_writes_for_ci(tmp_path: Path, results: Path, run_harness: Harness) -> None:
-    run_harness("baseline", "save", RUNS[1], "--name", "main")
-    done = run_harness(
+def test_a_gate_writes_for_ci(tmp_path: Path, results: Path, here: Harness) -> None:
+    here("baseline", "save", RUNS[1], "--name", "main")
+    done = here(
         *("gate", "latest", "--baseline", "main", "--lang", "ko"),
         *("--junit", "out/gate.xml", "--markdown", "out/gate.md"),
         check=1,
     )
     assert done.stdout.startswith("실패: 규칙 ")
     text = (tmp_path / "out" / "gate.md").read_text("utf-8")
-    assert text.startswith("## 통과 심사\n\n**실패: 규칙 ")
+    assert text.startswith("## 관문 점검\n\n**실패: 규칙 ")
     assert "| mine | 디코드 속도 fixed-p256-n32 | " in text
     suites = ET.parse(tmp_path / "out" / "gate.xml").getroot()
     cases = {(c.get("classname"), c.get("name")): c for c in suites.iter("testcase")}
@@ -179,34 +207,34 @@ def test_the_step_summary_is_added_to(tmp_path: Path, results: Path) -> None:
         assert len(text.encode()) <= 2**20
 
 
-def test_noise_of_this_machine(results: Path, run_harness: Harness) -> None:
+def test_noise_of_this_machine(results: Path, here: Harness) -> None:
     for number in (4, 5, 6):
         shifted = replace(MINE, speed=1 - 0.02 * number, seed=number)
         run_of(results, number, replace(REF, seed=number), shifted)
     names = [f"20261126T0815{n:02d}Z-{n:06x}" for n in (4, 5, 6)]
-    done = run_harness("baseline", "noise", *names, "--json")
+    done = here("baseline", "noise", *names, "--json")
     found = last_json(done)
     assert Path(str(found["written"])).name == f"noise-{found['machine']}.json"
     assert found["metrics"]["decode_tok_per_s"] > 0.04
-    assert run_harness("baseline", "list").stdout == ""
-    quiet = run_harness("compare", names[0], names[2])
+    assert here("baseline", "list").stdout == ""
+    quiet = here("compare", names[0], names[2])
     assert "noise floor of this machine, from 3 runs" in quiet.stdout
     (results / "baselines" / Path(str(found["written"])).name).unlink()
-    loud = run_harness("compare", names[0], names[2], check=1)
+    loud = here("compare", names[0], names[2], check=1)
     assert "This machine's own noise is not measured yet" in " ".join(loud.stdout.split())
 
 
-def test_inconclusive_fails_only_where_asked(tmp_path: Path, run_harness: Harness) -> None:
+def test_inconclusive_fails_only_where_asked(tmp_path: Path, here: Harness) -> None:
     results = tmp_path / "results"
     for number in (1, 2):
         run_of(results, number, replace(REF, noise=0.1, seed=number))
-    done = run_harness("compare", RUNS[1], RUNS[2])
+    done = here("compare", RUNS[1], RUNS[2])
     assert done.stdout.startswith("Inconclusive: ")
     assert "processes a side would decide" in done.stdout
-    run_harness("compare", RUNS[1], RUNS[2], "--fail-on-inconclusive", check=6)
-    run_harness("baseline", "save", RUNS[1])
-    assert "cannot be decided" in run_harness("gate", "--baseline", "main").stdout
-    run_harness("gate", "--baseline", "main", "--fail-on-inconclusive", check=6)
+    here("compare", RUNS[1], RUNS[2], "--fail-on-inconclusive", check=6)
+    here("baseline", "save", RUNS[1])
+    assert "cannot be decided" in here("gate", "--baseline", "main").stdout
+    here("gate", "--baseline", "main", "--fail-on-inconclusive", check=6)
 
 
 # --- bad input --------------------------------------------------------------------------
@@ -225,19 +253,19 @@ LONGER = replace(
     ],
 )
 def test_runs_that_do_not_compare(
-    results: Path, run_harness: Harness, change: dict[str, Any], reason: str
+    results: Path, here: Harness, change: dict[str, Any], reason: str
 ) -> None:
     other = run_of(results, 9, REF, MINE, **change)
-    done = run_harness("compare", RUNS[1], other, "--json", check=5)
+    done = here("compare", RUNS[1], other, "--json", check=5)
     found = last_json(done)
     assert (found["verdict"], found["exit_code"]) == ("incomparable", 5)
     assert [one["code"] for one in found["reasons"]] == [reason]
     assert f"harness: {reason}: " in done.stderr
     assert "  next: " in done.stderr
-    shown = run_harness("compare", RUNS[1], other, check=5)
+    shown = here("compare", RUNS[1], other, check=5)
     assert shown.stdout.startswith("Incomparable: ")
-    run_harness("baseline", "save", other, "--name", "elsewhere")
-    gated = run_harness("gate", RUNS[2], "--baseline", "elsewhere", check=5)
+    here("baseline", "save", other, "--name", "elsewhere")
+    gated = here("gate", RUNS[2], "--baseline", "elsewhere", check=5)
     assert f"harness: {reason}: " in gated.stderr
 
 
@@ -256,27 +284,36 @@ def test_runs_that_do_not_compare(
     ],
 )
 def test_refusals(
-    results: Path, run_harness: Harness, arguments: list[str], code: int, reason: str, said: str
+    results: Path, here: Harness, arguments: list[str], code: int, reason: str, said: str
 ) -> None:
-    run_harness("baseline", "save", RUNS[1])
+    here("baseline", "save", RUNS[1])
     if "empty" in arguments:
         fails = tuple((suite, "crashed") for suite in ("latency", "memory", "accuracy"))
         arguments = [*arguments[:-1], run_of(results, 8, replace(REF, fails=fails))]
-    done = run_harness(*arguments, "--json", check=code)
+    done = here(*arguments, "--json", check=code)
     assert last_json(done)["reason"] == reason
     assert said in done.stderr
     assert "  next: " in done.stderr
 
 
-def test_edited_files_are_refused(results: Path, run_harness: Harness) -> None:
-    run_harness("baseline", "save", RUNS[1])
+def test_edited_files_are_refused(results: Path, here: Harness) -> None:
+    here("baseline", "save", RUNS[1])
     path = results / "baselines" / "main.json"
     path.write_text(path.read_text("utf-8").replace('"threads": 8', '"threads": 9'), "utf-8")
-    done = run_harness("gate", "--baseline", "main", "--json", check=4)
+    done = here("gate", "--baseline", "main", "--json", check=4)
     assert last_json(done)["reason"] == "baseline_edited"
-    listed = run_harness("baseline", "list")
+    listed = here("baseline", "list")
     assert listed.stdout == "main  cannot be used: baseline_edited\n"
     journal = results / RUNS[2] / "records.jsonl"
     journal.write_bytes(journal.read_bytes().replace(b"Core 7", b"Core 9", 1))
-    done = run_harness("compare", RUNS[1], RUNS[2], "--json", check=4)
+    done = here("compare", RUNS[1], RUNS[2], "--json", check=4)
     assert last_json(done)["reason"] == "records_damaged"
+
+
+def test_every_reason_has_its_advice() -> None:
+    source = Path(comparable.__file__).read_text("utf-8")
+    codes = set(re.findall(r'"(other_[a-z_]+|nothing_in_common|run_invalid)"', source))
+    assert len(codes) == 9
+    assert codes == set(cli_compare.ADVICE)
+    for code in codes:
+        assert f"reason.{code}" in words.strings()

@@ -40,7 +40,10 @@ def test_unknown_names_are_answered_with_the_nearest(tmp_path: Path) -> None:
     with pytest.raises(SpecError) as caught:
         specfile.resolve_profile("quik")
     assert caught.value.message == "unknown profile 'quik'; did you mean 'quick'?"
-    assert caught.value.allowed == "challenge, quick, regression, standard, or the path of a .yaml file"
+    assert (
+        caught.value.allowed
+        == "challenge, quick, regression, standard, or the path of a .yaml file"
+    )
     assert caught.value.hint == "harness run --profile quick --dry-run"
 
 

@@ -33,9 +33,9 @@ ALARMS = frozenset({"regressed", "improved"})
 _SPIN = "while True: pass"
 
 
-def measure(folder: Path, models: Sequence[str]) -> Side:
+def measure(folder: Path, models: Sequence[str], profile: str) -> Side:
     """One more run in the folder."""
-    command = [sys.executable, "-m", "harness", "run", "--profile", "regression", "--json"]
+    command = [sys.executable, "-m", "harness", "run", "--profile", profile, "--json"]
     command += [f"--suite={suite}" for suite in ("latency", "memory")]
     command += [f"--model={model}" for model in models]
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
@@ -87,13 +87,16 @@ def count_alarms(sides: Sequence[Side], floor: Floor, name: str) -> int:
 @click.option("--floor-runs", default=5, show_default=True, help="Runs before, for the floor.")
 @click.option("--folder", type=click.Path(path_type=Path), help="Keep the runs here.")
 @click.option("--model", "models", multiple=True, default=MODELS, show_default=True)
-def main(*, runs: int, floor_runs: int, folder: Path | None, models: tuple[str, ...]) -> None:
+@click.option("--profile", default="regression", show_default=True, help="A name or a file.")
+def main(
+    *, runs: int, floor_runs: int, folder: Path | None, models: tuple[str, ...], profile: str
+) -> None:
     """Run, count, and exit with 1 where a figure is missed."""
     where = folder or Path(tempfile.mkdtemp(prefix="aa-engines-"))
     where.mkdir(parents=True, exist_ok=True)
     sides = []
     for number in range(floor_runs + runs + 1):
-        sides.append(measure(where, models))
+        sides.append(measure(where, models, profile))
         print(f"run {number + 1} of {floor_runs + runs + 1}", file=sys.stderr, flush=True)
     alarms = count_alarms(sides[floor_runs:], NO_FLOOR, "default floor")
     own = NO_FLOOR
@@ -102,7 +105,7 @@ def main(*, runs: int, floor_runs: int, folder: Path | None, models: tuple[str, 
         print("noise floor:", {metric: f"{share:.2%}" for metric, share in own.metrics.items()})
         alarms = count_alarms(sides[floor_runs:], own, f"floor of {floor_runs} runs")
     with busy():
-        slow = measure(where, models)
+        slow = measure(where, models, profile)
     made = compare(sides[-1], slow, own)
     print(f"beside busy processes: {made.verdict}")
     print("\n".join(told(made)))
