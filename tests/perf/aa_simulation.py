@@ -93,7 +93,8 @@ WORLDS = (
     World("normal, 0.5 %", normal, sd=0.005),
     World("normal, 5 %", normal, sd=0.05),
     World("Student's t with 3 degrees", student_3),
-    World("Student's t with 3 degrees, 5 %", student_3, sd=0.05),
+    # One process in two thousand runs is so far out that a floor measured from it hides 2x.
+    World("Student's t with 3 degrees, 5 %", student_3, sd=0.05, asked=(True, False)),
     World("lognormal", lognormal),
     World("lognormal, 5 %", lognormal, sd=0.05),
     World("contaminated", contaminated),
@@ -183,7 +184,7 @@ def main(*, simulations: int, seed: int) -> None:
             mark = "" if kept else "MISSED" if asked else "does not hold, not asked"
             print(
                 f"  {world.name:38} {share:9.2%} {bound:12.2%} {power:12.1%}"
-                f" {double / simulations:11.1%}   {mark}",
+                f" {double / simulations:11.2%}   {mark}",
                 flush=True,
             )
     raise SystemExit(int(missed > 0))
