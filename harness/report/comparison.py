@@ -296,7 +296,10 @@ def _remarks(found: Table) -> list[Text]:
 def _rich_table(found: Table) -> RichTable:
     made = RichTable(box=None, padding=(0, 1, 0, 0), header_style="bold underline")
     for index, head in enumerate(found.heads[:-1]):
-        made.add_column(head, justify="left" if index in found.left else "right", overflow="fold")
+        named = index in found.left
+        made.add_column(
+            head, justify="left" if named else "right", overflow="fold", no_wrap=not named
+        )
     for row, state in zip(found.rows, found.states, strict=True):
         cells = [Text(clean(cell)) for cell in row[:-1]]
         cells[found.state_column].stylize(_STYLES.get(state, ""))
