@@ -5,23 +5,26 @@ Usage: python -m tests.perf.aa_engines [--runs 20] [--floor-runs 5] [--folder DI
 Measures `ref-2m` by llama.cpp and by ONNX Runtime with the profile `regression`, time after
 time, and compares each run with the one before. Asked: at most 1 alarm in 20 comparisons. The
 first runs give the machine's noise floor; alarms are counted with it and without. Last comes
-a run beside busy processes, two for each processor, which halves the speed at least: it must
-be found. Needs a machine that does nothing else; takes about two minutes a run.
+a run whose workers are stopped for more than half of the time: it must be found. Needs a
+machine that does nothing else; takes about two minutes a run.
 """
 
 from __future__ import annotations
 
 import json
-import os
+import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+import threading
+import time
+from collections.abc import Sequence
+from contextlib import suppress
 from itertools import pairwise
 from pathlib import Path
 
 import click
+import psutil
 
 from harness.baselines import find_run
 from harness.compare import Comparison, compare
@@ -30,32 +33,61 @@ from harness.sides import Side
 
 MODELS = ("ref-2m.q8_0.gguf", "ref-2m.int8.onnx")
 ALARMS = frozenset({"regressed", "improved"})
-_SPIN = "while True: pass"
 
 
-def measure(folder: Path, models: Sequence[str], profile: str) -> Side:
-    """One more run in the folder."""
+def measure(folder: Path, models: Sequence[str], profile: str, *, halved: bool = False) -> Side:
+    """One more run in the folder, at half the speed where it is to be."""
     command = [sys.executable, "-m", "harness", "run", "--profile", profile, "--json"]
     command += [f"--suite={suite}" for suite in ("latency", "memory")]
     command += [f"--model={model}" for model in models]
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise click.ClickException(done.stderr)
-    run = json.loads(done.stdout.splitlines()[-1])["run"]
+    with subprocess.Popen(
+        command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    ) as running:
+        halver = Halver(running.pid)
+        if halved:
+            halver.start()
+        said, _ = running.communicate()
+        if halved:
+            halver.end()
+    if running.returncode:
+        raise click.ClickException(f"a run ended with {running.returncode}: {said}")
+    run = json.loads(said.splitlines()[-1])["run"]
     return find_run(str(folder / run), folder / "results").side
 
 
-@contextmanager
-def busy() -> Iterator[None]:
-    """Two processes for each processor that never rest."""
-    count = 2 * len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 8
-    spinning = [subprocess.Popen([sys.executable, "-c", _SPIN]) for _ in range(count)]
-    try:
-        yield
-    finally:
-        for process in spinning:
-            process.kill()
-            process.wait()
+class Halver(threading.Thread):
+    """Stops all workers of a run for 1.5 ms after every 1 ms: half the speed or less, for real.
+
+    Busy processes beside it would not do: a scheduler prefers who has slept, and a worker
+    that answers in milliseconds hardly notices them.
+    """
+
+    def __init__(self, run: int) -> None:
+        super().__init__(daemon=True)
+        self._run = psutil.Process(run)
+        self._ended = threading.Event()
+
+    def run(self) -> None:
+        workers: list[psutil.Process] = []
+        looked = 0.0
+        while not self._ended.is_set():
+            if time.monotonic() - looked > 0.2:
+                workers, looked = self._workers(), time.monotonic()
+            for number, pause_s in ((signal.SIGSTOP, 0.0015), (signal.SIGCONT, 0.001)):
+                for worker in workers:
+                    with suppress(psutil.Error):
+                        worker.send_signal(number)
+                time.sleep(pause_s)
+
+    def _workers(self) -> list[psutil.Process]:
+        with suppress(psutil.Error):
+            return list(self._run.children(recursive=True))
+        return []
+
+    def end(self) -> None:
+        """Come to an end with all workers running."""
+        self._ended.set()
+        self.join()
 
 
 def told(made: Comparison) -> list[str]:
@@ -104,10 +136,8 @@ def main(
         own = measured_floor(sides[:floor_runs])
         print("noise floor:", {metric: f"{share:.2%}" for metric, share in own.metrics.items()})
         alarms = count_alarms(sides[floor_runs:], own, f"floor of {floor_runs} runs")
-    with busy():
-        slow = measure(where, models, profile)
-    made = compare(sides[-1], slow, own)
-    print(f"beside busy processes: {made.verdict}")
+    made = compare(sides[-1], measure(where, models, profile, halved=True), own)
+    print(f"at half the speed: {made.verdict}")
     print("\n".join(told(made)))
     found = {case.model for case in made.cases if case.verdict == "regressed"}
     raise SystemExit(int(alarms > max(1, runs // 20) or found != set(models)))
