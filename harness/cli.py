@@ -19,6 +19,7 @@ import click
 import harness
 from harness import cli_preflight, cli_shared, messages
 from harness.cli_accuracy import accuracy
+from harness.cli_compare import baseline, compare, gate
 from harness.cli_kit import kit
 from harness.cli_models import models
 from harness.cli_profiles import profiles
@@ -407,8 +408,10 @@ def init(*, folder: Path, as_json: bool) -> None:
         echo(f"kept  {path}")
 
 
-for _group in (accuracy, kit, models, profiles):
+for _group in (accuracy, baseline, kit, models, profiles):
     cli.add_command(_group)
+for _verdict in (compare, gate):
+    cli.add_command(_verdict)
 for _command in (cli_preflight.check, cli_preflight.unpack, synth):
     models.add_command(_command)
 

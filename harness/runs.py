@@ -18,6 +18,8 @@ from harness.errors import Exit, PrerequisiteError, RecordError, SpecError
 from harness.records import SCHEMA, Journal, read, unwritable, write_whole
 
 RUN_ID = re.compile(r"\d{8}T\d{6}Z-[0-9a-f]{6}")
+WORDS = {"latest": 1, "previous": 2}
+"""Words for a run, and which from the end it is."""
 _MIN_FREE_BYTES = 64 << 20
 
 
@@ -74,22 +76,24 @@ def exit_code(card: Mapping[str, Any]) -> Exit:
 
 
 def find_run(text: str, results: Path) -> Path:
-    """The folder of a run given by path or id; `latest` is the newest one.
+    """The folder of a run given by path or id; `latest` is the newest, `previous` the one before.
 
     Raises:
         SpecError: there is no such run.
     """
     path = Path(text)
     runs = [folder.name for folder in _runs(results)]
-    if text == "latest" and runs:
-        return results / runs[-1]
+    place = WORDS.get(text, 0)
+    if 0 < place <= len(runs):
+        return results / runs[-place]
     for candidate in (path, path.parent if path.suffix else path, results / text):
         if os.path.isfile(candidate / "records.jsonl"):  # noqa: PTH113 - never raises
             return candidate
     raise SpecError(
         "no run with records here",
         where=text,
-        allowed="a run folder, its id, or latest" + (f" (newest: {runs[-1]})" if runs else ""),
+        allowed="a run folder, its id, latest or previous"
+        + (f" (newest: {runs[-1]})" if runs else ""),
         hint="harness run",
         reason="run_missing",
     )

@@ -259,7 +259,7 @@ BAD_INPUT = [
     (["run", "--profile", "fast.yaml", "--suite", "latncy"], 2, ["did you mean 'latency'?"]),
     (["run", "--sute", "latency"], 2, ["No such option"]),
     (["score", "no-such-run"], 2, ["no-such-run", "harness run"]),
-    (["report", "no-such-run"], 2, ["no-such-run", "a run folder, its id, or latest"]),
+    (["report", "no-such-run"], 2, ["no-such-run", "a run folder, its id, latest or previous"]),
     (["bench", "absent.gguf"], 3, ["absent.gguf", "no such file"]),
     (["bench", "models.yaml"], 2, ["models.yaml", "a .gguf file"]),
     (["bench", "ref.fake.json", "-p", "0", "-n", "0"], 2, ["-p or -n above 0"]),

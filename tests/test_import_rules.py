@@ -12,7 +12,7 @@ import harness
 
 ROOT = Path(harness.__file__).parent
 
-CORE = {"errors", "kernelfs", "metrics", "stats", "stats_items"}
+CORE = {"errors", "kernelfs", "metrics", "stats", "stats_items", "stats_t"}
 SPEC = {
     "spec",
     "cases",
@@ -25,7 +25,8 @@ SPEC = {
     "extensions",
 }
 SPEC |= {"spectext", "specgate", "families", "order", "specschema"}
-SCORING = {"score", "compare", "gate"}
+COMPARING = {"sides", "comparable", "noise", "compare", "gate"}
+SCORING = {"score"} | COMPARING
 # package or module → harness modules that it may import (by first part of the name)
 ALLOWED = {
     "errors": set(),
@@ -33,6 +34,7 @@ ALLOWED = {
     "kernelfs": set(),
     "stats": CORE,
     "stats_items": CORE,
+    "stats_t": set(),
     "budget": CORE,
     "metrics": CORE,
     "spec": CORE | {"spectext", "specgate"},
@@ -64,6 +66,7 @@ ALLOWED = {
     | {"models.gguf_file", "models.safetensors_file", "models.token_cost"},
     "score": CORE | SPEC | {"score", "scoring"},
     "scoring": CORE | SPEC | {"scoring"},
+    **dict.fromkeys(COMPARING, CORE | SPEC | COMPARING | {"scoring"}),
     "backends": CORE | SPEC | {"backends", "models.safetensors_file"},
     "suites": CORE | SPEC | {"suites", "backends.base", "probes"},
     # Of `frames` only Parquet makes use, on demand: raw samples are the same table there.
@@ -81,7 +84,9 @@ ALLOWED = {
 FREE = {
     "__main__",
     "cli",
+    "baselines",
     "cli_accuracy",
+    "cli_compare",
     "cli_kit",
     "cli_models",
     "cli_preflight",

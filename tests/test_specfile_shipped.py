@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 
 from harness import specfile
+from harness.cases import cases_of
+from harness.compare import LEAST_PROCESSES
 from harness.errors import SpecError
 from harness.metrics import METRICS
 from harness.spec import Device, Profile, to_json
@@ -39,7 +41,10 @@ def test_unknown_names_are_answered_with_the_nearest(tmp_path: Path) -> None:
     with pytest.raises(SpecError) as caught:
         specfile.resolve_profile("quik")
     assert caught.value.message == "unknown profile 'quik'; did you mean 'quick'?"
-    assert caught.value.allowed == "challenge, quick, standard, or the path of a .yaml file"
+    assert (
+        caught.value.allowed
+        == "challenge, quick, regression, standard, or the path of a .yaml file"
+    )
     assert caught.value.hint == "harness run --profile quick --dry-run"
 
 
@@ -124,7 +129,7 @@ def test_the_shipped_devices(name: str) -> None:
         assert device.power == "ac"
 
 
-@pytest.mark.parametrize("name", ["challenge", "quick", "standard"])
+@pytest.mark.parametrize("name", ["challenge", "quick", "regression", "standard"])
 def test_the_shipped_profiles(name: str) -> None:
     profile: Profile = specfile.resolve_profile(name)
     assert profile.id == name
@@ -140,6 +145,13 @@ def test_the_shipped_profiles(name: str) -> None:
     if name == "quick":
         assert not profile.gates
         assert profile.tolerates_unknown
+    elif name == "regression":
+        # What a comparison needs of every case that it may call worse.
+        assert processes["latency"] == processes["memory"] == LEAST_PROCESSES
+        assert profile.protocol.requests >= 5
+        assert profile.tier == "ci"
+        assert sum(len(cases) for cases in cases_of(profile).values()) <= 20
+        assert {profile.reference, *profile.fallback_references} <= set(catalogue.models)
     else:
         assert processes["latency"] >= 10
         assert profile.protocol.requests >= 5
@@ -168,7 +180,7 @@ def test_the_shipped_profiles(name: str) -> None:
     assert to_json(profile)["id"] == name
 
 
-@pytest.mark.parametrize("name", ["challenge", "quick", "standard"])
+@pytest.mark.parametrize("name", ["challenge", "quick", "regression", "standard"])
 def test_shipped_profiles_say_whose_proposal_the_weights_are(name: str) -> None:
     text = specfile.built_in(f"profiles/{name}.yaml").read_text("utf-8")
     assert "published no scoring formula" in text

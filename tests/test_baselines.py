@@ -1,0 +1,198 @@
+"""Baseline and noise files: the same bytes again, and no edit unseen."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from harness import baselines
+from harness.errors import Exit, HarnessError
+from harness.noise import FLOOR, NO_FLOOR, Floor, measured_floor, noise_floor
+from harness.sides import Side
+from harness.stats import student_t
+from tests.compared import DECODE, MEMORY, TTFT, answers, model, one, side, spread
+
+SIDE = side(
+    "20261126T081500Z-a1b2c3",
+    {
+        "m": model(
+            {TTFT: spread(0.5, 0.01), MEMORY: spread(3e8, 0.001)},
+            answers={"ko-josa": answers("110-")},
+        )
+    },
+)
+
+
+def kept(folder: Path, name: str = "main") -> Path:
+    return baselines.save(SIDE, name, folder)
+
+
+def test_saving_again_gives_the_same_bytes(tmp_path: Path) -> None:
+    path = kept(tmp_path)
+    assert path == tmp_path / "baselines" / "main.json"
+    first = path.read_bytes()
+    found = baselines.find_baseline("main", tmp_path)
+    assert baselines.save(found, "main", tmp_path).read_bytes() == first
+    assert baselines.find_baseline(str(path), tmp_path) == replace(found, name=str(path))
+    assert len(first) < 4000
+    content = json.loads(first)
+    assert content["schema"] == baselines.SCHEMA
+    # Lists of figures stand on one line, so that git shows what changed.
+    assert max(map(len, first.decode().splitlines())) > 100
+
+
+def test_listing(tmp_path: Path) -> None:
+    assert baselines.listing(tmp_path) == []
+    kept(tmp_path, "main")
+    (tmp_path / "baselines" / "broken.json").write_text("{")
+    broken, main = baselines.listing(tmp_path)
+    assert broken["error"] == "baseline_damaged"
+    assert (main["name"], main["run"], main["models"]) == ("main", SIDE.run, ["m"])
+
+
+def test_a_missing_baseline(tmp_path: Path) -> None:
+    kept(tmp_path)
+    with pytest.raises(HarnessError) as caught:
+        baselines.find_baseline("mian", tmp_path)
+    error = caught.value
+    assert (error.reason, error.exit_code) == ("baseline_missing", Exit.PREREQUISITE)
+    assert "did you mean 'main'?" in error.message
+    assert error.hint == "harness baseline save latest --name mian"
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (lambda text: text.replace("0.49", "0.48", 1), "baseline_edited"),
+        (lambda text: text.replace('"m": {', '"n": {', 1), "baseline_edited"),
+        (lambda text: text.replace('"schema": 1', '"schema": 2'), "schema_too_new"),
+        (lambda text: text.replace('"kind": "baseline"', '"kind": "noise"'), "baseline_damaged"),
+        (lambda text: text[: len(text) // 2], "baseline_damaged"),
+        (lambda text: text.replace('"invalid": ""', '"invalid": NaN'), "baseline_damaged"),
+        (lambda _: "[" * 100_000, "baseline_damaged"),
+        (lambda _: "[]", "baseline_damaged"),
+        (lambda _: "\ud800".encode("utf-8", "surrogatepass").decode("latin-1"), "baseline_damaged"),
+    ],
+)
+def test_a_touched_file_is_refused(tmp_path: Path, change, reason: str) -> None:
+    path = kept(tmp_path)
+    text = path.read_text("utf-8")
+    changed = change(text)
+    assert changed != text
+    path.write_text(changed, "utf-8")
+    with pytest.raises(HarnessError) as caught:
+        baselines.find_baseline("main", tmp_path)
+    error = caught.value
+    assert (error.reason, error.exit_code, error.where) == (reason, Exit.FAILED, str(path))
+    assert error.hint
+
+
+@pytest.mark.parametrize("missing", ["models", "device", "workload"])
+def test_a_sealed_file_of_another_form_is_refused(tmp_path: Path, missing: str) -> None:
+    """Somebody may seal what we never wrote."""
+    path = kept(tmp_path)
+    content = json.loads(path.read_text("utf-8"))
+    del content[missing], content["sha256"]
+    path.write_text(json.dumps(content | {"sha256": baselines.digest(content)}))
+    with pytest.raises(HarnessError) as caught:
+        baselines.find_baseline("main", tmp_path)
+    assert caught.value.reason == "baseline_damaged"
+
+
+@pytest.mark.parametrize(
+    "name", ["", "Main", "../main", "a/b", "latest", "previous", "noise-1", "a" * 81, ".x"]
+)
+def test_names_that_cannot_be(tmp_path: Path, name: str) -> None:
+    with pytest.raises(HarnessError) as caught:
+        kept(tmp_path, name)
+    assert (caught.value.reason, caught.value.exit_code) == ("bad_name", Exit.SPECIFICATION)
+    assert not (tmp_path / "baselines").exists()
+
+
+@pytest.mark.parametrize(
+    ("found", "reason"),
+    [
+        (side("r", {"m": model({})}), "nothing_measured"),
+        (replace(SIDE, invalid="run_invalid"), "run_invalid"),
+    ],
+)
+def test_what_makes_no_baseline(tmp_path: Path, found: Side, reason: str) -> None:
+    with pytest.raises(HarnessError) as caught:
+        baselines.save(found, "main", tmp_path)
+    assert (caught.value.reason, caught.value.exit_code) == (reason, Exit.FAILED)
+
+
+# --- noise ------------------------------------------------------------------------------
+
+
+def runs_of(*centres: float, sd: float = 0.01) -> list[Side]:
+    return [
+        one(f"r{n}", {TTFT: spread(centre, sd, seed=n), DECODE: spread(50, sd, seed=n)})
+        for n, centre in enumerate(centres)
+    ]
+
+
+def test_the_floor_is_what_runs_differed_by() -> None:
+    floor = measured_floor(runs_of(1.0, 1.03, 1.01, 1.02, 1.0))
+    assert floor.runs == 5
+    assert floor.machine == SIDE.machine
+    between = np.std(np.log([1.0, 1.03, 1.01, 1.02, 1.0]), ddof=1)
+    bound = np.expm1(max(np.log(1.03), student_t(4) * np.sqrt(2) * between))
+    assert floor.metrics["ttft_s"] == pytest.approx(bound, rel=1e-4)
+    assert floor.metrics["decode_tok_per_s"] < 1e-4
+    assert floor.of("ttft_s", 1.0) == pytest.approx(np.log1p(bound), rel=1e-4)
+    assert floor.of("decode_tok_per_s", 1.0) == pytest.approx(np.log1p(FLOOR))
+
+
+def test_few_runs_have_a_wide_floor() -> None:
+    means = np.log([[1.0], [1.01], [1.02]])
+    assert noise_floor(means) == pytest.approx(student_t(2) * np.sqrt(2) * np.std(means, ddof=1))
+    many = np.log(np.tile([[1.0], [1.02]], (10, 1)))
+    assert noise_floor(many) > np.log(1.02)
+
+
+@given(st.lists(st.floats(-0.1, 0.1), min_size=3, max_size=8))
+def test_the_floor_holds_every_pair_of_its_runs(effects: list[float]) -> None:
+    means = np.array(effects)[:, None]
+    assert noise_floor(means) >= max(effects) - min(effects)
+
+
+@pytest.mark.parametrize(
+    ("found", "reason", "code"),
+    [
+        (runs_of(1, 1), "too_few_runs", Exit.SPECIFICATION),
+        ([*runs_of(1, 1), *runs_of(1)], "too_few_runs", Exit.SPECIFICATION),
+        (
+            [*runs_of(1, 1), one("x", {TTFT: spread(1, 0.01)}, device={"cpu": "other"})],
+            "other_device",
+            Exit.INCOMPARABLE,
+        ),
+        (
+            [*runs_of(1, 1), one("x", {MEMORY: spread(1, 0.01)})],
+            "nothing_in_common",
+            Exit.INCOMPARABLE,
+        ),
+    ],
+)
+def test_runs_that_tell_no_noise(found: list[Side], reason: str, code: Exit) -> None:
+    with pytest.raises(HarnessError) as caught:
+        measured_floor(found)
+    assert (caught.value.reason, caught.value.exit_code) == (reason, code)
+    assert "harness " in caught.value.hint
+
+
+def test_two_machines_have_the_larger_floor() -> None:
+    a = Floor(machine="a", runs=5, metrics={"ttft_s": 0.03})
+    b = Floor(machine="b", runs=3, metrics={"ttft_s": 0.02, "decode_tok_per_s": 0.05})
+    joined = a.joined(b)
+    assert joined.metrics == {"ttft_s": 0.03, "decode_tok_per_s": 0.05}
+    assert joined.runs == 3
+    assert a.joined(a) == a
+    assert a.joined(NO_FLOOR) == a
+    assert NO_FLOOR.joined(b) == replace(b)
