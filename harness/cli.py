@@ -6,6 +6,7 @@ stdout is one JSON object, also when the command fails.
 
 from __future__ import annotations
 
+import codecs
 import os
 import signal
 import sys
@@ -457,10 +458,11 @@ def _settle_process() -> None:
     for name in ("SIGTERM", "SIGHUP"):  # SIGHUP: the terminal was closed
         if number := getattr(signal, name, None):
             signal.signal(number, _interrupt)
+    codecs.register_error("plainer", messages.plainer)
     for stream in (sys.stdout, sys.stderr):
-        # A redirected stdout on Korean Windows is CP949, which has no en dash.
+        # A redirected stdout on Korean Windows is CP949, which has neither minus nor en dash.
         if isinstance(stream, TextIOWrapper):
-            stream.reconfigure(errors="replace")
+            stream.reconfigure(errors="plainer")
 
 
 def _fail(as_json: bool, message: str, reason: str, code: int) -> None:  # noqa: FBT001

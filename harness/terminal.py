@@ -62,7 +62,7 @@ def show_progress(outcome: Outcome, left: int, left_s: float) -> None:
     job = outcome.job
     trouble = f" ({outcome.reason}: {tr(outcome.detail.splitlines()[0])})" if outcome.detail else ""
     echo(
-        f"{tr(outcome.state):<4} {job.model} {job.suite} #{job.process + 1} "
+        f"{tr(outcome.state):<4} {job.model} {job.suite} #{job.process} "
         f"{outcome.wall_s:.1f} s{trouble} · {left} left, about {_duration(left_s)}",
         err=True,
     )
@@ -98,7 +98,7 @@ def show_plan(plan: Plan) -> None:
     for job in plan.jobs:
         cases = ", ".join(case.id for case in job.cases)
         needed = "  if needed" if job.optional else ""
-        echo(f"{job.id}  {job.model:<24} {job.suite:<9} #{job.process + 1}  {cases}{needed}")
+        echo(f"{job.id}  {job.model:<24} {job.suite:<9} #{job.process}  {cases}{needed}")
     for skip in plan.skipped:
         echo(f"skipped           {skip.model:<24} {f'{skip.case} {skip.detail}'.strip()}")
     for line in _over_budget(plan):

@@ -162,6 +162,12 @@ def test_messages_inside_of_messages_are_found(in_korean: None) -> None:
     assert "이 폴더에 .onnx 파일이 없습니다" in messages.tr(str(error))
 
 
+def test_a_message_behind_a_label_in_a_hole_is_found(in_korean: None) -> None:
+    assert messages.tr("latency process 1 ended timeout: no end after 196 s") == (
+        "latency 프로세스 1의 결과: 시간 초과: 196초가 지나도 끝나지 않았습니다"
+    )
+
+
 def test_a_value_that_is_no_message_stays(in_korean: None) -> None:
     for value in ("none", "file", "model", "ready", "C:/Program Files (x86)/models"):
         assert f"'{value}'" in messages.tr(f"unknown key '{value}'")
@@ -320,6 +326,23 @@ def test_a_redirected_console_of_korean_windows_gets_its_own_letters() -> None:
     _, said, code = speaking("score", "nowhere", PYTHONIOENCODING="cp949")
     assert code == 2
     assert said.startswith("harness: nowhere: 기록이 있는 실행이 여기에 없습니다\n")
+
+
+@pytest.mark.parametrize(
+    ("encoding", "shown"),
+    [("cp949", "-30.0 % [-30.6 %, -] 5 μs 한"), ("ascii", "-30.0 % [-30.6 %, -] 5 us ?")],
+)
+def test_a_sign_that_a_console_lacks_keeps_its_meaning(encoding: str, shown: str) -> None:
+    """A minus must not become a question mark: the change would lose its direction."""
+    script = (
+        "import sys; from harness import cli; cli._settle_process()\n"
+        "sys.stdout.write('\u221230.0 % [\u221230.6 %, \u2013] 5 \xb5s \ud55c')"
+    )
+    environment = {"PYTHONIOENCODING": encoding, "PATH": ""}
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, env=environment, check=True
+    )
+    assert done.stdout.decode(encoding) == shown
 
 
 def test_lang_wins_over_the_locale() -> None:
