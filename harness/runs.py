@@ -44,6 +44,9 @@ def scored(path: Path) -> tuple[Journal, dict[str, Any]]:
         with _collector_at_rest():
             journal = read(path)
             return journal, score.scorecard(journal.records, torn=journal.torn)
+    except RecordError as error:
+        error.where = error.where or str(path)
+        raise
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise RecordError(
             f"a record does not have the form of schema {SCHEMA}: {type(error).__name__}: {error}",

@@ -214,6 +214,8 @@ def phrase(factor: Factor, lang: Lang) -> str:
 
 def machine(view: View, lang: Lang) -> str:
     """The declared device's name, or that it has none."""
+    if view.device.get("id") == "this-machine":
+        return say(lang, "machine.this")
     return view.device.get("name") or view.device.get("id") or say(lang, "machine.unnamed")
 
 

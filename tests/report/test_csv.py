@@ -75,3 +75,14 @@ def test_models_without_a_score_have_none(tmp_path) -> None:
         own = table[table["model"] == entry["model"]]
         assert own["rank"].isna().all() == (entry["rank"] is None)
         assert ("score" in set(own["metric"])) == (entry["score"] is not None)
+
+
+@pytest.mark.parametrize("name", ["NA", "null", "nan", "None", "1e5", "007", "TRUE"])
+def test_pandas_reads_odd_names_by_the_options_of_the_documentation(name: str) -> None:
+    card = sample.card([sample.entry(name, rank=1, speed=1, skill=1)])
+    numbers = {key: [""] for key in ("value", "lo", "hi", "n", "rank")}
+    table = pd.read_csv(
+        io.BytesIO(rendered(card)), keep_default_na=False, na_values=numbers, dtype={"model": str}
+    )
+    assert set(table["model"]) == {name}
+    assert all(table[column].dtype.kind in "if" for column in numbers)
