@@ -17,12 +17,12 @@ import errno
 import json
 import os
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from harness.errors import RecordError
-from harness.spec import sha256
+from harness.spec import canonical, sha256
 
 SCHEMA = 1
 # Without it Windows would write two bytes for a line feed, and no checksum would hold.
@@ -196,6 +196,36 @@ def read(path: Path) -> Journal:
         size += len(line) + 1
         records.append(record)
     return Journal(records, torn, tip, size)
+
+
+def run_record(records: Iterable[Mapping[str, Any]]) -> Mapping[str, Any]:
+    """The run record; a resumed run may have repeated it with a later start.
+
+    Raises:
+        RecordError: there is none, it lacks a part, or records of several runs are mixed.
+    """
+    found = sorted((r for r in records if r["type"] == "run"), key=_started)
+    if not found:
+        raise RecordError(
+            "no run record: this is not a whole record file",
+            hint="harness run",
+            reason="no_run_record",
+        )
+    first = found[0]
+    for name in ("run", "profile", "device", "models"):
+        if name not in first:
+            raise RecordError(f"the run record has no {name!r}", reason="bad_run_record")
+        if any(canonical(other.get(name)) != canonical(first[name]) for other in found):
+            raise RecordError(
+                f"records of different runs: their {name!r} differs",
+                hint="score one results folder at a time",
+                reason="several_runs",
+            )
+    return first
+
+
+def _started(run: Mapping[str, Any]) -> tuple[str, bytes]:
+    return str(run.get("started_utc", "")), canonical(run)
 
 
 def write_whole(path: Path, data: bytes) -> None:

@@ -56,10 +56,10 @@ def imported(paths: Iterable[Path], card: Mapping[str, Any], folder: Path) -> Js
         card: the scorecard. folder: of its run, whose records name the models' files.
 
     Raises:
-        SpecError: as `read`.
+        SpecError: as `read`. RecordError: the run's records cannot be read.
     """
     tests = [test for path in paths for test in read(path)]
-    run = next(r for r in records.read(folder / "records.jsonl").records if r["type"] == "run")
+    run = records.run_record(records.read(folder / "records.jsonl").records)
     return {"imported": beside(tests, card["entries"], run["models"])}
 
 

@@ -17,7 +17,7 @@ from typing import Any
 
 from harness import stats
 from harness.metrics import METRICS
-from harness.records import read
+from harness.records import read, run_record
 from harness.report.formats import Material
 from harness.report.reading import clean
 from harness.scoring.observe import Series, observe
@@ -39,7 +39,7 @@ def files(material: Material) -> dict[str, bytes]:
         RecordError: the records cannot be read.
     """
     records = read(material.folder / "records.jsonl").records
-    run = next(record for record in records if record["type"] == "run")
+    run = run_record(records)
     profile = material.card["profile"]
     label = clean(f"{profile['id']} v{profile['version']}")
     found = [
