@@ -26,6 +26,7 @@ from harness.cli_profiles import profiles
 from harness.cli_shared import DURATION
 from harness.cli_shared import as_json as _as_json
 from harness.cli_shared import emit as _emit
+from harness.cli_shared import lang as _lang
 from harness.cli_shared import models_file as _models_file
 from harness.cli_shared import results as _results
 from harness.cli_synth import synth
@@ -35,12 +36,6 @@ from harness.messages.commands import Group, echo, show
 
 if TYPE_CHECKING:
     from harness.plan import Plan
-
-_lang = click.option(
-    "--lang",
-    type=click.Choice(["ko", "en"]),
-    help="Language of tables and reports [default: the locale's; the HTML page has both].",
-)
 
 
 class _Cli(Group):
@@ -66,19 +61,15 @@ class _Cli(Group):
 
 
 @click.group(cls=_Cli, context_settings={"help_option_names": ["-h", "--help"]})
-@click.option(
-    "--lang",
-    type=click.Choice(["ko", "en"]),
-    expose_value=False,
-    help="Language of messages, tables and reports [default: the locale's].",
-)
+@_lang
 @click.version_option(harness.__version__, prog_name="harness")
-def cli() -> None:
+def cli(*, lang: Lang | None) -> None:
     """Measure small language models on this machine and rank them.
 
     Start with `harness run`: it measures the models that come with it, by llama.cpp and
     by ONNX Runtime, and writes a scorecard and a report. Nothing is downloaded.
     """
+    del lang  # `_Cli` has read it already
 
 
 @cli.command()

@@ -22,7 +22,7 @@ from harness import doctor, messages, selftest, terminal
 from harness.cli import cli
 from harness.errors import SpecError
 from harness.messages.catalogue import Catalogue, Template, korean, particle
-from harness.messages.commands import wrapped
+from harness.messages.commands import Command, Group, wrapped
 from tests import messages as collected
 
 ENTRIES = collected.korean()
@@ -254,6 +254,15 @@ def commands(group: click.Group, path: tuple[str, ...] = ()) -> Iterator[tuple[s
             yield from commands(command, (*path, name))
         else:
             yield (*path, name)
+
+
+def test_every_command_has_help_in_the_readers_language() -> None:
+    for path in commands(cli):
+        command: click.Command = cli
+        for name in path:
+            assert isinstance(command, click.Group)
+            command = command.commands[name]
+        assert isinstance(command, Command | Group), path
 
 
 @pytest.fixture
