@@ -116,7 +116,9 @@ def test_each_text_is_recognised() -> None:
     for text, expected in ENTRIES.items():
         template = Template.of(text)
         values = MARKERS[: len(template.holes)]
-        if template.adjacent:  # nobody knows where the first of such holes ends
+        if (
+            "" in template.parts[1:-1]
+        ):  # two holes side by side: nobody knows where the first of such holes ends
             continue
         said = korean().translate(template.fill(values))
         if said != Template.of(expected).fill(values):
