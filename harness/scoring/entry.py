@@ -10,6 +10,7 @@ from harness.scoring.accuracy import Level, Task
 from harness.scoring.compat import compat
 from harness.scoring.details import Share
 from harness.scoring.formulas import FORMULAS
+from harness.scoring.gates import GateResult
 from harness.scoring.judge import Judged, Ratio
 from harness.scoring.observe import Observed
 from harness.scoring.rank import Ranking
@@ -54,18 +55,7 @@ def entry_json(
         "tied_with": ranking.tied.get(entry.id, []),
         "reason": reason.code if reason else "",
         "detail": reason.detail if reason else "",
-        "gates": [
-            {
-                "id": result.gate.id,
-                "metric": result.gate.metric,
-                "required": result.gate.required,
-                "passed": result.passed,
-                "value": result.value,
-                "limit": result.limit,
-                "reason": result.reason,
-            }
-            for result in entry.gates
-        ],
+        "gates": [_gate(result) for result in entry.gates],
         "ratios": {
             metric: _ratio(ratio) | {"effect": effects.get(metric)}
             for metric, ratio in entry.ratios.items()
@@ -84,6 +74,18 @@ def entry_json(
         "memory": _memory(entry),
         "sustained": _sustained(entry.observed),
         "energy": {"methods": list(entry.observed.energy_methods)},
+    }
+
+
+def _gate(result: GateResult) -> Json:
+    return {
+        "id": result.gate.id,
+        "metric": result.gate.metric,
+        "required": result.gate.required,
+        "passed": result.passed,
+        "value": result.value,
+        "limit": result.limit,
+        "reason": result.reason,
     }
 
 
