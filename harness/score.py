@@ -19,6 +19,8 @@ from harness.scoring.compat import compat
 from harness.scoring.details import Share
 from harness.scoring.efficiency import calibrations, roof_of
 from harness.scoring.fidelity import entry as fidelity_entry
+from harness.scoring.footprint import footprint
+from harness.scoring.gaps import gaps
 from harness.scoring.judge import Judged, Ratio, judge
 from harness.scoring.observe import Observed, observe
 from harness.scoring.paired import compare_accuracy
@@ -357,7 +359,8 @@ def _entry(entry: Judged, ranking: Ranking, rules: Rules, validity: Validity) ->
             *_own_findings(entry.observed, rules, entry.summaries.metrics.get("length_ratio")),
         ],
         "compat": compat(entry.observed, rules),
-        "memory": _memory(entry),
+        "memory": footprint(entry.observed, entry.summaries, rules),
+        "gaps": gaps(entry.observed, rules),
         "sustained": _sustained(entry.observed),
         "energy": {"methods": list(entry.observed.energy_methods)},
     }
@@ -384,21 +387,6 @@ def _own_findings(seen: Observed, rules: Rules, length: Summary | None) -> list[
         )
         out.append({"code": "short_answers", "severity": "warn", "detail": detail})
     return out
-
-
-def _memory(entry: Judged) -> Json:
-    """Peaks by case and phase, and what a token of context takes."""
-    growth = entry.summaries.metrics.get("kv_growth_bytes_per_tok")
-    return {
-        "phases": {
-            case: {phase: median(peaks) for phase, peaks in found.items()}
-            for case, found in entry.observed.phases.items()
-        },
-        "kv_bytes_per_tok": {
-            "fitted": growth.value if growth else None,
-            "computed": (entry.observed.engine.get("load") or {}).get("kv_bytes_per_token"),
-        },
-    }
 
 
 def _sustained(seen: Observed) -> Json | None:

@@ -65,10 +65,11 @@ _CASES = {
 
 
 class Figure(NamedTuple):
-    """A value as text with its unit, and its interval where one is known."""
+    """A value as text with its unit, its interval where one is known, and what to sort by."""
 
     text: str
     span: str = ""
+    amount: float | None = None
 
 
 class Line(NamedTuple):
@@ -131,10 +132,10 @@ def peaks(view: View) -> Numbers:
         out = [_figure(metric, row.metric(metric)) for metric in shown]
         if _is_empty(out):
             return (NONE,) * len(heads)
-        out.append(Figure(words.size(row.size_bytes)))
+        out.append(Figure(words.size(row.size_bytes), amount=row.size_bytes))
         if growth:
             out += [
-                Figure(words.value("kv_growth_bytes_per_tok", amount))
+                Figure(words.value("kv_growth_bytes_per_tok", amount), amount=amount)
                 for amount in (row.memory.kv_fitted, row.memory.kv_computed)
             ]
         return tuple(out)
@@ -185,6 +186,22 @@ def variation(view: View) -> Numbers:
     return grouped(view, "variation", first="case", suite="latency", heads=heads, lines=lines)
 
 
+def outcomes(view: View) -> Numbers:
+    """Jobs of each suite that ended well, of all that were started."""
+    suites = dict.fromkeys(job.suite for row in view.rows for job in row.jobs)
+
+    def figures(row: Row) -> tuple[Figure, ...]:
+        ended = {s: [job.outcome for job in row.jobs if job.suite == s] for s in suites}
+        shares = ((found.count("ok"), len(found)) for found in ended.values())
+        return tuple(
+            Figure(f"{good}/{count}", amount=good / count) if count else NONE
+            for good, count in shares
+        )
+
+    heads = [Cell(suite, "suite") for suite in suites]
+    return _by_model(view, "outcomes", "", heads, figures)
+
+
 def flips(view: View) -> Numbers:
     """Choice items whose answer turned, against the reference of the model's family."""
 
@@ -232,8 +249,8 @@ def mlperf_client(view: View) -> Numbers:
         if client is None:
             return (NONE,) * 3
         return (
-            Figure(words.value("ttft_s", client.ttft_s)),
-            Figure(words.value("decode_tok_per_s", client.tok_per_s)),
+            Figure(words.value("ttft_s", client.ttft_s), amount=client.ttft_s),
+            Figure(words.value("decode_tok_per_s", client.tok_per_s), amount=client.tok_per_s),
             Figure(str(client.n)),
         )
 
@@ -371,7 +388,8 @@ def _figure(metric: str, found: Estimate | None) -> Figure:
     if found is None or found.value is None:
         return NONE
     exact = found.lo == found.hi
-    return Figure(words.value(metric, found.value), "" if exact else words.span(metric, found))
+    span = "" if exact else words.span(metric, found)
+    return Figure(words.value(metric, found.value), span, found.value)
 
 
 speed = partial(_by_metric, title="speed", suite="latency", metrics=SPEED)

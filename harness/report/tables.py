@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from harness.metrics import show_bytes
 from harness.report import words
-from harness.report.view import Finding, Ranking, View
+from harness.report.view import Attempt, Finding, Ranking, View
 from harness.report.words import Lang
 
 
@@ -117,6 +117,22 @@ def _left_out(view: View) -> Plain:
                 Cell(hint),
             )
             for (case, reason, detail, hint), models in groups.items()
+        ),
+    )
+
+
+def attempts(view: View) -> Plain:
+    """Every run of this plan that the results folder held, this one last."""
+    runs = [*view.earlier, Attempt(view.run, view.started_utc)]
+    of_this = view.attempt[0] or str(len(runs))
+    first = int(of_this) - len(view.earlier) if of_this.isdigit() else 1
+    return Plain(
+        "attempts",
+        "attempts.none",
+        ("attempts.number", "run", "started"),
+        tuple(
+            (Cell(str(first + i)), Cell(run.run), Cell(words.moment(run.started_utc)))
+            for i, run in enumerate(runs)
         ),
     )
 

@@ -172,13 +172,46 @@ class Compat:
     user_tok_per_s: float | None = None
 
 
+class Split(NamedTuple):
+    """A peak in parts that add up to it, in bytes, at so many tokens of context."""
+
+    context: int
+    runtime: float
+    weights: float
+    kv: float
+    rest: float
+
+
+class Filled(NamedTuple):
+    """The peak with so many tokens of context."""
+
+    context: int
+    peak_bytes: float
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Memory:
-    """Peaks in bytes by case and phase, and what a token of context takes."""
+    """Peaks in bytes by case and phase, and what a token of context takes.
+
+    Attributes:
+        contexts: peaks by context, shortest first. split: None where a part is unknown.
+    """
 
     phases: Mapping[str, Mapping[str, float]]
     kv_fitted: float | None
     kv_computed: float | None
+    contexts: tuple[Filled, ...]
+    split: Split | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gaps:
+    """Times between tokens in s: extremes, and quantiles by percent."""
+
+    n: int
+    min: float
+    max: float
+    quantiles: Mapping[int, float]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -194,6 +227,7 @@ class Row:
         minutes: median decode rate in each minute of the sustained run, tok/s; None
             where no request fell into one.
         energy_methods: how energy was measured.
+        gaps: between tokens; None where no request had several.
         gates: the profile's, and those of fidelity.
         fidelity: None where the profile does not ask for it.
     """
@@ -224,6 +258,7 @@ class Row:
     findings: tuple[Finding, ...]
     compat: Compat
     memory: Memory
+    gaps: Gaps | None
     minutes: tuple[float | None, ...]
     energy_methods: tuple[str, ...]
     fidelity: Fidelity | None
@@ -372,12 +407,21 @@ class Sandbox(NamedTuple):
     reason: str
 
 
+class Attempt(NamedTuple):
+    """One run of a plan: its id and when it started, UTC."""
+
+    run: str
+    started_utc: str
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class View:
     """A scorecard ready to be shown; every string in it is clean.
 
     Attributes:
         calibration: before and after the run; None where it was not measured.
+        attempt: number of this run among those of its plan, and how many there were.
+        earlier: the ones before it that were still kept, oldest first.
         seed: where the accuracy items come from: public, committed, uncommitted; empty = none.
         sandbox: None where no worker got as far as loading a model.
         answers: models compared item by item. detectable: what the items can tell.
@@ -396,6 +440,7 @@ class View:
     verdict: str
     findings: tuple[Finding, ...]
     attempt: tuple[str, str]
+    earlier: tuple[Attempt, ...]
     seed: str
     sandbox: Sandbox | None
     weights: Mapping[str, float]
