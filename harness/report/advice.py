@@ -94,7 +94,7 @@ def _gate(gate: Check) -> Iterator[Remark]:
         yield Remark("gate", "gate.plain", values | {"reason": Cell(gate.reason, "reason")})
     else:
         away = abs(gate.value / gate.limit - 1)
-        yield Remark("gate", "gate.missed", values | {"away": words.percent_of(away)})
+        yield Remark("gate", "gate.missed", values | {"away": words.value("accuracy", away)})
 
 
 def _parts(row: Row, best: Row) -> list[Factor]:
@@ -122,7 +122,7 @@ def _part(part: Factor, row: Row, best: Row) -> Remark:
     return Remark(
         "score",
         "part",
-        values | {"points": f"{equal - score:.0f}", "score": words.number(equal)},
+        values | {"points": f"{equal - score:.0f}", "score": f"{equal:.0f}"},
     )
 
 

@@ -97,7 +97,7 @@ def growth(rows: Sequence[Row]) -> str:
                     "computed": None if computed is None else computed * more / MIB,
                 }
             )
-    x = alt.X("context:Q", title=title("axis.context"), axis=alt.Axis(tickCount=4, format="~s"))
+    x = alt.X("context:Q", title=title("axis.context"), axis=alt.Axis(tickCount=4, format=",d"))
 
     def y(field: str) -> alt.Y:
         return alt.Y(f"{field}:Q", title=title("axis.grown"), axis=alt.Axis(tickCount=3))
@@ -223,7 +223,7 @@ def suites(rows: Sequence[Row], shown: Sequence[str]) -> str:
         ),
     ]
     order = [title(f"task.{suite}") for suite in shown]
-    return _panels(layers, data, facet="suite", sort=order, columns=2)
+    return _panels(layers, data, facet="suite", order=order)
 
 
 def sustained(rows: Sequence[Row]) -> str:
@@ -270,17 +270,16 @@ def _panels(
     data: list[Json],
     *,
     facet: str = "model",
-    sort: Sequence[str] | None = None,
-    columns: int = PANELS_A_ROW,
+    order: Sequence[str] = (),
 ) -> str:
     import altair as alt
 
     header = alt.Header(title=None, labelColor=INK, labelFontSize=11.5, labelAnchor="start")
-    order = list(sort or dict.fromkeys(d[facet] for d in data))
+    order = list(order or dict.fromkeys(d[facet] for d in data))
     chart = alt.layer(*layers).facet(
         alt.Facet(f"{facet}:N", sort=order, header=header),
         data=alt.InlineData(values=data),
-        columns=columns,
+        columns=PANELS_A_ROW,
     )
     return svg(chart.resolve_axis(x="independent"))
 

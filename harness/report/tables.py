@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from harness.metrics import show_bytes
+from harness.metrics import METRICS, show_bytes
 from harness.report import words
 from harness.report.view import Attempt, Finding, Ranking, View
 from harness.report.words import Lang
@@ -88,6 +88,24 @@ def validity(view: View) -> tuple[Plain, ...]:
         ),
         _left_out(view),
     )
+
+
+class Gate(NamedTuple):
+    """A column of the table of gates: a gate and its limit as text, empty where it has none."""
+
+    id: str
+    limit: str
+
+
+def gates(view: View) -> tuple[Gate, ...]:
+    """Every gate that any model was held against, in their order."""
+    found = {}
+    for check in (check for row in view.rows for check in row.gates):
+        known = METRICS.get(check.metric)
+        sign = "≥" if known and known.direction == "higher" else "≤"
+        limit = "" if check.limit is None else f"{sign} {words.value(check.metric, check.limit)}"
+        found[check.id] = found.get(check.id) or limit
+    return tuple(Gate(gate, limit) for gate, limit in found.items())
 
 
 def _finding(scope: Cell, finding: Finding) -> tuple[Cell, ...]:

@@ -280,6 +280,10 @@ class Row:
         """The metric's part of the score, where the model has one."""
         return next((factor for factor in self.factors if factor.metric == metric), None)
 
+    def gate(self, name: str) -> Check | None:
+        """How the model stands to one gate."""
+        return next((gate for gate in self.gates if gate.id == name), None)
+
     def task(self, name: str) -> Task | None:
         """The result of one accuracy task."""
         return next((task for task in self.tasks if task.id == name), None)
