@@ -222,9 +222,7 @@ def _targets(backends: Iterable[str]) -> dict[str, str]:
     return {name: target(name, BACKENDS, "harness.backends") for name in backends}
 
 
-def _run_record(
-    plan: Plan, run: str, earlier: Sequence[Mapping[str, str]], seed: Seed
-) -> Record:
+def _run_record(plan: Plan, run: str, earlier: Sequence[Mapping[str, str]], seed: Seed) -> Record:
     asks = any(job.suite == "accuracy" for job in plan.jobs)
     number = 1 + len(earlier)
     return {

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
+from harness.metrics import show_share
 from harness.report import words
 from harness.report.tables import Cell
 from harness.report.view import Check, Factor, Ranking, Row, Task
@@ -27,6 +28,9 @@ LEAST_DISTANCE = 0.02
 _TTFT, _DECODE, _MEMORY = "ttft_s", "decode_tok_per_s", "peak_resident_bytes"
 
 
+Values = Mapping[str, str | Cell]
+
+
 class Remark(NamedTuple):
     """One sentence: `advice.KEY` filled with texts, codes to translate, and keys to say.
 
@@ -36,7 +40,7 @@ class Remark(NamedTuple):
 
     topic: str
     key: str
-    values: Mapping[str, str | Cell]
+    values: Values
 
 
 def say(remark: Remark, lang: Lang) -> str:
@@ -76,7 +80,7 @@ def remarks(ranking: Ranking, row: Row) -> tuple[Remark, ...]:
 
 def _unranked(row: Row) -> Iterator[Remark]:
     if row.rank is None and row.reason:
-        values = {"reason": Cell(row.reason, "reason"), "detail": _beside(row.detail)}
+        values: Values = {"reason": Cell(row.reason, "reason"), "detail": _beside(row.detail)}
         yield Remark("score", "unranked", values)
 
 
@@ -94,7 +98,7 @@ def _gate(gate: Check) -> Iterator[Remark]:
         yield Remark("gate", "gate.plain", values | {"reason": Cell(gate.reason, "reason")})
     else:
         away = abs(gate.value / gate.limit - 1)
-        yield Remark("gate", "gate.missed", values | {"away": words.value("accuracy", away)})
+        yield Remark("gate", "gate.missed", values | {"away": show_share(away)})
 
 
 def _parts(row: Row, best: Row) -> list[Factor]:
@@ -136,7 +140,7 @@ def _decode(row: Row, *, named: bool) -> Iterator[Remark]:
     share = row.metric("mbu").value
     if share is None:
         return
-    values = {"share": words.value("mbu", share), "engine": row.backend}
+    values = {"share": show_share(share), "engine": row.backend}
     if share < LOW_MBU:
         yield Remark("speed", "mbu.low", values)
     elif named and share >= HIGH_MBU:
@@ -149,20 +153,17 @@ def _first_token(row: Row) -> Iterator[Remark]:
     if ttft is None:
         return
     if load is not None and load > ttft:
-        share = words.value("accuracy", load / (load + ttft))
-        yield Remark(
-            "speed",
-            "load",
-            {"load": words.value("load_s", load), "ttft": words.value(_TTFT, ttft), "share": share},
-        )
-    share = row.metric("mfu").value
-    rate = words.value("prefill_tok_per_s", row.metric("prefill_tok_per_s").value)
-    if share is None:
-        if row.metric("prefill_tok_per_s").value is not None:
-            yield Remark("speed", "prefill", {"rate": rate})
+        times = {"load": words.value("load_s", load), "ttft": words.value(_TTFT, ttft)}
+        yield Remark("speed", "load", times | {"share": show_share(load / (load + ttft))})
+    rate, share = row.metric("prefill_tok_per_s").value, row.metric("mfu").value
+    if rate is None:
         return
-    key = "prefill.low" if share < LOW_MFU else "prefill.high"
-    yield Remark("speed", key, {"rate": rate, "share": words.value("mfu", share)})
+    shown = {"rate": words.value("prefill_tok_per_s", rate)}
+    if share is None:
+        yield Remark("speed", "prefill", shown)
+    else:
+        key = "prefill.low" if share < LOW_MFU else "prefill.high"
+        yield Remark("speed", key, shown | {"share": show_share(share)})
 
 
 def _memory(row: Row) -> Iterator[Remark]:
@@ -180,7 +181,7 @@ def _memory(row: Row) -> Iterator[Remark]:
         {
             "part": Cell(part, "part"),
             "size": words.size(size),
-            "share": words.value("accuracy", size / whole),
+            "share": show_share(size / whole),
             "context": f"{split.context:,}",
         },
     )
@@ -191,7 +192,7 @@ def _suites(row: Row, best: Row | None) -> Iterator[Remark]:
     if best is None:
         weakest = sorted(row.tasks, key=_adjusted)[:WEAKEST]
         for task in weakest if row.rank is not None else ():
-            values = {"task": Cell(task.id, "task"), "value": _share(task)}
+            values: Values = {"task": Cell(task.id, "task"), "value": _share(task)}
             yield Remark("accuracy", "suite.chance" if task.at_chance else "suite.own", values)
         return
     pairs = [(task, theirs) for task in row.tasks if (theirs := best.task(task.id))]
@@ -217,7 +218,7 @@ def _adjusted(task: Task) -> float:
 
 
 def _share(task: Task) -> str:
-    return words.value("accuracy", task.adjusted.value)
+    return show_share(_adjusted(task))
 
 
 def _findings(row: Row) -> Iterator[Remark]:

@@ -201,6 +201,7 @@ def _lighter(svg: str) -> str:
 
 
 def title(key: str) -> str:
+    """A title that `bilingual` fills in: `axis.speed` is a key of the dictionary."""
     return f"{_OPEN}{key}{_CLOSE}"
 
 
@@ -256,7 +257,11 @@ def labels(models: Sequence[str]) -> list[str]:
 
 def label(model: str) -> str:
     """A model id short enough for a chart."""
-    return model if len(model) <= LONGEST_LABEL else f"{model[: LONGEST_LABEL - 1]}…"
+    if len(model) <= LONGEST_LABEL:
+        return model
+    # Names of one maker differ at their ends: size, quantisation, format.
+    half = LONGEST_LABEL // 2
+    return f"{model[: half - 1]}…{model[-half:]}"
 
 
 def _plane(row: Row) -> tuple[float, float] | None:
@@ -266,6 +271,7 @@ def _plane(row: Row) -> tuple[float, float] | None:
 
 
 def span(row: Row, metric: str) -> tuple[float, float]:
+    """The interval of a metric, the value itself where it has none; never below 0 on a log axis."""
     found = row.metric(metric)
     middle = found.value or 0.0
     lo = middle if found.lo is None else found.lo
@@ -286,6 +292,7 @@ def domain(values: Sequence[float], *, log: bool) -> tuple[float, float]:
 
 
 def names_axis(names: Sequence[str]) -> Any:
+    """The axis of model names, with room for them in the fonts of the reader."""
     import altair as alt
 
     # vl-convert measures text with its own fonts; the reader's may be wider.
@@ -300,14 +307,17 @@ def names_axis(names: Sequence[str]) -> Any:
 
 
 def names_px(names: Sequence[str]) -> float:
+    """How wide the longest of these names can get, in pixels."""
     return 14 + max(len(name) for name in names) * (LABEL_PX + 0.3)
 
 
 def bar_width(data: Sequence[dict[str, Any]]) -> float:
+    """What is left for the bars beside the names, in pixels."""
     return max(200.0, WIDTH + 40 - names_px([d["model"] for d in data]))
 
 
 def svg(chart: Any) -> str:
+    """Draw an Altair chart in the look of the page."""
     import vl_convert
 
     text = {"labelColor": MUTED, "titleColor": MUTED, "labelFontSize": 11.5}

@@ -106,9 +106,9 @@ def growth(rows: Sequence[Row]) -> str:
     return _panels(
         [
             base.mark_line(color=ORANGE, strokeDash=[4, 4]).encode(x, y("computed")),
-            base.mark_line(
-                color=ACCENT, strokeWidth=2, point={"size": 24, "color": ACCENT}
-            ).encode(x, y("grown")),
+            base.mark_line(color=ACCENT, strokeWidth=2, point={"size": 24, "color": ACCENT}).encode(
+                x, y("grown")
+            ),
         ],
         measured,
     )
@@ -129,8 +129,10 @@ def gaps(rows: Sequence[Row]) -> str:
         ends = {"low": min(at.values()), "high": max(at.values())}
         data.append({"model": label(row.model), "max": found.max * 1e3, **ends, **at})
     least, most = min(d["low"] for d in data), max(d["max"] for d in data)
-    kind = "log" if most > 6 * least else "linear"
-    scale = alt.Scale(type=kind, domain=[least * 0.95, most * 1.05], nice=False, zero=False)
+    log = most > 6 * least
+    scale = alt.Scale(
+        type="log" if log else "linear", domain=[least * 0.95, most * 1.05], nice=False, zero=False
+    )
     y, base = _models(data), _chart(data)
 
     def x(field: str) -> alt.X:
@@ -213,7 +215,7 @@ def suites(rows: Sequence[Row], shown: Sequence[str]) -> str:
     base = alt.Chart(width=PANEL_WIDTH, height=alt.Step(10))
 
     def x(field: str) -> alt.X:
-        axis = alt.Axis(tickCount=4, format="%")
+        axis = alt.Axis(tickCount=3, format="%")
         return alt.X(f"{field}:Q", scale=scale, title=title("axis.accuracy"), axis=axis)
 
     layers = [

@@ -64,8 +64,8 @@ T = TypeVar("T")
 def clean(text: object) -> str:
     r"""One line of visible characters.
 
-    Control, format, surrogate and private characters, and what XML cannot hold, become `\xNN` or `\u{NNNN}`:
-    a terminal escape or a right-to-left override is shown, never obeyed.
+    Control, format, surrogate and private characters, and what XML cannot hold, become
+    `\xNN` or `\u{NNNN}`: a terminal escape or a right-to-left override is shown, never obeyed.
     """
     out: list[str] = []
     for char in str(text)[: LONGEST + 1]:

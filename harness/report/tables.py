@@ -99,7 +99,7 @@ class Gate(NamedTuple):
 
 def gates(view: View) -> tuple[Gate, ...]:
     """Every gate that any model was held against, in their order."""
-    found = {}
+    found: dict[str, str] = {}
     for check in (check for row in view.rows for check in row.gates):
         known = METRICS.get(check.metric)
         sign = "≥" if known and known.direction == "higher" else "≤"

@@ -16,7 +16,7 @@ def failed() -> dict[str, Any]:
     entries = []
     for i in range(3):
         made = sample.entry(f"crash-{i}b.q4_k_m.gguf", rank=None, speed=1, skill=1)
-        made |= dict.fromkeys(("cases", "compat", "metrics", "tasks", "ratios", "memory"), {})
+        made |= {part: {} for part in ("cases", "compat", "metrics", "tasks", "ratios", "memory")}
         made |= {"gates": [], "sustained": None, "fidelity": None, "gaps": None}
         made |= {"reason": "missing_case", "detail": "fixed-p64-n128"}
         made["jobs"] = [
