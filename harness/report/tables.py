@@ -10,6 +10,10 @@ from harness.report.view import Attempt, Finding, Ranking, View
 from harness.report.words import Lang
 
 
+_OF_THE_MODEL = frozenset({"load.model_bytes", "load.kv_bytes_per_token"})
+"""What an engine says of a model: it would tell engines apart that are one."""
+
+
 class Cell(NamedTuple):
     """One cell: a code that `group` translates, or plain text where `group` is empty."""
 
@@ -159,7 +163,8 @@ def engines(view: View) -> Plain:
     """Which engine ran each model; models that share one stand in one row."""
     groups: dict[tuple[str, str], list[str]] = {}
     for row in view.rows:
-        detail = " · ".join(f"{name} {text}" for name, text in row.engine)
+        facts = ((name, text) for name, text in row.engine if name not in _OF_THE_MODEL)
+        detail = " · ".join(f"{name} {text}" for name, text in facts)
         groups.setdefault((row.backend, detail), []).append(row.model)
     return Plain(
         "engines",
