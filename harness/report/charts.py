@@ -36,7 +36,7 @@ _OPEN, _CLOSE = "\ue000", "\ue001"
 """Private characters around the key of a title that `bilingual` fills in."""
 _FAT = re.compile(
     r' (?:font-family|pointer-events|aria-[a-z]+|role|class|xmlns:xlink)="[^"]*"'
-    r'| (?:opacity|stroke-opacity|fill-opacity)="1"'
+    r'| (?:opacity|stroke-opacity|fill-opacity|stroke-width)="1"| font-size="11.5px"| font-weight="normal"'
 )
 """Attributes that the page sets itself, defaults, and roles that a single image must not hold."""
 _ROUGH = re.compile(r"(\d+\.\d\d)\d+")
@@ -187,8 +187,7 @@ def bilingual(svg: str) -> str:
         group, _, code = html.unescape(found.group(2)).partition(".")
         shown = {lang: html.escape(word(lang, group, code)) for lang in LANGS}
         return "".join(
-            f'<text class="{lang}" lang="{lang}"{found.group(1)}>{text}</text>'
-            for lang, text in shown.items()
+            f'<text lang="{lang}"{found.group(1)}>{text}</text>' for lang, text in shown.items()
         )
 
     return re.sub(f"<text([^>]*)>{_OPEN}(.+?){_CLOSE}</text>", texts, svg)
@@ -298,7 +297,6 @@ def names_axis(names: Sequence[str]) -> Any:
     # vl-convert measures text with its own fonts; the reader's may be wider.
     return alt.Axis(
         grid=False,
-        ticks=False,
         domain=False,
         labelLimit=300,
         labelPadding=8,
@@ -326,7 +324,7 @@ def svg(chart: Any) -> str:
     configured = configured.configure_axis(
         gridColor=GRID,
         domainColor=GRID,
-        tickColor=GRID,
+        ticks=False,
         titleFontSize=12,
         titleFontWeight="normal",
         titlePadding=10,

@@ -138,8 +138,7 @@ def _pair(texts: Mapping[Lang, str]) -> Markup:
     if texts["ko"] == texts["en"]:
         return escape(texts["ko"])
     return Markup("").join(
-        Markup('<span class="{0}" lang="{0}">{1}</span>').format(lang, text)
-        for lang, text in texts.items()
+        Markup('<span lang="{}">{}</span>').format(lang, text) for lang, text in texts.items()
     )
 
 

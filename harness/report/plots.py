@@ -259,7 +259,7 @@ def sustained(rows: Sequence[Row]) -> str:
     axis = alt.Axis(tickCount=3, format="%")
     y = alt.Y("share:Q", title=title("axis.share"), scale=scale, axis=axis)
     base = alt.Chart(width=PANEL_WIDTH, height=PANEL_HEIGHT)
-    line = base.mark_line(color=ACCENT, strokeWidth=2, point={"size": 18, "color": ACCENT})
+    line = base.mark_line(color=ACCENT, strokeWidth=2)
     layers = [
         base.mark_rule(color=FAINT, strokeDash=[3, 3]).encode(y=alt.datum(0.9)),
         line.encode(x, y),

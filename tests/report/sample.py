@@ -27,6 +27,11 @@ PAYLOADS = (
     "=cmd|' /C calc'!A0",
     "[bold red]markup[/bold red]",
 )
+SUITES = (
+    *("arith", "josa", "calendar", "honorific", "ifeval", "extract", "tools", "longctx"),
+    *("logic", "table", "pairs"),
+)
+"""Of the profile `challenge`."""
 TASKS = ("ko-arith", "ko-josa", "ko-count", "en-arith", "en-copy")
 
 
@@ -500,6 +505,26 @@ def crowd(count: int) -> dict[str, Any]:
             for i in range(count)
         ]
     )
+
+
+def challenge(count: int) -> dict[str, Any]:
+    """As many models with all that the profile `challenge` measures: 22 tasks, 9 latency cases."""
+    made = crowd(count)
+    for found in made["entries"]:
+        shape = dict(found["tasks"]["ko-josa"])
+        found["tasks"] = {
+            f"{language}-{suite}": shape | {"adjusted": shape["adjusted"] * (1 - 0.03 * i)}
+            for i, suite in enumerate(SUITES)
+            for language in ("ko", "en")
+        }
+        for case in [case for case in found["cases"] if case.endswith("@d512")]:
+            found["cases"][case.replace("@d512", "@d4096")] = found["cases"][case]
+        found["jobs"] = [
+            {"suite": suite, "process": process, "outcome": "ok", "reason": "", "detail": ""}
+            for suite in ("latency", "task", "kernel", "memory", "accuracy", "sustained")
+            for process in range(20)
+        ]
+    return made
 
 
 def hostile() -> dict[str, Any]:

@@ -27,7 +27,7 @@
   const key = (row, column) => {
     const cell = row.cells[column];
     if (!cell || cell.classList.contains("absent")) return "";
-    const text = cell.dataset.v ?? (cell.querySelector(`:scope > .${root.lang}`) ?? cell).textContent.trim();
+    const text = cell.dataset.v ?? (cell.querySelector(`:scope > [lang="${root.lang}"]`) ?? cell).textContent.trim();
     return text === "–" ? "" : text;
   };
   const compare = (a, b) => {
