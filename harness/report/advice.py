@@ -121,7 +121,7 @@ def _part(part: Factor, row: Row, best: Row) -> Remark:
         "theirs": words.value(part.metric, best.metric(part.metric).value),
     }
     if score is None:
-        return Remark("score", "part.unscored", values | {"ratio": f"{1 / part.ratio:.2f}"})
+        return Remark("score", "part.unscored", values | {"ratio": words.number(1 / part.ratio)})
     equal = score / part.effect
     return Remark(
         "score",

@@ -36,7 +36,8 @@ _OPEN, _CLOSE = "\ue000", "\ue001"
 """Private characters around the key of a title that `bilingual` fills in."""
 _FAT = re.compile(
     r' (?:font-family|pointer-events|aria-[a-z]+|role|class|xmlns:xlink)="[^"]*"'
-    r'| (?:opacity|stroke-opacity|fill-opacity|stroke-width)="1"| font-size="11.5px"| font-weight="normal"'
+    r'| (?:opacity|stroke-opacity|fill-opacity|stroke-width)="1"'
+    r'| font-size="11.5px"| font-weight="normal"'
 )
 """Attributes that the page sets itself, defaults, and roles that a single image must not hold."""
 _ROUGH = re.compile(r"(\d+\.\d\d)\d+")
@@ -325,6 +326,7 @@ def svg(chart: Any) -> str:
         gridColor=GRID,
         domainColor=GRID,
         ticks=False,
+        labelPadding=5,
         titleFontSize=12,
         titleFontWeight="normal",
         titlePadding=10,

@@ -49,6 +49,7 @@ FIDELITY = tuple(metric.id for metric in METRICS.values() if metric.suite == "fi
 VARYING = ("ttft_s", "decode_tok_per_s")
 PEAKS = ("peak_resident_bytes", "runtime_resident_bytes")
 SPLIT = ("peak_anon_bytes", "peak_file_bytes", "peak_shmem_bytes", "available_fall_bytes")
+PARTS = ("runtime", "weights", "kv", "rest")
 PHASES = ("runtime", "import", "load", "prefill", "decode")
 AIPERF = ("ttft_s", "itl_s", "request_latency_s")
 _CASES = {
@@ -143,6 +144,41 @@ def peaks(view: View) -> Numbers:
     heads = [*_metrics(shown), Cell("size", "column")]
     heads += [Cell("kv_fitted", "column"), Cell("kv_computed", "column")] if growth else []
     return _by_model(view, "peaks", "memory", heads, figures)
+
+
+def split(view: View) -> Numbers:
+    """The peak in parts that add up to it, and at which context."""
+
+    def figures(row: Row) -> tuple[Figure, ...]:
+        parts = row.memory.split
+        if parts is None:
+            return (NONE,) * len(heads)
+        sizes = [getattr(parts, part) for part in PARTS]
+        context = Figure(f"{parts.context:,}", amount=parts.context)
+        return (*(Figure(words.size(size), amount=size) for size in (*sizes, sum(sizes))), context)
+
+    heads = [*(Cell(part, "part") for part in PARTS), *_metrics(["peak_resident_bytes"])]
+    heads.append(Cell("context", "column"))
+    return _by_model(view, "split", "memory", heads, figures)
+
+
+def gaps(view: View) -> Numbers:
+    """The distribution of the times between tokens, as far as it is known."""
+    known = {q for row in view.rows if row.gaps for q in row.gaps.quantiles}
+    shown = sorted(known)
+
+    def figures(row: Row) -> tuple[Figure, ...]:
+        found = row.gaps
+        if found is None:
+            return (NONE,) * len(heads)
+        at = (found.min, *(found.quantiles.get(q) for q in shown), found.max)
+        return (
+            *(Figure(words.value("itl_s", seconds), amount=seconds) for seconds in at),
+            Figure(f"{found.n:,}", amount=found.n),
+        )
+
+    heads = [Cell("min"), *(Cell(f"p{q}") for q in shown), Cell("max"), Cell("n", "column")]
+    return _by_model(view, "gaps", "latency", heads, figures)
 
 
 def phases(view: View) -> Numbers:
@@ -406,7 +442,7 @@ roofline = partial(_by_metric, title="roofline", suite="latency", metrics=ROOFLI
 def all_of(view: View) -> list[Numbers]:
     """Every table that has a figure, in the order of a report."""
     makers = (
-        *(latency, variation, load, chat, chat_cases, sustained, energy, roofline, peaks, phases),
-        *(language, fidelity, flips, kernel, mlperf_client, aiperf),
+        *(latency, gaps, variation, load, chat, chat_cases, sustained, energy, roofline),
+        *(peaks, split, phases, language, fidelity, flips, kernel, mlperf_client, aiperf),
     )
     return [table for table in (make(view) for make in makers) if table.groups]

@@ -9,7 +9,6 @@ from harness.report import words
 from harness.report.view import Attempt, Finding, Ranking, View
 from harness.report.words import Lang
 
-
 _OF_THE_MODEL = frozenset({"load.model_bytes", "load.kv_bytes_per_token"})
 """What an engine says of a model: it would tell engines apart that are one."""
 

@@ -97,7 +97,7 @@ def test_a_model_without_a_score_says_why_and_how_far_it_is() -> None:
     assert found[0].key == "unranked"
     assert "찍기 수준 (the interval of accuracy includes 0)" in advice.say(found[0], "ko")
     (part,) = [remark for remark in found if remark.key == "part.unscored"]
-    assert part.values["ratio"] == "15.00"
+    assert part.values["ratio"] == "15.0"
 
 
 @pytest.mark.parametrize(
