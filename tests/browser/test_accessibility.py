@@ -13,9 +13,14 @@ from tests.browser.conftest import Opened
 GRAVE = {"serious", "critical"}
 
 
-@pytest.mark.parametrize("lang", ["ko", "en"])
-@pytest.mark.parametrize("theme", ["light", "dark"])
-@pytest.mark.parametrize("name", ["laptop", "mixed", "failed"])
+@pytest.mark.parametrize(
+    ("name", "theme", "lang"),
+    [
+        *(("laptop", theme, lang) for theme in ("light", "dark") for lang in ("ko", "en")),
+        ("mixed", "dark", "ko"),
+        ("failed", "light", "en"),
+    ],
+)
 def test_no_serious_violation(opened: Opened, name: str, theme: str, lang: str) -> None:
     page = opened(name, lang=lang, color_scheme=theme, bypass_csp=True)
     page.evaluate("document.querySelectorAll('details').forEach(one => { one.open = true; })")

@@ -38,7 +38,7 @@ def bare() -> dict[str, Any]:
     """A scorecard of the first schema's first version, with a model that measured nothing."""
     made = sample.entry("a", rank=None, speed=1, skill=1)
     made |= {name: {} for name in BARE} | {"jobs": []}
-    for name in ("compat", "memory", "sustained", "energy", "findings", "fidelity"):
+    for name in ("compat", "memory", "gaps", "sustained", "energy", "findings", "fidelity"):
         del made[name]
     card = sample.card([made])
     del card["calibration"]
