@@ -38,6 +38,16 @@ def mixed() -> dict[str, Any]:
     return made
 
 
+def joint() -> dict[str, Any]:
+    """Five models with long names that share the lead."""
+    return sample.card(
+        [
+            sample.entry(f"a-startup-with-a-name-{i}-2.4b.q4_k_m.gguf", rank=1, speed=1, skill=1)
+            for i in range(5)
+        ]
+    )
+
+
 CARDS: Mapping[str, Callable[[], dict[str, Any]]] = {
     "twenty": lambda: sample.crowd(20),
     "golden": golden,
@@ -46,6 +56,7 @@ CARDS: Mapping[str, Callable[[], dict[str, Any]]] = {
     "one": lambda: sample.card(
         [sample.entry("ref-1.5b.q4_k_m.gguf", rank=1, speed=1.0, skill=1.0)]
     ),
+    "joint": joint,
     "none": lambda: sample.card([]),
     "failed": failed,
 }

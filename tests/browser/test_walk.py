@@ -17,7 +17,7 @@ BOXES = """all => all.map(one => {
 
 
 @pytest.mark.parametrize("lang", QUESTIONS)
-@pytest.mark.parametrize("name", ["golden", "laptop", "twenty", "one", "none", "failed"])
+@pytest.mark.parametrize("name", ["golden", "laptop", "twenty", "one", "joint", "none", "failed"])
 def test_the_first_screen_holds_all_four_answers_in_order(
     opened: Opened, name: str, lang: str
 ) -> None:
