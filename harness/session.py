@@ -7,7 +7,7 @@ notebook and a test all walk the same path.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -79,14 +79,14 @@ def run(
             hint=next((skip.hint for skip in plan.skipped if skip.hint), "harness doctor"),
             reason="nothing_to_measure",
         )
-    number = 1 + attempts(results, plan.hash)
+    earlier = attempts(results, plan.hash)
     folder = new_run_folder(results)
     write_whole(folder / "plan.json", canonical(plan))
     asked = exams(plan, seed.value, own or {}, items)
     interrupted = False
     try:
         with contextlib.closing(JournalWriter(folder / "records.jsonl")) as journal:
-            journal.append(_run_record(plan, folder.name, number, seed))
+            journal.append(_run_record(plan, folder.name, earlier, seed))
             before = _environment_record(plan, "before")
             journal.append(before)
             try:
@@ -223,8 +223,9 @@ def _targets(backends: Iterable[str]) -> dict[str, str]:
     return {name: target(name, BACKENDS, "harness.backends") for name in backends}
 
 
-def _run_record(plan: Plan, run: str, number: int, seed: Seed) -> Record:
+def _run_record(plan: Plan, run: str, earlier: Sequence[Mapping[str, str]], seed: Seed) -> Record:
     asks = any(job.suite == "accuracy" for job in plan.jobs)
+    number = 1 + len(earlier)
     return {
         "type": "run",
         "schema": SCHEMA,
@@ -232,7 +233,7 @@ def _run_record(plan: Plan, run: str, number: int, seed: Seed) -> Record:
         "plan": plan.hash,
         "harness": harness.__version__,
         "started_utc": datetime.now(UTC).isoformat(timespec="seconds"),
-        "attempt": {"number": number, "of": number},
+        "attempt": {"number": number, "of": number, "earlier": list(earlier)},
         "profile": to_json(plan.profile),
         "device": to_json(plan.device),
         "models": [

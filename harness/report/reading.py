@@ -19,6 +19,7 @@ from typing import Any, TypeVar
 from harness.errors import RecordError
 from harness.report.view import (
     AnswerPair,
+    Attempt,
     Bench,
     Calibration,
     Check,
@@ -29,8 +30,10 @@ from harness.report.view import (
     Fact,
     Factor,
     Fidelity,
+    Filled,
     Finding,
     Flips,
+    Gaps,
     Imported,
     JobOutcome,
     LocalScore,
@@ -40,6 +43,7 @@ from harness.report.view import (
     Row,
     Sandbox,
     Skipped,
+    Split,
     Spread,
     Task,
     Variation,
@@ -126,6 +130,7 @@ def read(scorecard: Json) -> View:
         verdict=verdict["state"],
         findings=_findings(verdict["findings"]),
         attempt=(str(attempt["number"]), str(attempt["of"])),
+        earlier=tuple(_as(Attempt, run) for run in attempt.get("earlier", ())),
         seed=_seed(card.get("seed") or {}),
         sandbox=_sandbox(card["entries"]),
         scoring=card.get("scoring", "geometric"),
@@ -208,6 +213,7 @@ def _row(entry: Json, card: Json, *, joint: bool) -> Row:
         findings=_findings(entry.get("findings", ())),
         compat=_compat(entry.get("compat") or {}),
         memory=_memory(entry.get("memory") or {}),
+        gaps=_gaps(entry.get("gaps")),
         minutes=tuple((entry.get("sustained") or {}).get("minutes", ())),
         energy_methods=tuple((entry.get("energy") or {}).get("methods", ())),
         on_front=model in card["pareto"]["front"],
@@ -255,7 +261,16 @@ def _memory(found: Json) -> Memory:
         phases=found.get("phases", {}),
         kv_fitted=growth.get("fitted"),
         kv_computed=growth.get("computed"),
+        contexts=tuple(_as(Filled, point) for point in found.get("contexts", ())),
+        split=_part(Split, found, "split"),
     )
+
+
+def _gaps(found: Json | None) -> Gaps | None:
+    if not found:
+        return None
+    quantiles = {int(q): seconds for q, seconds in found["quantiles"].items()}
+    return _as(Gaps, {**found, "quantiles": dict(sorted(quantiles.items()))})
 
 
 def _fidelity(found: Json | None) -> Fidelity | None:

@@ -212,13 +212,46 @@ class Compat:
     localscore: LocalScore | None = None
 
 
+class Split(NamedTuple):
+    """A peak in parts that add up to it, in bytes, at so many tokens of context."""
+
+    context: int
+    runtime: float
+    weights: float
+    kv: float
+    rest: float
+
+
+class Filled(NamedTuple):
+    """The peak with so many tokens of context."""
+
+    context: int
+    peak_bytes: float
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Memory:
-    """Peaks in bytes by case and phase, and what a token of context takes."""
+    """Peaks in bytes by case and phase, and what a token of context takes.
+
+    Attributes:
+        contexts: peaks by context, shortest first. split: None where a part is unknown.
+    """
 
     phases: Mapping[str, Mapping[str, float]]
     kv_fitted: float | None
     kv_computed: float | None
+    contexts: tuple[Filled, ...]
+    split: Split | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gaps:
+    """Times between tokens in s: extremes, and quantiles by percent."""
+
+    n: int
+    min: float
+    max: float
+    quantiles: Mapping[int, float]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -234,6 +267,7 @@ class Row:
         minutes: median decode rate in each minute of the sustained run, tok/s; None
             where no request fell into one.
         energy_methods: how energy was measured.
+        gaps: between tokens; None where no request had several.
         gates: the profile's, and those of fidelity.
         fidelity: None where the profile does not ask for it.
     """
@@ -264,6 +298,7 @@ class Row:
     findings: tuple[Finding, ...]
     compat: Compat
     memory: Memory
+    gaps: Gaps | None
     minutes: tuple[float | None, ...]
     energy_methods: tuple[str, ...]
     fidelity: Fidelity | None
@@ -284,6 +319,10 @@ class Row:
     def factor(self, metric: str) -> Factor | None:
         """The metric's part of the score, where the model has one."""
         return next((factor for factor in self.factors if factor.metric == metric), None)
+
+    def gate(self, name: str) -> Check | None:
+        """How the model stands to one gate."""
+        return next((gate for gate in self.gates if gate.id == name), None)
 
     def task(self, name: str) -> Task | None:
         """The result of one accuracy task."""
@@ -412,12 +451,21 @@ class Sandbox(NamedTuple):
     reason: str
 
 
+class Attempt(NamedTuple):
+    """One run of a plan: its id and when it started, UTC."""
+
+    run: str
+    started_utc: str
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class View:
     """A scorecard ready to be shown; every string in it is clean.
 
     Attributes:
         calibration: before and after the run; None where it was not measured.
+        attempt: number of this run among those of its plan, and how many there were.
+        earlier: the ones before it that were still kept, oldest first.
         scoring: the formula of the score: geometric, aimers or gate.
         seed: where the accuracy items come from: public, committed, uncommitted; empty = none.
         sandbox: None where no worker got as far as loading a model.
@@ -438,6 +486,7 @@ class View:
     verdict: str
     findings: tuple[Finding, ...]
     attempt: tuple[str, str]
+    earlier: tuple[Attempt, ...]
     seed: str
     sandbox: Sandbox | None
     scoring: str
