@@ -15,8 +15,9 @@ from typing import NamedTuple
 
 from harness.metrics import METRICS
 from harness.report import words
+from harness.report.others import Bench, Imported, Spread
 from harness.report.tables import Cell
-from harness.report.view import Bench, Estimate, Imported, Row, Spread, View
+from harness.report.view import Estimate, Row, View
 
 LATENCY = (
     "ttft_s",

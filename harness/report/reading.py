@@ -17,14 +17,12 @@ from collections.abc import Iterable, Mapping
 from typing import Any, TypeVar
 
 from harness.errors import RecordError
+from harness.report.others import Bench, Client, Compat, Imported, LocalScore, Spread
 from harness.report.view import (
     AnswerPair,
     Attempt,
-    Bench,
     Calibration,
     Check,
-    Client,
-    Compat,
     Detectable,
     Estimate,
     Fact,
@@ -34,9 +32,7 @@ from harness.report.view import (
     Finding,
     Flips,
     Gaps,
-    Imported,
     JobOutcome,
-    LocalScore,
     Memory,
     Pair,
     Ranking,
@@ -44,7 +40,6 @@ from harness.report.view import (
     Sandbox,
     Skipped,
     Split,
-    Spread,
     Task,
     Variation,
     View,
