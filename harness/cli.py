@@ -20,6 +20,7 @@ import click
 import harness
 from harness import cli_preflight, cli_shared
 from harness.cli_accuracy import accuracy
+from harness.cli_bundle import bundle
 from harness.cli_kit import kit
 from harness.cli_models import models
 from harness.cli_shared import DURATION
@@ -86,6 +87,7 @@ def cli() -> None:
     help="own or canonical: the chat template to ask in [default: as the profile says].",
 )
 @cli_shared.commercial
+@click.option("--nonce", default="", help="An evaluator's word for this very run, kept with it.")
 @click.option("--dry-run", is_flag=True, help="Print the plan and an estimate; measure nothing.")
 @_results
 @_models_file
@@ -104,6 +106,7 @@ def run(
     verify: bool,
     chat_template: Literal["own", "canonical"] | None,
     commercial: bool,
+    nonce: str,
     dry_run: bool,
     results: Path,
     models_file: Path | None,
@@ -148,7 +151,13 @@ def run(
         return
     terminal.announce(plan)
     result = session.run(
-        plan, results, terminal.show_progress, seed=seed, own=own, items=terminal.show_items
+        plan,
+        results,
+        terminal.show_progress,
+        seed=seed,
+        own=own,
+        items=terminal.show_items,
+        nonce=nonce,
     )
     if budget:
         terminal.show_reached(result.card)
@@ -359,7 +368,7 @@ def init(*, folder: Path, as_json: bool) -> None:
         click.echo(f"kept  {path}")
 
 
-for _group in (accuracy, kit, models):
+for _group in (accuracy, bundle, kit, models):
     cli.add_command(_group)
 for _command in (cli_preflight.check, cli_preflight.unpack, synth):
     models.add_command(_command)
