@@ -46,6 +46,7 @@ ALLOWED = {
     "extensions": CORE,
     "sandbox": {"sandbox"},
     "templating": set(),
+    "privacy": set(),
     "specyaml": CORE | {"spec"},
     "specprofile": CORE | {"spec", "spectext", "specyaml", "cases"},
     "specfile": CORE | {"spec", "specyaml", "specprofile", "extensions", "models.shapes"},
@@ -74,7 +75,9 @@ ALLOWED = {
 FREE = {
     "__main__",
     "cli",
+    "bundle",
     "cli_accuracy",
+    "cli_bundle",
     "cli_kit",
     "cli_models",
     "cli_preflight",

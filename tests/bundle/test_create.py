@@ -98,16 +98,16 @@ def test_the_commands(made: Path, tmp_path: Path) -> None:
 
     bundle = tmp_path / "bundle"
     code, said = harness("bundle", "keygen", tmp_path / "jury", "--role", "evaluator")
-    assert code == 0 and "keep it secret" in said
+    assert (code, "keep it secret" in said) == (0, True)
     assert harness("bundle", "create", made / "run", "--to", bundle)[0] == 0
     code, said = harness("bundle", "verify", bundle, "--keys", tmp_path / "jury.pub")
-    assert code == 5 and "unverified (not_signed): nobody has signed it" in said
+    assert (code, said.splitlines()[0]) == (5, "unverified (not_signed): nobody has signed it")
     assert harness("bundle", "sign", bundle, "--key", tmp_path / "jury.key")[0] == 0
     code, said = harness("bundle", "verify", bundle, "--keys", tmp_path / "jury.pub", "--json")
     # The golden run was measured before this key was made.
     assert (code, json.loads(said)["reason"]) == (5, "key_expired")
     (bundle / "sbom.cdx.json").write_text("{}")
     code, said = harness("bundle", "verify", bundle, "--keys", tmp_path / "jury.pub")
-    assert code == 1 and "broken (manifest_broken): sbom.cdx.json:" in said
+    assert (code, said.partition("sbom")[0]) == (1, "broken (manifest_broken): ")
     code, said = harness("bundle", "verify", tmp_path)
-    assert code == 2 and "not a bundle" in said
+    assert (code, "not a bundle" in said) == (2, True)
