@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import harness
-from harness import environment, metrics, stats
+from harness import environment, metrics, privacy, stats
 from harness import plan as planning
 from harness.backends import BACKENDS, ENGINES
 from harness.errors import Exit, HarnessError, PrerequisiteError, SpecError
@@ -61,6 +61,7 @@ def run(
     seed: Seed = PUBLIC,
     own: Mapping[str, HeldOutTask] | None = None,
     items: ItemProgress | None = None,
+    nonce: str = "",
 ) -> RunResult:
     """Measure a plan and leave a scored, reported run folder.
 
@@ -68,6 +69,7 @@ def run(
         seed: what generated items are drawn from; a secret one is never written.
         own: an evaluator's own items, by the id of their entry.
         items: who is told how far an accuracy job is.
+        nonce: an evaluator's word for this very run, kept with it.
 
     Raises:
         RecordError: the results folder cannot be written.
@@ -85,8 +87,10 @@ def run(
     asked = exams(plan, seed.value, own or {}, items)
     interrupted = False
     try:
-        with contextlib.closing(JournalWriter(folder / "records.jsonl")) as journal:
-            journal.append(_run_record(plan, folder.name, earlier, seed))
+        hidden = privacy.folders(Path(found.path).parent for found in plan.artefacts)
+        path = folder / "records.jsonl"
+        with contextlib.closing(JournalWriter(path, hidden=hidden)) as journal:
+            journal.append(_run_record(plan, folder.name, earlier, seed, nonce))
             before = _environment_record(plan, "before")
             journal.append(before)
             try:
@@ -223,7 +227,9 @@ def _targets(backends: Iterable[str]) -> dict[str, str]:
     return {name: target(name, BACKENDS, "harness.backends") for name in backends}
 
 
-def _run_record(plan: Plan, run: str, earlier: Sequence[Mapping[str, str]], seed: Seed) -> Record:
+def _run_record(
+    plan: Plan, run: str, earlier: Sequence[Mapping[str, str]], seed: Seed, nonce: str
+) -> Record:
     asks = any(job.suite == "accuracy" for job in plan.jobs)
     number = 1 + len(earlier)
     return {
@@ -234,6 +240,7 @@ def _run_record(plan: Plan, run: str, earlier: Sequence[Mapping[str, str]], seed
         "harness": harness.__version__,
         "started_utc": datetime.now(UTC).isoformat(timespec="seconds"),
         "attempt": {"number": number, "of": number, "earlier": list(earlier)},
+        **({"nonce": nonce} if nonce else {}),
         "profile": to_json(plan.profile),
         "device": to_json(plan.device),
         "models": [
