@@ -19,6 +19,7 @@ import click
 import harness
 from harness import cli_preflight, cli_shared, messages
 from harness.cli_accuracy import accuracy
+from harness.cli_bundle import bundle
 from harness.cli_compare import baseline, compare, gate
 from harness.cli_kit import kit
 from harness.cli_models import models
@@ -106,6 +107,7 @@ def cli(*, lang: Lang | None) -> None:
     help="own or canonical: the chat template to ask in [default: as the profile says].",
 )
 @cli_shared.commercial
+@click.option("--nonce", default="", help="An evaluator's word for this very run, kept with it.")
 @click.option("--dry-run", is_flag=True, help="Print the plan and an estimate; measure nothing.")
 @_results
 @_models_file
@@ -124,6 +126,7 @@ def run(
     verify: bool,
     chat_template: Literal["own", "canonical"] | None,
     commercial: bool,
+    nonce: str,
     dry_run: bool,
     results: Path,
     models_file: Path | None,
@@ -168,7 +171,13 @@ def run(
         return
     terminal.announce(plan)
     result = session.run(
-        plan, results, terminal.show_progress, seed=seed, own=own, items=terminal.show_items
+        plan,
+        results,
+        terminal.show_progress,
+        seed=seed,
+        own=own,
+        items=terminal.show_items,
+        nonce=nonce,
     )
     if budget:
         terminal.show_reached(result.card)
@@ -399,7 +408,7 @@ def init(*, folder: Path, as_json: bool) -> None:
         echo(f"kept  {path}")
 
 
-for _group in (accuracy, baseline, kit, models, profiles):
+for _group in (accuracy, baseline, bundle, kit, models, profiles):
     cli.add_command(_group)
 for _verdict in (compare, gate):
     cli.add_command(_verdict)

@@ -17,7 +17,7 @@ import errno
 import json
 import os
 import zlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -47,10 +47,17 @@ class Journal(NamedTuple):
     size: int
 
 
-def encode_line(record: Mapping[str, Any]) -> bytes:
+def encode_line(record: Mapping[str, Any], hidden: Sequence[tuple[bytes, bytes]] = ()) -> bytes:
     """One line, newline included. NaN and infinity are refused."""
     body = json.dumps(record, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()
+    for text, name in hidden:
+        body = body.replace(text, name)
     return b"%08x %s\n" % (zlib.crc32(body), body)
+
+
+def _inside(text: str) -> bytes:
+    """A text as it stands within a JSON string."""
+    return json.dumps(text, ensure_ascii=False)[1:-1].encode()
 
 
 def decode_line(line: bytes) -> Record:
@@ -108,12 +115,17 @@ class JournalWriter:
 
     Opening an existing file continues its chain and cuts a torn last line off.
 
+    Args:
+        hidden: texts that no record may hold, such as folders, and what is written instead,
+            in the order in which they are looked for.
+
     Raises:
         RecordError: the folder cannot be written, or the file is damaged.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, hidden: Mapping[str, str] | None = None) -> None:
         self.path = path
+        self._hidden = [(_inside(text), _inside(name)) for text, name in (hidden or {}).items()]
         self._end = _End(0, "", 0)
         try:
             if path.exists():
@@ -133,7 +145,7 @@ class JournalWriter:
         lines, done = bytearray(), self._end
         for record in records:
             seq, prev, size = done
-            line = encode_line({**record, "seq": seq, "prev": prev})
+            line = encode_line({**record, "seq": seq, "prev": prev}, self._hidden)
             done = _End(seq + 1, sha256(line), size + len(line))
             lines += line
         try:

@@ -165,7 +165,7 @@ def job(candidate, used, suite, process, *, outcome="ok", time_unit=1.0):
         {"type": "engine", **place, "backend": "llama_cpp"}
         | {"sandbox": {"level": 1, "reason": "", "network": "denied", "execve": "denied"}}
         | {"facts": {"build": "b6837"}, "options": {"threads": 8, "context": 512}}
-        | {"load": {"model_bytes": 10**8, "kv_bytes_per_token": candidate.kv_bytes_per_tok}},
+        | {"load": _load(candidate)},
     ]
     if outcome == "ok":
         make = {
@@ -279,6 +279,11 @@ def _telemetry(machine, case, index):
         "index": index,
         "counters": machine.read(),
     }
+
+
+def _load(candidate):
+    weights = round(candidate.memory_mib * 0.7 * MIB)
+    return {"model_bytes": weights, "kv_bytes_per_token": candidate.kv_bytes_per_tok}
 
 
 def _request(p, n, slow, index, *, case, kind="request"):

@@ -130,7 +130,15 @@ def test_attempts_of_one_plan_are_counted(bench_folder: Path, run_harness: Harne
     run_harness("run", "--profile", "fast.yaml", "--suite", "memory")
     run_harness("run", "--profile", "fast.yaml", "--suite", "memory")
     card = last_json(run_harness("score", "latest", "--json"))
-    assert card["attempt"] == {"number": 2, "of": 2}
+    first, second, third = sorted(
+        json.loads(path.read_text("utf-8"))["run"]
+        for path in (bench_folder / "results").glob("*/scorecard.json")
+    )
+    assert card["run"] == third
+    assert {key: card["attempt"][key] for key in ("number", "of")} == {"number": 2, "of": 2}
+    (earlier,) = card["attempt"]["earlier"]
+    assert earlier["run"] == second != first
+    assert earlier["started_utc"].startswith("20")
 
 
 def test_lost_records_are_reported(bench_folder: Path, run_harness: Harness) -> None:

@@ -145,7 +145,7 @@ def test_a_run_may_show_every_model_the_canonical_template(
     shown = {
         entry["id"]: (entry["chat_template"], entry["template_sha256"])
         for plan in (own, canonical)
-        for entry in session._run_record(plan, "run", 1, seeds.PUBLIC)["models"]
+        for entry in session._run_record(plan, "run", [], seeds.PUBLIC, "")["models"]
     }
     assert shown[reference] == ("plain", "")
     assert shown[name] == ("canonical", sha256(chat.CANONICAL.read_bytes()))

@@ -15,7 +15,8 @@ from collections.abc import Iterator
 from harness.report import reading, words
 from harness.report.formats import Material
 from harness.report.measures import measures
-from harness.report.view import Imported, Row, View
+from harness.report.others import Imported
+from harness.report.view import Row, View
 
 HEAD = (
     *("run", "started_utc", "device", "profile", "tier", "model", "list", "rank", "reason"),

@@ -9,7 +9,9 @@ from harness.metrics import METRICS, suite_of
 from harness.scoring.accuracy import Level, Task
 from harness.scoring.compat import compat
 from harness.scoring.details import Share
+from harness.scoring.footprint import footprint
 from harness.scoring.formulas import FORMULAS
+from harness.scoring.gaps import gaps
 from harness.scoring.gates import GateResult
 from harness.scoring.judge import Judged, Ratio
 from harness.scoring.observe import Observed
@@ -71,7 +73,8 @@ def entry_json(
             *_own_findings(entry.observed, rules, entry.summaries.metrics.get("length_ratio")),
         ],
         "compat": compat(entry.observed, rules),
-        "memory": _memory(entry),
+        "memory": footprint(entry.observed, entry.summaries, rules),
+        "gaps": gaps(entry.observed, rules),
         "sustained": _sustained(entry.observed),
         "energy": {"methods": list(entry.observed.energy_methods)},
     }
@@ -110,21 +113,6 @@ def _own_findings(seen: Observed, rules: Rules, length: Summary | None) -> list[
         )
         out.append({"code": "short_answers", "severity": "warn", "detail": detail})
     return out
-
-
-def _memory(entry: Judged) -> Json:
-    """Peaks by case and phase, and what a token of context takes."""
-    growth = entry.summaries.metrics.get("kv_growth_bytes_per_tok")
-    return {
-        "phases": {
-            case: {phase: median(peaks) for phase, peaks in found.items()}
-            for case, found in entry.observed.phases.items()
-        },
-        "kv_bytes_per_tok": {
-            "fitted": growth.value if growth else None,
-            "computed": (entry.observed.engine.get("load") or {}).get("kv_bytes_per_token"),
-        },
-    }
 
 
 def _sustained(seen: Observed) -> Json | None:

@@ -33,6 +33,11 @@ PAYLOADS = (
     "[bold red]markup[/bold red]",
 )
 RECORDS = strategies.records([strategies.Candidate(id="ref")])
+SUITES = (
+    *("arith", "josa", "calendar", "honorific", "ifeval", "extract", "tools", "longctx"),
+    *("logic", "table", "pairs"),
+)
+"""Of the profile `challenge`."""
 TASKS = ("ko-arith", "ko-josa", "ko-count", "en-arith", "en-copy")
 
 
@@ -178,6 +183,26 @@ def details(speed: float, memory: float) -> dict[str, Any]:
                 )
             },
             "kv_bytes_per_tok": {"fitted": 29_400.0, "computed": 28_672},
+            "contexts": [
+                {"context": context, "peak_bytes": memory * part}
+                for context, part in ((512, 0.96), (2048, 1.0), (8192, 1.16))
+            ],
+            "split": {
+                "context": 2048,
+                "runtime": 96e6,
+                "weights": memory * 0.8,
+                "kv": 2048 * 28_672,
+                "rest": memory * 0.2 - 96e6 - 2048 * 28_672,
+            },
+        },
+        "gaps": {
+            "n": 6350,
+            "min": 0.041 / speed,
+            "max": 0.19 / speed,
+            "quantiles": {
+                str(q): (0.042 + 0.009 * (q / 100) ** 3 + 0.014 * (q > 98)) / speed
+                for q in (1, 5, 10, 25, 50, 75, 90, 95, 99)
+            },
         },
         "sustained": {"minutes": [21 * speed * (1 - 0.02 * min(m, 5)) for m in range(9)] + [None]},
         "energy": {"methods": ["rapl"]},
@@ -401,7 +426,14 @@ def card(entries: list[dict[str, Any]], **changes: Any) -> dict[str, Any]:
             "before": calibration(41.2e9),
             "after": calibration(40.9e9),
         },
-        "attempt": {"number": 3, "of": 7},
+        "attempt": {
+            "number": 3,
+            "of": 3,
+            "earlier": [
+                {"run": "20261122T070000Z-0a1b2c", "started_utc": "2026-11-22T07:00:00Z"},
+                {"run": "20261122T091000Z-3d4e5f", "started_utc": "2026-11-22T09:10:00Z"},
+            ],
+        },
         "weights": WEIGHTS,
         "entries": entries,
         "skipped": [
@@ -487,6 +519,26 @@ def crowd(count: int) -> dict[str, Any]:
             for i in range(count)
         ]
     )
+
+
+def challenge(count: int) -> dict[str, Any]:
+    """As many models with all that the profile `challenge` measures: 22 tasks, 9 latency cases."""
+    made = crowd(count)
+    for found in made["entries"]:
+        shape = dict(found["tasks"]["ko-josa"])
+        found["tasks"] = {
+            f"{language}-{suite}": shape | {"adjusted": shape["adjusted"] * (1 - 0.03 * i)}
+            for i, suite in enumerate(SUITES)
+            for language in ("ko", "en")
+        }
+        for case in [case for case in found["cases"] if case.endswith("@d512")]:
+            found["cases"][case.replace("@d512", "@d4096")] = found["cases"][case]
+        found["jobs"] = [
+            {"suite": suite, "process": process, "outcome": "ok", "reason": "", "detail": ""}
+            for suite in ("latency", "task", "kernel", "memory", "accuracy", "sustained")
+            for process in range(20)
+        ]
+    return made
 
 
 def hostile(payloads: Sequence[str] = PAYLOADS) -> dict[str, Any]:
