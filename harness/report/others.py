@@ -7,6 +7,11 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 
+def _our_case(test: str) -> str:
+    """Our name of a test that llama-bench calls `tg128 @ d512`."""
+    return test.replace(" @ d", "@d")
+
+
 class Bench(NamedTuple):
     """One test as llama-bench prints it: mean and standard deviation, in tok/s."""
 
@@ -17,8 +22,8 @@ class Bench(NamedTuple):
 
     @property
     def case(self) -> str:
-        """Our name of a test that llama-bench calls `tg128 @ d512`."""
-        return self.test.replace(" @ d", "@d")
+        """Our name of the test."""
+        return _our_case(self.test)
 
 
 class Imported(NamedTuple):
@@ -41,7 +46,7 @@ class Imported(NamedTuple):
     @property
     def case(self) -> str:
         """Our name of the test."""
-        return self.test.replace(" @ d", "@d")
+        return _our_case(self.test)
 
 
 class Client(NamedTuple):
