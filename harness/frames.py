@@ -99,16 +99,9 @@ class Run:
 
 
 def load(path: str | Path = "latest", *, results: str | Path = "results") -> Run:
-    """Read a run.
+    """Read a run: `harness.load`, which says the rest.
 
-    Args:
-        path: a run folder, the id of one within `results`, `latest`, a record file, or a
-            scorecard file. A scorecard alone has no samples, no items and no job times.
-        results: the folder that holds one folder a run.
-
-    Raises:
-        SpecError: there is no such run.
-        RecordError: a file is damaged, or no scorecard that this version reads.
+    A scorecard alone has no samples, no items and no job times.
     """
     file = Path(path)
     if file.is_file() and file.suffix == ".json":
