@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from harness.score import dump, scorecard
-from harness.scoring.gaps import INNER, OUTER
+from harness.scoring.itl import INNER, OUTER
 from tests.strategies import MIB, Candidate, records
 from tests.test_score_suites import ALL, LEAN, REF, edited, scored
 

@@ -11,8 +11,8 @@ from harness.scoring.compat import compat
 from harness.scoring.details import Share
 from harness.scoring.footprint import footprint
 from harness.scoring.formulas import FORMULAS
-from harness.scoring.gaps import gaps
 from harness.scoring.gates import GateResult
+from harness.scoring.itl import itl_distribution
 from harness.scoring.judge import Judged, Ratio
 from harness.scoring.observe import Observed
 from harness.scoring.rank import Ranking
@@ -74,7 +74,7 @@ def entry_json(
         ],
         "compat": compat(entry.observed, rules),
         "memory": footprint(entry.observed, entry.summaries, rules),
-        "gaps": gaps(entry.observed, rules),
+        "gaps": itl_distribution(entry.observed, rules),
         "sustained": _sustained(entry.observed),
         "energy": {"methods": list(entry.observed.energy_methods)},
     }

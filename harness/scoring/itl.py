@@ -1,4 +1,4 @@
-"""The times between tokens as a distribution: a fixed set of quantiles a model. Pure."""
+"""Inter-token latency (ITL) as a distribution: a fixed set of quantiles a model. Pure."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ OUTER = (1, 99)
 """Percent; the outer ones need as many values as a tail needs everywhere."""
 
 
-def gaps(seen: Observed, rules: Rules) -> dict[str, Any] | None:
+def itl_distribution(seen: Observed, rules: Rules) -> dict[str, Any] | None:
     """Quantiles in s of all gaps of the scored latency cases together.
 
     Returns:
