@@ -57,10 +57,10 @@ def _rows(view: View) -> Iterator[tuple[Value, ...]]:
     for one in measures(view):
         figures = (one.estimate.value, one.estimate.lo, one.estimate.hi, one.estimate.n)
         place = (*_model(one.row), "harness", one.case, one.metric)
-        yield (*run, profile, view.tier, *place, *figures, one.unit, one.better)
+        yield (*run, profile, one.row.tier, *place, *figures, one.unit, one.better)
     for found in view.imported:
         own = known.get(found.model)
-        yield (*run, profile, view.tier, *_imported(found, own))
+        yield (*run, profile, "unverified", *_imported(found, own))
 
 
 def _model(row: Row) -> tuple[Value, ...]:

@@ -184,6 +184,7 @@ def _row(entry: Json, card: Json, *, joint: bool) -> Row:
     return Row(
         model=model,
         list_name=entry["list"],
+        tier=entry.get("tier", card["tier"]),
         **{name: entry[name] for name in _SAME},
         template=template.get("policy", ""),
         template_sha256=template.get("sha256", ""),

@@ -181,6 +181,7 @@ class Row:
     """One model of a ranking.
 
     Attributes:
+        tier: the run's, but `synthetic` for what is made up.
         rank_range: ranks it takes when each weight moves by 0.10.
         joint: another entry of the list has the same rank.
         on_front: on the Pareto front; `dominated_by` names who is better in all.
@@ -196,6 +197,7 @@ class Row:
 
     model: str
     list_name: str
+    tier: str
     format: str
     quantisation: str
     backend: str
