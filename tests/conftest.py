@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import importlib.util
 import io
 import json
@@ -32,6 +33,17 @@ def pytest_sessionstart() -> None:
     found = importlib.util.find_spec("jinja2")
     if found and found.cached and not Path(found.cached).exists():
         prime(("jinja2", "onnx", "tokenizers"))
+
+
+def pytest_collection_finish() -> None:
+    """Thousands of tests and modules are here to stay: `gc.collect()` need not look at them."""
+    gc.collect()
+    gc.freeze()
+
+
+def examples(few: int, many: int) -> int:
+    """How many examples Hypothesis tries where one costs a child: many if HARNESS_TESTS=full."""
+    return many if os.environ.get("HARNESS_TESTS") == "full" else few
 
 
 def interruptible() -> None:
