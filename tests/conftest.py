@@ -99,6 +99,15 @@ def in_child(words: list[str], cwd: Path) -> subprocess.CompletedProcess[str]:
     )
 
 
+def data_limit() -> tuple[int, int] | None:
+    """How much memory this process may take; None on Windows."""
+    if sys.platform == "win32":
+        return None
+    import resource
+
+    return resource.getrlimit(resource.RLIMIT_DATA)
+
+
 def in_process(words: list[str], cwd: Path) -> subprocess.CompletedProcess[str]:
     """The same entry point without a new interpreter, whose imports take most of the time."""
     from harness.__main__ import main
@@ -106,6 +115,7 @@ def in_process(words: list[str], cwd: Path) -> subprocess.CompletedProcess[str]:
     said, complained = (io.TextIOWrapper(io.BytesIO(), "utf-8") for _ in range(2))
     numbers = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
     before = {number: signal.getsignal(number) for number in numbers}
+    limits = data_limit()
     code: object = 0
     with (
         pytest.MonkeyPatch.context() as patch,
@@ -128,4 +138,5 @@ def in_process(words: list[str], cwd: Path) -> subprocess.CompletedProcess[str]:
         stream.seek(0)
         texts.append(stream.read())
     assert isinstance(code, int), code
+    assert data_limit() == limits, "this command limits its process: child=True"
     return subprocess.CompletedProcess(words, code, *texts)
