@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from harness import score
 from harness.errors import printable
 from harness.execute import Outcome, next_step
-from harness.messages import tr
+from harness.messages import Lang, tr
 from harness.messages.commands import echo
 from harness.metrics import show_bytes
 from harness.plan import Plan
@@ -109,7 +109,7 @@ def show_plan(plan: Plan) -> None:
     )
 
 
-def show_card(card: dict[str, Any], folder: Path, lang: Literal["ko", "en"]) -> None:
+def show_card(card: dict[str, Any], folder: Path, lang: Lang) -> None:
     """The ranking, and the files that were left."""
     from rich.console import Console
 

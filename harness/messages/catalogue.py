@@ -73,11 +73,6 @@ class Template(NamedTuple):
         leading = _LEADING * any(map(str.isalpha, self.parts[0]))
         return self.letters + leading, sum(map(len, self.parts))
 
-    @property
-    def adjacent(self) -> bool:
-        """Whether two holes stand side by side."""
-        return "" in self.parts[1:-1]
-
     def match(self, text: str) -> list[str] | None:
         """The values in the holes, by number, or None. Takes time in proportion to the text."""
         first, *between = self.parts

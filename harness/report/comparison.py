@@ -16,7 +16,8 @@ from rich.table import Table as RichTable
 from rich.text import Text
 
 from harness.compare import Case, Comparison
-from harness.gate import RUN, Outcome, Rule
+from harness.errors import Exit
+from harness.gate import RUN, Outcome, Rule, exit_code
 from harness.metrics import METRICS
 from harness.noise import FLOOR
 from harness.report import junit, words
@@ -108,14 +109,18 @@ def gate_page(
     )
 
 
+_STATES = {
+    Exit.REGRESSED: "failed",
+    Exit.INCOMPARABLE: "incomparable",
+    Exit.INCONCLUSIVE: "inconclusive",
+}
+
+
 def _state(rules: Sequence[Rule], *, fail_on_inconclusive: bool) -> str:
-    outcomes = {rule.outcome for rule in rules if rule.required}
-    for outcome in ("failed", "incomparable"):
-        if outcome in outcomes:
-            return outcome
-    if "inconclusive" in outcomes:
-        return "inconclusive" if fail_on_inconclusive else "open"
-    return "passed"
+    """What the exit code says, in a word."""
+    code = exit_code(rules, fail_on_inconclusive=fail_on_inconclusive)
+    undecided = any(rule.required and rule.outcome == "inconclusive" for rule in rules)
+    return _STATES.get(code, "open" if undecided else "passed")
 
 
 def _sides(made: Comparison, lang: Lang) -> str:
@@ -404,6 +409,7 @@ def as_json(made: Comparison | None, rules: Sequence[Rule] | None = None) -> dic
 
 
 def _rule_json(rule: Rule) -> dict[str, Any]:
-    names = ("model", "id", "outcome", "required", "reason", "detail", "metric", "value", "limit")
-    found = {name: getattr(rule, name) for name in names}
-    return found | ({"case": to_json(rule.case)} if rule.case else {})
+    found: dict[str, Any] = to_json(rule)
+    if rule.case is None:
+        del found["case"]
+    return found
