@@ -82,8 +82,7 @@ def json_file(value: Any) -> bytes:
         ValueError: a NaN or an infinity is inside.
     """
     text = json.dumps(value, ensure_ascii=False, allow_nan=False, indent=1)
-    # Half a character, which a device's name may hold, becomes an escape that JSON has, too.
-    return text.encode(errors="backslashreplace") + b"\n"
+    return text.encode() + b"\n"
 
 
 def _render(target: str) -> Render:

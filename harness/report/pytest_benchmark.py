@@ -18,7 +18,7 @@ from harness import stats
 from harness.metrics import METRICS
 from harness.records import read, run_record
 from harness.report.formats import Material, json_file
-from harness.report.reading import clean
+from harness.report.reading import clean, cleaned
 from harness.scoring.observe import Series, observe
 from harness.scoring.rules import read_rules
 
@@ -54,7 +54,7 @@ def files(material: Material) -> dict[str, bytes]:
         "datetime": material.card["started_utc"],
         "version": _FORM,
     }
-    return {"pytest-benchmark.json": json_file(stats.round_all(document))}
+    return {"pytest-benchmark.json": json_file(stats.round_all(cleaned(document)))}
 
 
 def _benchmark(profile: str, model: str, case: str, metric: str, series: Series) -> Json:

@@ -84,14 +84,14 @@ def _is_none(code: int) -> bool:
     return code & 0xFFFE == 0xFFFE or 0xFDD0 <= code <= 0xFDEF
 
 
-def _cleaned(value: Any) -> Any:
+def cleaned(value: Any) -> Any:
     """JSON data with every key and every string cleaned."""
     if isinstance(value, str):
         return clean(value)
     if isinstance(value, Mapping):
-        return {clean(key): _cleaned(item) for key, item in value.items()}
+        return {clean(key): cleaned(item) for key, item in value.items()}
     if isinstance(value, list):
-        return [_cleaned(item) for item in value]
+        return [cleaned(item) for item in value]
     return value
 
 
@@ -109,7 +109,7 @@ def read(scorecard: Json) -> View:
             hint="harness score RUN",
             reason="scorecard_unreadable",
         )
-    card = _cleaned(scorecard)
+    card = cleaned(scorecard)
     verdict, attempt = card["verdict"], card["attempt"]
     skipped = [_as(Skipped, {"case": "", **found}) for found in card["skipped"]]
     calibration, accuracy = card.get("calibration") or {}, card.get("accuracy") or {}
