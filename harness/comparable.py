@@ -34,7 +34,9 @@ def reasons_against(
     """
     found = [Reason("run_invalid", side.name) for side in (a, b) if side.invalid]
     if a.workload != b.workload:
-        found.append(Reason("other_profile", _both(a.profile, b.profile)))
+        # Two of one name and version differ in what only the hash can tell.
+        sides = (f"{side.profile} [{side.workload[:8]}]" for side in (a, b))
+        found.append(Reason("other_profile", _both(*sides)))
     shared = a.suite_versions.keys() & b.suite_versions.keys()
     before, after = (
         {suite: v for suite, v in side.suite_versions.items() if suite in shared} for side in (a, b)
@@ -88,4 +90,5 @@ def _differs(
 
 
 def _both(a: object, b: object) -> str:
-    return f"{str(a)[:_LONGEST]} → {str(b)[:_LONGEST]}"
+    shown = (str(side) for side in (a, b))
+    return " → ".join(f"{text[:_LONGEST]}…" if len(text) > _LONGEST else text for text in shown)

@@ -350,3 +350,18 @@ def test_each_guard_is_needed() -> None:
     assert judge(0.019, 0.01, 0.03, 0.01, **alarm) == "inconclusive"
     assert judge(0.05, 0.01, 0.09, 0.01, **(alarm | {"k": 9})) == "inconclusive"
     assert holm([0.03, 0.03]) == [0.06, 0.06]
+
+
+def test_what_differs_is_told_also_between_profiles_of_one_name() -> None:
+    a, b = side("a", {"m": model(HERE)}), side("b", {"m": model(HERE)}, workload="e1" * 32)
+    reasons = compare(a, b).reasons
+    before, _, after = reasons[0].detail.partition(" → ")
+    assert reasons[0].code == "other_profile"
+    assert before != after
+    assert after.endswith("[e1e1e1e1]")
+
+
+def test_names_that_are_cut_show_it() -> None:
+    a, b = side("a", {"m" * 90: model(HERE)}), side("b", {"n": model(HERE)})
+    (reason,) = compare(a, b).reasons
+    assert reason.detail == f"{'m' * 60}… → n"
