@@ -24,6 +24,9 @@ A run folder, named by its UTC time and six hex digits, holds
 | `scorecard.md`, `report.html` | the scorecard for people; `harness report` writes them again |
 | `parts/` | what unfinished jobs have written; empty after a complete run |
 
+`baselines/` holds what `harness baseline` writes: one small file a baseline, and one
+`noise-….json` a machine. Commit them.
+
 Keep `records.jsonl` and you keep everything. To free disk space, delete whole folders.
 """
 
