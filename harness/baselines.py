@@ -16,11 +16,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from harness import runs, sides
+from harness import runs
+from harness.comparing import sides
+from harness.comparing.noise import NO_FLOOR, Floor, measured_floor
+from harness.comparing.sides import Side
 from harness.errors import PrerequisiteError, RecordError, SpecError, did_you_mean, printable
-from harness.noise import NO_FLOOR, Floor, measured_floor
 from harness.records import unwritable, write_whole
-from harness.sides import Side
 from harness.spec import digest
 
 SCHEMA = 1

@@ -20,11 +20,11 @@ from typing import Literal, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from harness.comparable import Axis, Reason, nothing_in_common, reasons_against
+from harness.comparing.comparable import Axis, Reason, nothing_in_common, reasons_against
+from harness.comparing.noise import FLOOR, NO_FLOOR, Floor
+from harness.comparing.sides import Answers, Measured, Side
 from harness.errors import RecordError, SpecError
 from harness.metrics import METRICS
-from harness.noise import FLOOR, NO_FLOOR, Floor
-from harness.sides import Answers, Measured, Side
 from harness.stats import CONFIDENCE, holm, quiet, round_significant, student_t
 from harness.stats_items import POWER, SIGNIFICANCE, mcnemar
 from harness.stats_t import quantile, two_sided

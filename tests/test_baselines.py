@@ -12,9 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness import baselines
+from harness.comparing.noise import FLOOR, NO_FLOOR, Floor, measured_floor, noise_floor
+from harness.comparing.sides import Side
 from harness.errors import Exit, HarnessError
-from harness.noise import FLOOR, NO_FLOOR, Floor, measured_floor, noise_floor
-from harness.sides import Side
 from harness.stats import student_t
 from tests.compared import DECODE, MEMORY, TTFT, answers, model, one, side, spread
 

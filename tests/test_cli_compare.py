@@ -18,7 +18,8 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
-from harness import cli, cli_compare, comparable
+from harness import cli, cli_compare
+from harness.comparing import comparable
 from harness.records import JournalWriter
 from harness.report import words
 from harness.spec import MemorySuite

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from harness.compare import Case, Comparison, compare, judge, units_needed, welch
+from harness.comparing.noise import Floor
 from harness.errors import HarnessError
-from harness.noise import Floor
 from harness.stats import holm
 from tests.compared import BUILD, DECODE, DEVICE, MEMORY, TTFT, answers, model, one, side, spread
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from harness import sides
 from harness.compare import compare
+from harness.comparing import sides
 from harness.errors import Exit, SpecError
 from harness.gate import Rule, comparison_exit_code, exit_code, rules
 from harness.score import scorecard

@@ -16,9 +16,9 @@ from rich.table import Table as RichTable
 from rich.text import Text
 
 from harness.compare import Case, Comparison
+from harness.comparing.noise import FLOOR
 from harness.gate import RUN, Outcome, Rule
 from harness.metrics import METRICS
-from harness.noise import FLOOR
 from harness.report import junit, words
 from harness.report.markdown import escape, table
 from harness.report.reading import clean

@@ -10,8 +10,8 @@ import pytest
 from rich.console import Console
 
 from harness.compare import Comparison, compare
+from harness.comparing.noise import NO_FLOOR, Floor
 from harness.gate import Rule, of_comparison
-from harness.noise import NO_FLOOR, Floor
 from harness.report import comparison as forms
 from harness.report.words import Lang
 from tests.compared import DECODE, TTFT, answers, model, one, side, spread
