@@ -328,6 +328,8 @@ def capped(text: str, most_bytes: int, lang: Lang) -> str:
         return text
     lines = text.splitlines(keepends=True)
     room = most_bytes - len(_cut(lang, most_bytes, len(lines)).encode())
+    if room < 0:
+        return ""  # one byte too many, and GitHub shows nothing at all
     kept: list[str] = []
     for line in lines:
         room -= len(line.encode())
