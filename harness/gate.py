@@ -109,12 +109,15 @@ def of_run(card: Json) -> Iterator[Rule]:
 
 
 def _not_measured(entry: Json) -> tuple[str, str]:
-    """Why a model's jobs do not stand: one failed, or they do not count."""
+    """Why a model's jobs do not stand: one failed, they do not count, or left nothing."""
     for job in entry["jobs"]:
         if job["outcome"] not in _FINE:
             return str(job["reason"] or job["outcome"]), f"{job['suite']}: {job['detail']}"
     if entry["reason"] == "invalid_job":
         return "invalid_job", str(entry["detail"])
+    for finding in entry["findings"]:
+        if finding["code"] == "samples_refused":
+            return "not_measured", str(finding["detail"])
     return "", ""
 
 

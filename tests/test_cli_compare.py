@@ -138,6 +138,18 @@ def test_a_real_regression_end_to_end(tmp_path: Path, run_harness: Harness) -> N
     assert rules["ttft_s fixed-p16-n8"]["outcome"] == "passed"
 
 
+def test_a_run_of_which_nothing_can_be_used_has_failed(
+    tmp_path: Path, run_harness: Harness
+) -> None:
+    """Its jobs end well: an engine that takes no time has no times."""
+    (tmp_path / "models.yaml").write_text(MODELS)
+    (tmp_path / "gated.yaml").write_text(PROFILE.replace("latency: 10", "latency: 1"))
+    (tmp_path / "toy.fake.json").write_text("{}")
+    done = run_harness("run", "--profile", "gated.yaml", check=4)
+    assert "toy.f.fake: bad times: fixed-p16-n8: " in done.stdout
+    assert "every job ended well: not measured" in run_harness("gate", check=1).stdout
+
+
 def test_compare_says_what_is_worse(results: Path, here: Harness) -> None:
     same = here("compare", RUNS[1], RUNS[2])
     assert same.stdout.startswith("Unchanged: all 12 cases lie within the noise floor.")
