@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from harness import cli_shared
+from harness.messages.commands import Group
 
 if TYPE_CHECKING:
     from harness.spec import Profile
 
 
-@click.group()
+@click.group(cls=Group)
 def profiles() -> None:
     """How a run is measured and judged: docs/profiles.md explains every field.
 
