@@ -41,6 +41,8 @@ ADVICE = {
     "run_invalid": "see why with harness score, and measure again",
 }
 """What to do about each reason against a comparison."""
+LARGE_FLOOR = 0.1
+"""Noise above this hides what anybody would call a regression."""
 _lang = click.option(
     "--lang", type=click.Choice(["ko", "en"]), help="Language of tables [default: the locale's]."
 )
@@ -273,6 +275,13 @@ def baseline_noise(*, run_folders: tuple[str, ...], results: Path, as_json: bool
     from harness.metrics import show_share
 
     floor, path = baselines.save_floor(run_folders, results)
+    if max(floor.metrics.values()) > LARGE_FLOOR:
+        echo(
+            "harness: warning: this machine varies so much that a change of "
+            f"{show_share(max(floor.metrics.values()))} would be taken for noise: quieten it "
+            "(harness doctor) and measure again",
+            err=True,
+        )
     if as_json:
         _emit({"written": str(path), "machine": floor.machine, "metrics": dict(floor.metrics)})
         return

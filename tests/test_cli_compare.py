@@ -233,6 +233,7 @@ def test_noise_of_this_machine(results: Path, here: Harness) -> None:
     quiet = here("compare", names[0], names[2])
     assert "noise floor of this machine, from 3 runs" in quiet.stdout
     (results / "baselines" / Path(str(found["written"])).name).unlink()
+    assert done.stderr.startswith("harness: warning: this machine varies so much that a change of ")
     loud = here("compare", names[0], names[2], check=1)
     assert "This machine's own noise is not measured yet" in " ".join(loud.stdout.split())
 
