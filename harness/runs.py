@@ -87,7 +87,9 @@ def find_run(text: str, results: Path) -> Path:
     if 0 < place <= len(runs):
         return results / runs[-place]
     is_file = os.path.isfile  # which never raises
-    for candidate in (path.parent if is_file(path) else path, results / text):
+    # A name with a point in it, `latest:a.gguf`, is not the folder that one stands in.
+    inside = is_file(path) or (path.suffix and path.parent != Path())
+    for candidate in (path.parent if inside else path, results / text):
         if is_file(candidate / "records.jsonl"):
             return candidate
     raise SpecError(
