@@ -49,7 +49,7 @@ def files(material: Material) -> dict[str, bytes]:
         if metric in TIMES or metric in RATES
     ]
     document = {
-        "machine_info": material.card["environment"]["before"],
+        "machine_info": _cleaned(material.card["environment"]["before"]),
         "commit_info": {"id": "unversioned", "run": material.card["run"]},
         "benchmarks": found,
         "datetime": material.card["started_utc"],
@@ -57,6 +57,15 @@ def files(material: Material) -> dict[str, bytes]:
     }
     text = json.dumps(stats.round_all(document), ensure_ascii=True, allow_nan=False, indent=1)
     return {"pytest-benchmark.json": text.encode() + b"\n"}
+
+
+def _cleaned(value: Any) -> Any:
+    """The same with every text cleaned: pytest-benchmark prints how two machines differ."""
+    if isinstance(value, dict):
+        return {clean(name): _cleaned(found) for name, found in value.items()}
+    if isinstance(value, list):
+        return [_cleaned(found) for found in value]
+    return clean(value) if isinstance(value, str) else value
 
 
 def _benchmark(profile: str, model: str, case: str, metric: str, series: Series) -> Json:
