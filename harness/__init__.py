@@ -17,7 +17,7 @@ def load(path: str | Path = "latest", *, results: str | Path = "results") -> Run
 
     Args:
         path: a run folder, the id of one within `results`, `latest`, a record file, or a
-            scorecard file.
+            scorecard file, which alone has no samples, no items and no job times.
         results: the folder that holds one folder a run.
 
     Raises:

@@ -6,6 +6,7 @@ stdout is one JSON object, also when the command fails.
 
 from __future__ import annotations
 
+import codecs
 import os
 import signal
 import sys
@@ -19,6 +20,7 @@ import click
 import harness
 from harness import cli_preflight, cli_shared, messages
 from harness.cli_accuracy import accuracy
+from harness.cli_bundle import bundle
 from harness.cli_compare import baseline, compare, gate
 from harness.cli_kit import kit
 from harness.cli_models import models
@@ -26,6 +28,7 @@ from harness.cli_profiles import profiles
 from harness.cli_shared import DURATION
 from harness.cli_shared import as_json as _as_json
 from harness.cli_shared import emit as _emit
+from harness.cli_shared import lang as _lang
 from harness.cli_shared import models_file as _models_file
 from harness.cli_shared import results as _results
 from harness.cli_synth import synth
@@ -35,12 +38,6 @@ from harness.messages.commands import Group, echo, show
 
 if TYPE_CHECKING:
     from harness.plan import Plan
-
-_lang = click.option(
-    "--lang",
-    type=click.Choice(["ko", "en"]),
-    help="Language of tables and reports [default: the locale's; the HTML page has both].",
-)
 
 
 class _Cli(Group):
@@ -66,19 +63,15 @@ class _Cli(Group):
 
 
 @click.group(cls=_Cli, context_settings={"help_option_names": ["-h", "--help"]})
-@click.option(
-    "--lang",
-    type=click.Choice(["ko", "en"]),
-    expose_value=False,
-    help="Language of messages, tables and reports [default: the locale's].",
-)
+@_lang
 @click.version_option(harness.__version__, prog_name="harness")
-def cli() -> None:
+def cli(*, lang: Lang | None) -> None:
     """Measure small language models on this machine and rank them.
 
     Start with `harness run`: it measures the models that come with it, by llama.cpp and
     by ONNX Runtime, and writes a scorecard and a report. Nothing is downloaded.
     """
+    del lang  # `_Cli` has read it already
 
 
 @cli.command()
@@ -115,6 +108,7 @@ def cli() -> None:
     help="own or canonical: the chat template to ask in [default: as the profile says].",
 )
 @cli_shared.commercial
+@click.option("--nonce", default="", help="An evaluator's word for this very run, kept with it.")
 @click.option("--dry-run", is_flag=True, help="Print the plan and an estimate; measure nothing.")
 @_results
 @_models_file
@@ -133,6 +127,7 @@ def run(
     verify: bool,
     chat_template: Literal["own", "canonical"] | None,
     commercial: bool,
+    nonce: str,
     dry_run: bool,
     results: Path,
     models_file: Path | None,
@@ -177,7 +172,13 @@ def run(
         return
     terminal.announce(plan)
     result = session.run(
-        plan, results, terminal.show_progress, seed=seed, own=own, items=terminal.show_items
+        plan,
+        results,
+        terminal.show_progress,
+        seed=seed,
+        own=own,
+        items=terminal.show_items,
+        nonce=nonce,
     )
     if budget:
         terminal.show_reached(result.card)
@@ -408,7 +409,7 @@ def init(*, folder: Path, as_json: bool) -> None:
         echo(f"kept  {path}")
 
 
-for _group in (accuracy, baseline, kit, models, profiles):
+for _group in (accuracy, baseline, bundle, kit, models, profiles):
     cli.add_command(_group)
 for _verdict in (compare, gate):
     cli.add_command(_verdict)
@@ -457,10 +458,11 @@ def _settle_process() -> None:
     for name in ("SIGTERM", "SIGHUP"):  # SIGHUP: the terminal was closed
         if number := getattr(signal, name, None):
             signal.signal(number, _interrupt)
+    codecs.register_error("plainer", messages.plainer)
     for stream in (sys.stdout, sys.stderr):
-        # A redirected stdout on Korean Windows is CP949, which has no en dash.
+        # A redirected stdout on Korean Windows is CP949, which has neither minus nor en dash.
         if isinstance(stream, TextIOWrapper):
-            stream.reconfigure(errors="replace")
+            stream.reconfigure(errors="plainer")
 
 
 def _fail(as_json: bool, message: str, reason: str, code: int) -> None:  # noqa: FBT001

@@ -13,6 +13,7 @@ import click
 from harness import messages
 from harness.cli_shared import as_json as _as_json
 from harness.cli_shared import emit as _emit
+from harness.cli_shared import lang as _lang
 from harness.cli_shared import results as _results
 from harness.errors import SpecError
 from harness.messages.commands import Command, Group, echo
@@ -43,9 +44,6 @@ ADVICE = {
 """What to do about each reason against a comparison."""
 LARGE_FLOOR = 0.1
 """Noise above this hides what anybody would call a regression."""
-_lang = click.option(
-    "--lang", type=click.Choice(["ko", "en"]), help="Language of tables [default: the locale's]."
-)
 _OUTPUTS = (
     click.option(
         "--across",

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from harness import cli_shared
-from harness.errors import Exit, HarnessError
+from harness.errors import Exit, HarnessError, printable
 from harness.messages import pad, tr
 from harness.messages.commands import Group, echo
 
@@ -331,10 +331,11 @@ def _show_table(rows: Sequence[tuple[str, ...]]) -> None:
     if sys.stdout.isatty():
         from rich.console import Console
         from rich.table import Table
+        from rich.text import Text
 
         table = Table(*map(tr, _HEAD), box=None, pad_edge=False)
         for row in rows:
-            shown = map(tr, row)
+            shown = (Text(printable(tr(cell))) for cell in row)  # a licence is no markup
             table.add_row(*shown, style="yellow" if _USE[False] in row else None)
         Console().print(table)
         return

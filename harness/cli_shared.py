@@ -5,10 +5,13 @@ from __future__ import annotations
 import json
 import re
 import sys
+import typing
 from pathlib import Path
 from typing import Any
 
 import click
+
+from harness.messages import Lang
 
 results = click.option(
     "--results",
@@ -27,6 +30,11 @@ models_file = click.option(
 )
 commercial = click.option(
     "--commercial", is_flag=True, help="Only models whose licence allows commercial use."
+)
+lang = click.option(
+    "--lang",
+    type=click.Choice(typing.get_args(Lang)),
+    help="Language of messages, tables and reports [default: the locale's].",
 )
 as_json = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 

@@ -240,7 +240,7 @@ def _folder(name: str, path: Path, hint: str) -> dict[str, Any]:
         "path": str(path),
         "free_bytes": free,
         "status": status,
-        "detail": f"{path}: {problem or f'{show_bytes(free or 0)} free'}",
+        "detail": f"{path}: {problem or f'{show_bytes(free or 0)} are free'}",
         "hint": "" if status == "ready" else hint,
     }
 

@@ -23,7 +23,7 @@ from pandas.api.typing import NaTType
 from harness import runs
 from harness.errors import RecordError
 from harness.metrics import METRICS
-from harness.records import Record
+from harness.records import Record, run_record
 from harness.report import reading
 from harness.report.measures import measures, unit_of
 from harness.report.view import Row, View
@@ -99,16 +99,9 @@ class Run:
 
 
 def load(path: str | Path = "latest", *, results: str | Path = "results") -> Run:
-    """Read a run.
+    """Read a run: `harness.load`, which says the rest.
 
-    Args:
-        path: a run folder, the id of one within `results`, `latest`, a record file, or a
-            scorecard file. A scorecard alone has no samples, no items and no job times.
-        results: the folder that holds one folder a run.
-
-    Raises:
-        SpecError: there is no such run.
-        RecordError: a file is damaged, or no scorecard that this version reads.
+    A scorecard alone has no samples, no items and no job times.
     """
     file = Path(path)
     if file.is_file() and file.suffix == ".json":
@@ -123,11 +116,11 @@ def observations(records: Sequence[Record]) -> tuple[pd.DataFrame, pd.DataFrame]
     """The frames `samples` and `items` of a run's records.
 
     Raises:
-        RecordError: the run record's profile cannot be read.
+        RecordError: there is no run record, or its profile cannot be read.
     """
     values: list[tuple[str, Reading]] = []
     items: list[tuple[Any, ...]] = []
-    run = next((record for record in records if record["type"] == "run"), None)
+    run = run_record(records) if records else None
     name = _clean(run["run"]) if run else ""
     for model, seen in _by_model(run, records) if run else ():
         values += ((model, one) for one in seen.observed)
@@ -136,7 +129,7 @@ def observations(records: Sequence[Record]) -> tuple[pd.DataFrame, pd.DataFrame]
     return _samples(name, values), _frame(_ITEMS, items, {"margin_nat": "nat"})
 
 
-def _by_model(run: Record, records: Iterable[Record]) -> Iterator[tuple[str, Readings]]:
+def _by_model(run: Mapping[str, Any], records: Iterable[Record]) -> Iterator[tuple[str, Readings]]:
     rules = read_rules(run["profile"])
     found: dict[str, list[Record]] = {str(model["id"]): [] for model in run["models"]}
     for record in records:

@@ -52,7 +52,8 @@ def _three(value: float) -> str:
     """Three significant digits without an exponent."""
     if value == 0:
         return "0"
-    decimals = max(0, 2 - math.floor(math.log10(abs(value))))
+    rounded = float(f"{value:.2e}")  # 9.996 has one decimal, for it is shown as 10.0
+    decimals = max(0, 2 - math.floor(math.log10(abs(rounded))))
     return f"{value:.{decimals}f}"
 
 
@@ -61,7 +62,7 @@ def _scaled(unit: str) -> Callable[[float], str]:
 
     def show(value: float) -> str:
         for prefix, factor in (("", 1.0), ("m", 1e3)):
-            if abs(value) * factor >= 1:
+            if float(f"{abs(value) * factor:.3g}") >= 1:  # 0.9999 s is 1.00 s, not 1000 ms
                 return f"{_three(value * factor)} {prefix}{unit}"
         return f"{_three(value * 1e6)} µ{unit}"
 
@@ -81,7 +82,7 @@ def show_bytes(value: float) -> str:
 
 def show_share(value: float) -> str:
     """A share as a percentage with one decimal."""
-    return f"{100 * value:.1f} %"
+    return f"{100 * value:.1f} %".replace("-0.0 %", "0.0 %")
 
 
 def _followed_by(suffix: str) -> Callable[[float], str]:

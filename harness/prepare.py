@@ -36,7 +36,6 @@ from harness.spec import (
     file_sha256,
     sha256,
 )
-from harness.specyaml import listed
 from harness.suites.tasks import PUBLIC_SEED
 
 BUDGET_ITEMS = 300
@@ -223,7 +222,7 @@ def _check_suites(names: Sequence[str], suites: Suites) -> None:
 
 
 def _check_gates(profile: Profile, device: Device) -> None:
-    """Refuse a gate that asks for less than nothing of this device."""
+    """Refuse a gate that lets a model take more memory than the device has."""
     for gate in profile.gates:
         ram = device.memory_bytes
         if gate.metric == "peak_resident_bytes" and ram and (gate.limit or 0) > ram:
@@ -244,7 +243,7 @@ def _check_family(profile: Profile, catalogue: Catalogue) -> None:
             f"profile '{profile.id}' prescribes the network '{profile.fixed_family}', of which "
             f"the models file has nothing{did_you_mean(profile.fixed_family, known)}",
             where=catalogue.path,
-            allowed=listed(known, most=len(known)),
+            allowed=", ".join(known) or "none",
             hint="correct fixed_family, or add artefacts of that family to the models file",
             reason="unknown_family",
         )

@@ -17,12 +17,12 @@ import errno
 import json
 import os
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from harness.errors import RecordError
-from harness.spec import sha256
+from harness.spec import canonical, sha256
 
 SCHEMA = 1
 # Without it Windows would write two bytes for a line feed, and no checksum would hold.
@@ -47,10 +47,17 @@ class Journal(NamedTuple):
     size: int
 
 
-def encode_line(record: Mapping[str, Any]) -> bytes:
+def encode_line(record: Mapping[str, Any], hidden: Sequence[tuple[bytes, bytes]] = ()) -> bytes:
     """One line, newline included. NaN and infinity are refused."""
     body = json.dumps(record, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()
+    for text, name in hidden:
+        body = body.replace(text, name)
     return b"%08x %s\n" % (zlib.crc32(body), body)
+
+
+def _inside(text: str) -> bytes:
+    """A text as it stands within a JSON string."""
+    return json.dumps(text, ensure_ascii=False)[1:-1].encode()
 
 
 def decode_line(line: bytes) -> Record:
@@ -62,7 +69,7 @@ def decode_line(line: bytes) -> Record:
     checksum, _, body = line.partition(b" ")
     if len(checksum) != 8 or int(checksum, 16) != zlib.crc32(body):
         raise ValueError("checksum does not match")
-    record = _DECODER.decode(body.decode())
+    record = strict_json(body.decode())
     if not isinstance(record, dict) or "type" not in record:
         raise ValueError("not a record")
     return record
@@ -74,6 +81,15 @@ def _refuse_constant(name: str) -> None:
 
 _DECODER = json.JSONDecoder(parse_constant=_refuse_constant)
 """One for all lines: making one takes as long as reading a short line."""
+
+
+def strict_json(text: str) -> Any:
+    """What a JSON text says.
+
+    Raises:
+        ValueError: it is none, or holds a NaN or an infinity.
+    """
+    return _DECODER.decode(text)
 
 
 class PartWriter:
@@ -108,12 +124,17 @@ class JournalWriter:
 
     Opening an existing file continues its chain and cuts a torn last line off.
 
+    Args:
+        hidden: texts that no record may hold, such as folders, and what is written instead,
+            in the order in which they are looked for.
+
     Raises:
         RecordError: the folder cannot be written, or the file is damaged.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, hidden: Mapping[str, str] | None = None) -> None:
         self.path = path
+        self._hidden = [(_inside(text), _inside(name)) for text, name in (hidden or {}).items()]
         self._end = _End(0, "", 0)
         try:
             if path.exists():
@@ -133,7 +154,7 @@ class JournalWriter:
         lines, done = bytearray(), self._end
         for record in records:
             seq, prev, size = done
-            line = encode_line({**record, "seq": seq, "prev": prev})
+            line = encode_line({**record, "seq": seq, "prev": prev}, self._hidden)
             done = _End(seq + 1, sha256(line), size + len(line))
             lines += line
         try:
@@ -196,6 +217,36 @@ def read(path: Path) -> Journal:
         size += len(line) + 1
         records.append(record)
     return Journal(records, torn, tip, size)
+
+
+def run_record(records: Iterable[Mapping[str, Any]]) -> Mapping[str, Any]:
+    """The run record; a resumed run may have repeated it with a later start.
+
+    Raises:
+        RecordError: there is none, it lacks a part, or records of several runs are mixed.
+    """
+    found = sorted((r for r in records if r["type"] == "run"), key=_started)
+    if not found:
+        raise RecordError(
+            "no run record: this is not a whole record file",
+            hint="harness run",
+            reason="no_run_record",
+        )
+    first = found[0]
+    for name in ("run", "profile", "device", "models"):
+        if name not in first:
+            raise RecordError(f"the run record has no {name!r}", reason="bad_run_record")
+        if any(canonical(other.get(name)) != canonical(first[name]) for other in found):
+            raise RecordError(
+                f"records of different runs: their {name!r} differs",
+                hint="score one results folder at a time",
+                reason="several_runs",
+            )
+    return first
+
+
+def _started(run: Mapping[str, Any]) -> tuple[str, bytes]:
+    return str(run.get("started_utc", "")), canonical(run)
 
 
 def write_whole(path: Path, data: bytes) -> None:

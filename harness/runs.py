@@ -44,6 +44,9 @@ def scored(path: Path) -> tuple[Journal, dict[str, Any]]:
         with _collector_at_rest():
             journal = read(path)
             return journal, score.scorecard(journal.records, torn=journal.torn)
+    except RecordError as error:
+        error.where = error.where or str(path)
+        raise
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise RecordError(
             f"a record does not have the form of schema {SCHEMA}: {type(error).__name__}: {error}",
@@ -102,19 +105,30 @@ def find_run(text: str, results: Path) -> Path:
     )
 
 
-def attempts(results: Path, plan_hash: str) -> int:
-    """Runs of this very plan that the folder still holds: a deleted one leaves no trace."""
-    return sum(_plan_of(earlier) == plan_hash for earlier in _runs(results))
+def attempts(results: Path, plan_hash: str) -> list[dict[str, str]]:
+    """Runs of this very plan that the folder still holds: a deleted one leaves no trace.
+
+    Returns:
+        `run` and `started_utc` of each, oldest first.
+    """
+    firsts = (_first_record(folder) for folder in _runs(results))
+    return [
+        {"run": str(first.get("run", "")), "started_utc": str(first.get("started_utc", ""))}
+        for first in firsts
+        if first.get("plan") == plan_hash
+    ]
 
 
 def new_run_folder(results: Path) -> Path:
-    """A fresh folder named by UTC time and 6 hex.
+    """A fresh folder named by UTC time and 6 hex, which put runs of one second in their order.
 
     Raises:
         RecordError: it cannot be made. PrerequisiteError: the disk is full.
     """
-    stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
-    folder = results / f"{stamp}-{secrets.token_hex(3)}"
+    now = datetime.now(UTC)
+    # Microseconds and a digit by chance: two harnesses that start together do not meet.
+    name = f"{now:%Y%m%dT%H%M%SZ}-{now.microsecond:05x}{secrets.token_hex(1)[0]}"
+    folder = results / name
     try:
         folder.mkdir(parents=True)
         free_bytes = shutil.disk_usage(folder).free
@@ -140,10 +154,9 @@ def _runs(results: Path) -> list[Path]:
     )
 
 
-def _plan_of(folder: Path) -> str:
-    """Hash of the plan that an earlier run followed; empty where it cannot be read."""
+def _first_record(folder: Path) -> dict[str, Any]:
+    """The run record of an earlier run; empty where it cannot be read."""
     try:
-        first = read(folder / "records.jsonl").records[0]
+        return dict(read(folder / "records.jsonl").records[0])
     except (RecordError, IndexError):
-        return ""
-    return str(first.get("plan", ""))
+        return {}

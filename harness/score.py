@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
-from harness.errors import RecordError
+from harness.records import run_record
 from harness.scoring.efficiency import calibrations, roof_of
 from harness.scoring.entry import entry_json
 from harness.scoring.fidelity import entry as fidelity_entry
@@ -62,7 +62,7 @@ def scorecard(records: Sequence[Mapping[str, Any]], *, torn: bool = False) -> Js
     Raises:
         RecordError: no run record, several that differ, or an unusable profile.
     """
-    run = _run_record(records)
+    run = run_record(records)
     rules = read_rules(run["profile"])
     observed = observe(records, run["models"], rules)
     environment = _environment(records)
@@ -164,32 +164,6 @@ def dump(card: Mapping[str, Any]) -> bytes:
         ValueError: a NaN or an infinity is inside.
     """
     return canonical(round_all(dict(card))) + b"\n"
-
-
-def _run_record(records: Iterable[Mapping[str, Any]]) -> Mapping[str, Any]:
-    """The run record; a resumed run may have repeated it with a later start."""
-    found = sorted((r for r in records if r["type"] == "run"), key=_started)
-    if not found:
-        raise RecordError(
-            "no run record: this is not a whole record file",
-            hint="harness run",
-            reason="no_run_record",
-        )
-    first = found[0]
-    for name in ("run", "profile", "device", "models"):
-        if name not in first:
-            raise RecordError(f"the run record has no {name!r}", reason="bad_run_record")
-        if any(canonical(other.get(name)) != canonical(first[name]) for other in found):
-            raise RecordError(
-                f"records of different runs: their {name!r} differs",
-                hint="score one results folder at a time",
-                reason="several_runs",
-            )
-    return first
-
-
-def _started(run: Mapping[str, Any]) -> tuple[str, bytes]:
-    return str(run.get("started_utc", "")), canonical(run)
 
 
 def _environment(records: Iterable[Mapping[str, Any]]) -> dict[str, Json]:

@@ -7,14 +7,14 @@ notebook and a test all walk the same path.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import harness
-from harness import environment, metrics, stats
+from harness import environment, metrics, privacy, stats
 from harness import plan as planning
 from harness.backends import BACKENDS, ENGINES
 from harness.errors import Exit, HarnessError, PrerequisiteError, SpecError
@@ -61,6 +61,7 @@ def run(
     seed: Seed = PUBLIC,
     own: Mapping[str, HeldOutTask] | None = None,
     items: ItemProgress | None = None,
+    nonce: str = "",
 ) -> RunResult:
     """Measure a plan and leave a scored, reported run folder.
 
@@ -68,6 +69,7 @@ def run(
         seed: what generated items are drawn from; a secret one is never written.
         own: an evaluator's own items, by the id of their entry.
         items: who is told how far an accuracy job is.
+        nonce: an evaluator's word for this very run, kept with it.
 
     Raises:
         RecordError: the results folder cannot be written.
@@ -79,14 +81,16 @@ def run(
             hint=next((skip.hint for skip in plan.skipped if skip.hint), "harness doctor"),
             reason="nothing_to_measure",
         )
-    number = 1 + attempts(results, plan.hash)
+    earlier = attempts(results, plan.hash)
     folder = new_run_folder(results)
     write_whole(folder / "plan.json", canonical(plan))
     asked = exams(plan, seed.value, own or {}, items)
     interrupted = False
     try:
-        with contextlib.closing(JournalWriter(folder / "records.jsonl")) as journal:
-            journal.append(_run_record(plan, folder.name, number, seed))
+        hidden = privacy.folders(Path(found.path).parent for found in plan.artefacts)
+        path = folder / "records.jsonl"
+        with contextlib.closing(JournalWriter(path, hidden=hidden)) as journal:
+            journal.append(_run_record(plan, folder.name, earlier, seed, nonce))
             before = _environment_record(plan, "before")
             journal.append(before)
             try:
@@ -223,8 +227,11 @@ def _targets(backends: Iterable[str]) -> dict[str, str]:
     return {name: target(name, BACKENDS, "harness.backends") for name in backends}
 
 
-def _run_record(plan: Plan, run: str, number: int, seed: Seed) -> Record:
+def _run_record(
+    plan: Plan, run: str, earlier: Sequence[Mapping[str, str]], seed: Seed, nonce: str
+) -> Record:
     asks = any(job.suite == "accuracy" for job in plan.jobs)
+    number = 1 + len(earlier)
     return {
         "type": "run",
         "schema": SCHEMA,
@@ -232,7 +239,8 @@ def _run_record(plan: Plan, run: str, number: int, seed: Seed) -> Record:
         "plan": plan.hash,
         "harness": harness.__version__,
         "started_utc": datetime.now(UTC).isoformat(timespec="seconds"),
-        "attempt": {"number": number, "of": number},
+        "attempt": {"number": number, "of": number, "earlier": list(earlier)},
+        **({"nonce": nonce} if nonce else {}),
         "profile": to_json(plan.profile),
         "device": to_json(plan.device),
         "models": [

@@ -351,9 +351,9 @@ def _check_gate(document: Document, where: Keys, gate: Gate, profile: Profile) -
 
 def _check_fact(document: Document, where: Keys, gate: Gate) -> None:
     """A fact holds or does not: nothing else can be asked of it."""
-    for key, given in (("limit", gate.limit is not None), ("case", bool(gate.case)),
-                       ("min_items", bool(gate.min_items))):  # fmt: skip
-        if given:
+    given = {"limit": gate.limit is not None, "case": gate.case, "min_items": gate.min_items}
+    for key, value in given.items():
+        if value:
             document.fail(
                 (*where, key),
                 f"gate '{gate.id}' asks whether {gate.metric} holds: it has no {key}",

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from harness import score
 from harness.errors import printable
 from harness.execute import Outcome, next_step
-from harness.messages import tr
+from harness.messages import Lang, tr
 from harness.messages.commands import echo
 from harness.metrics import show_bytes
 from harness.plan import Plan
@@ -62,7 +62,7 @@ def show_progress(outcome: Outcome, left: int, left_s: float) -> None:
     job = outcome.job
     trouble = f" ({outcome.reason}: {tr(outcome.detail.splitlines()[0])})" if outcome.detail else ""
     echo(
-        f"{tr(outcome.state):<4} {job.model} {job.suite} #{job.process + 1} "
+        f"{tr(outcome.state):<4} {job.model} {job.suite} #{job.process} "
         f"{outcome.wall_s:.1f} s{trouble} · {left} left, about {_duration(left_s)}",
         err=True,
     )
@@ -98,7 +98,7 @@ def show_plan(plan: Plan) -> None:
     for job in plan.jobs:
         cases = ", ".join(case.id for case in job.cases)
         needed = "  if needed" if job.optional else ""
-        echo(f"{job.id}  {job.model:<24} {job.suite:<9} #{job.process + 1}  {cases}{needed}")
+        echo(f"{job.id}  {job.model:<24} {job.suite:<9} #{job.process}  {cases}{needed}")
     for skip in plan.skipped:
         echo(f"skipped           {skip.model:<24} {f'{skip.case} {skip.detail}'.strip()}")
     for line in _over_budget(plan):
@@ -109,7 +109,7 @@ def show_plan(plan: Plan) -> None:
     )
 
 
-def show_card(card: dict[str, Any], folder: Path, lang: Literal["ko", "en"]) -> None:
+def show_card(card: dict[str, Any], folder: Path, lang: Lang) -> None:
     """The ranking, and the files that were left."""
     from rich.console import Console
 

@@ -1,7 +1,11 @@
-"""What all tests share: a fake model, and a folder of one's own for caches."""
+"""What all tests share: compiled modules, a fake model and the command as its users run it."""
 
 from __future__ import annotations
 
+import contextlib
+import gc
+import importlib.util
+import io
 import json
 import os
 import signal
@@ -11,9 +15,40 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+from harness.execute import prime
 
 FakeModel = Callable[..., Path]
 Harness = Callable[..., subprocess.CompletedProcess[str]]
+
+
+# Containers often forbid it: each of a thousand children would then compile anew what it
+# imports, which is two thirds of its time.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
+
+
+settings.register_profile("busy", deadline=None)  # a machine that does something else is no bug
+settings.load_profile("busy")
+
+
+def pytest_sessionstart() -> None:
+    """Compile what mostly confined children import: they may not write."""
+    found = importlib.util.find_spec("jinja2")
+    if found and found.cached and not Path(found.cached).exists():
+        prime(("jinja2", "onnx", "tokenizers"))
+
+
+def pytest_collection_finish() -> None:
+    """Thousands of tests and modules are here to stay: `gc.collect()` need not look at them."""
+    gc.collect()
+    gc.freeze()
+
+
+def examples(few: int, many: int) -> int:
+    """How many examples Hypothesis tries where one costs a child: many if HARNESS_TESTS=full."""
+    return many if os.environ.get("HARNESS_TESTS") == "full" else few
 
 
 def interruptible() -> None:
@@ -35,22 +70,73 @@ def fake_model(tmp_path: Path) -> FakeModel:
 
 @pytest.fixture
 def run_harness(tmp_path: Path) -> Harness:
-    """Run the `harness` command in a child, as a user does."""
+    """Run the `harness` command as a user does."""
 
     def run(
-        *arguments: object, cwd: Path = tmp_path, check: int | None = 0
+        *arguments: object, cwd: Path = tmp_path, check: int | None = 0, child: bool = False
     ) -> subprocess.CompletedProcess[str]:
-        done = subprocess.run(
-            [sys.executable, "-m", "harness", *map(str, arguments)],
-            capture_output=True,
-            text=True,
-            check=False,
-            cwd=cwd,
-            env={**os.environ, "COLUMNS": "100", "NO_COLOR": "1"},
-        )
+        done = (in_child if child else in_process)([str(word) for word in arguments], cwd)
         if check is not None:
             assert done.returncode == check, done.stderr + done.stdout
         assert "Traceback" not in done.stderr, done.stderr
         return done
 
     return run
+
+
+_TERMINAL = {"COLUMNS": "100", "NO_COLOR": "1"}
+
+
+def in_child(words: list[str], cwd: Path) -> subprocess.CompletedProcess[str]:
+    """The command in an interpreter of its own."""
+    return subprocess.run(
+        [sys.executable, "-m", "harness", *words],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=cwd,
+        env={**os.environ, **_TERMINAL},
+    )
+
+
+def data_limit() -> tuple[int, int] | None:
+    """How much memory this process may take; None on Windows."""
+    if sys.platform == "win32":
+        return None
+    import resource
+
+    return resource.getrlimit(resource.RLIMIT_DATA)
+
+
+def in_process(words: list[str], cwd: Path) -> subprocess.CompletedProcess[str]:
+    """The same entry point without a new interpreter, whose imports take most of the time."""
+    from harness.__main__ import main
+
+    said, complained = (io.TextIOWrapper(io.BytesIO(), "utf-8") for _ in range(2))
+    numbers = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    before = {number: signal.getsignal(number) for number in numbers}
+    limits = data_limit()
+    code: object = 0
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        contextlib.redirect_stdout(said),
+        contextlib.redirect_stderr(complained),
+    ):
+        patch.chdir(cwd)
+        patch.setattr(sys, "argv", ["harness", *words])
+        for name, value in _TERMINAL.items():
+            patch.setenv(name, value)
+        try:
+            main()
+        except SystemExit as ended:
+            code = ended.code or 0
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+    texts = []
+    for stream in (said, complained):
+        stream.seek(0)
+        texts.append(stream.read())
+    assert isinstance(code, int), code
+    assert data_limit() == limits, "this command limits its process: child=True"
+    return subprocess.CompletedProcess(words, code, *texts)

@@ -23,6 +23,7 @@ from harness.spec import (
     to_json,
 )
 from harness.specgate import Gate
+from tests import answered_records
 
 MIB = 2**20
 WEIGHTS = {
@@ -49,7 +50,6 @@ CALIBRATION = {
     "threads": 8,
     "method": "numpy",
 }
-CHANCE = {"arith": 0.0, "calendar": 0.25, "josa": 0.5, "pairs": 0.5}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -165,7 +165,7 @@ def job(candidate, used, suite, process, *, outcome="ok", time_unit=1.0):
         {"type": "engine", **place, "backend": "llama_cpp"}
         | {"sandbox": {"level": 1, "reason": "", "network": "denied", "execve": "denied"}}
         | {"facts": {"build": "b6837"}, "options": {"threads": 8, "context": 512}}
-        | {"load": {"model_bytes": 10**8, "kv_bytes_per_token": candidate.kv_bytes_per_tok}},
+        | {"load": _load(candidate)},
     ]
     if outcome == "ok":
         make = {
@@ -175,9 +175,9 @@ def job(candidate, used, suite, process, *, outcome="ok", time_unit=1.0):
             "sustained": _sustained,
             "memory": _memory,
             "energy": _energy,
-            "accuracy": _accuracy,
-            "language": _language,
-            "fidelity": _fidelity,
+            "accuracy": answered_records.accuracy,
+            "language": answered_records.language,
+            "fidelity": answered_records.fidelity,
         }[suite]
         out += [
             {"type": "sample"} | sample | place
@@ -279,6 +279,11 @@ def _telemetry(machine, case, index):
         "index": index,
         "counters": machine.read(),
     }
+
+
+def _load(candidate):
+    weights = round(candidate.memory_mib * 0.7 * MIB)
+    return {"model_bytes": weights, "kv_bytes_per_token": candidate.kv_bytes_per_tok}
 
 
 def _request(p, n, slow, index, *, case, kind="request"):
@@ -446,64 +451,6 @@ def _memory(candidate, used, process, time_unit):
         split = {"anon_bytes": peak - peak // 20, "file_bytes": peak // 20, "shmem_bytes": 0}
         split |= {"processes": 1, "tree_peak_bytes": None, "samples": 90, "method": "sampled"}
         yield {"case": case.id, "kind": "memory_split"} | split
-
-
-def _accuracy(candidate, used, process, time_unit):
-    suite = used.suites.accuracy
-    for language in suite.languages:
-        for task in suite.tasks:
-            case = f"{language}-{task}"
-            draw = random.Random(f"{candidate.seed}/{case}")
-            for index in range(suite.items):
-                known, guess = draw.random(), draw.random()
-                # Hard items are hard for every model: what makes paired draws worth it.
-                hard = random.Random(f"{case}/{index}").random()
-                right = (known + hard) / 2 < candidate.skill or guess < CHANCE.get(task, 0.0)
-                yield {
-                    "case": case,
-                    "kind": "item",
-                    "index": index,
-                    "template": f"t{index % 12:02d}",
-                    "level": 1 + index % 3,
-                    "chance": CHANCE.get(task, 0.0),
-                    "correct": right,
-                    "answered": right or guess > 0.1,
-                }
-
-
-def _language(candidate, used, process, time_unit):
-    """A text of 6,000 bytes in 2,000 tokens; who knows more predicts it better."""
-    for case in cases_of(used)["language"]:
-        nats = 2000 * (4.5 - 3 * candidate.skill)
-        yield {
-            "case": case.id,
-            "kind": "text",
-            "index": 0,
-            "bytes": 6000,
-            "tokens": 2000,
-            "vocabulary": 32_000,
-            "nats": [nats / 8] * 8,
-            "chunk_nats": [nats / 2000 * 255] * 3,
-            "chunk_tokens": 255,
-        }
-
-
-def _fidelity(candidate, used, process, time_unit):
-    for case in cases_of(used)["fidelity"]:
-        place = {"case": case.id, "index": 0, "reference": candidate.reference, "tokens": 400}
-        if candidate.reference == candidate.id:
-            yield place | {"kind": "stored", "stored_bytes": 600_000}
-        elif candidate.reference:
-            draw = random.Random(f"{candidate.seed}/{case.id}")
-            yield place | {
-                "kind": "divergence",
-                "bytes": 1200,
-                "kld_nat": [round(draw.expovariate(1 / candidate.kld), 7) for _ in range(400)],
-                "same_top": round(400 * (1 - candidate.kld**0.5 / 4)),
-                "delta_p_squares": candidate.kld / 2,
-                "nats": 1000.0 + 100 * candidate.kld,
-                "reference_nats": 1000.0,
-            }
 
 
 candidates = st.builds(

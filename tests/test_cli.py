@@ -1,4 +1,4 @@
-"""The commands as their users meet them: in a child, with real files and real signals."""
+"""The commands as their users meet them, with real files and real signals."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import pytest
 
 from harness.models.reference import materialise
 from harness.records import JournalWriter, read
-from tests.conftest import Harness, interruptible
+from tests.conftest import Harness, in_child, interruptible
 
 PROFILE = """\
 id: fast
@@ -44,12 +44,11 @@ FAKES = {
 }
 
 
-@pytest.fixture
-def bench_folder(tmp_path: Path) -> Path:
-    """A folder with a models file, a profile and fake models."""
+def fill(folder: Path) -> None:
+    """Write a models file, a profile and fake models."""
     entries = []
     for name, fields in FAKES.items():
-        (tmp_path / f"{name}.fake.json").write_text(json.dumps(fields))
+        (folder / f"{name}.fake.json").write_text(json.dumps(fields))
         entries.append(
             f"  - {{id: {name}.f.fake, family: {name}, format: fake, quantisation: f, "
             f"source: {{kind: file, path: {name}.fake.json}}, licence: Apache-2.0}}"
@@ -64,9 +63,31 @@ def bench_folder(tmp_path: Path) -> Path:
         "  incomplete: [ref.f.fake, gone.f.fake]\n"
         "  endless: [endless.f.fake]\n"
     )
-    (tmp_path / "models.yaml").write_text("models:\n" + "\n".join(entries) + "\n" + sets)
-    (tmp_path / "fast.yaml").write_text(PROFILE)
+    (folder / "models.yaml").write_text("models:\n" + "\n".join(entries) + "\n" + sets)
+    (folder / "fast.yaml").write_text(PROFILE)
+
+
+@pytest.fixture
+def bench_folder(tmp_path: Path) -> Path:
+    """A folder with a models file, a profile and fake models."""
+    fill(tmp_path)
     return tmp_path
+
+
+@pytest.fixture(scope="module")
+def measured(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Such a folder with one run, by a child."""
+    folder = tmp_path_factory.mktemp("measured")
+    fill(folder)
+    done = in_child(["run", "--profile", "fast.yaml"], folder)
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
+@pytest.fixture
+def run_folder(measured: Path, tmp_path: Path) -> Path:
+    """A copy of it."""
+    return shutil.copytree(measured, tmp_path, dirs_exist_ok=True)
 
 
 def last_json(done: subprocess.CompletedProcess[str]) -> dict[str, object]:
@@ -76,7 +97,7 @@ def last_json(done: subprocess.CompletedProcess[str]) -> dict[str, object]:
 
 
 def test_run_ranks_and_keeps_everything(bench_folder: Path, run_harness: Harness) -> None:
-    done = run_harness("run", "--profile", "fast.yaml", "--json")
+    done = run_harness("run", "--profile", "fast.yaml", "--json", child=True)
     found = last_json(done)
     assert found["status"] == "done"
     folder = Path(str(found["run"]))
@@ -100,9 +121,8 @@ def test_run_ranks_and_keeps_everything(bench_folder: Path, run_harness: Harness
     assert "0 left" in progress[-1]
 
 
-def test_score_rebuilds_byte_for_byte(bench_folder: Path, run_harness: Harness) -> None:
-    run_harness("run", "--profile", "fast.yaml")
-    (card,) = (bench_folder / "results").glob("*/scorecard.json")
+def test_score_rebuilds_byte_for_byte(run_folder: Path, run_harness: Harness) -> None:
+    (card,) = (run_folder / "results").glob("*/scorecard.json")
     first = card.read_bytes()
     card.unlink()
     printed = last_json(run_harness("score", "latest", "--json"))
@@ -112,15 +132,12 @@ def test_score_rebuilds_byte_for_byte(bench_folder: Path, run_harness: Harness) 
     assert "slow.f.fake" in run_harness("score", card).stdout
 
 
-def test_report_is_written_again_in_either_language(
-    bench_folder: Path, run_harness: Harness
-) -> None:
-    run_harness("run", "--profile", "fast.yaml")
-    (page,) = (bench_folder / "results").glob("*/report.html")
+def test_report_is_written_again_in_either_language(run_folder: Path, run_harness: Harness) -> None:
+    (page,) = (run_folder / "results").glob("*/report.html")
     page.unlink()
     korean = last_json(run_harness("report", "latest", "--lang", "ko", "--json"))
     assert 'lang="ko"' in page.read_text("utf-8")
-    assert str(page.relative_to(bench_folder)) in korean["reports"]  # type: ignore[operator]
+    assert str(page.relative_to(run_folder)) in korean["reports"]  # type: ignore[operator]
     run_harness("report", "--lang", "en")
     assert 'lang="en"' in page.read_text("utf-8")
 
@@ -130,12 +147,19 @@ def test_attempts_of_one_plan_are_counted(bench_folder: Path, run_harness: Harne
     run_harness("run", "--profile", "fast.yaml", "--suite", "memory")
     run_harness("run", "--profile", "fast.yaml", "--suite", "memory")
     card = last_json(run_harness("score", "latest", "--json"))
-    assert card["attempt"] == {"number": 2, "of": 2}
+    first, second, third = sorted(
+        json.loads(path.read_text("utf-8"))["run"]
+        for path in (bench_folder / "results").glob("*/scorecard.json")
+    )
+    assert card["run"] == third
+    assert {key: card["attempt"][key] for key in ("number", "of")} == {"number": 2, "of": 2}
+    (earlier,) = card["attempt"]["earlier"]
+    assert earlier["run"] == second != first
+    assert earlier["started_utc"].startswith("20")
 
 
-def test_lost_records_are_reported(bench_folder: Path, run_harness: Harness) -> None:
-    run_harness("run", "--profile", "fast.yaml", "--suite", "memory")
-    (records,) = (bench_folder / "results").glob("*/records.jsonl")
+def test_lost_records_are_reported(run_folder: Path, run_harness: Harness) -> None:
+    (records,) = (run_folder / "results").glob("*/records.jsonl")
     whole = records.read_bytes()
     records.write_bytes(whole + b'1234abcd {"ty')
     assert "records_torn" in findings(run_harness("score", "latest", "--json"))
@@ -150,11 +174,8 @@ def findings(done: subprocess.CompletedProcess[str]) -> set[str]:
     return {finding["code"] for finding in card["verdict"]["findings"]}  # type: ignore[index]
 
 
-def test_latest_is_the_newest_run_that_has_records(
-    bench_folder: Path, run_harness: Harness
-) -> None:
-    run_harness("run", "--profile", "fast.yaml", "--suite", "memory")
-    (bench_folder / "results" / "29991231T000000Z-abcdef").mkdir()
+def test_latest_is_the_newest_run_that_has_records(run_folder: Path, run_harness: Harness) -> None:
+    (run_folder / "results" / "29991231T000000Z-abcdef").mkdir()
     assert last_json(run_harness("score", "latest", "--json"))["kind"] == "scorecard"
 
 
@@ -169,10 +190,9 @@ def test_latest_is_the_newest_run_that_has_records(
     ],
 )
 def test_records_of_another_form_are_refused(
-    bench_folder: Path, run_harness: Harness, change: dict[str, object]
+    run_folder: Path, run_harness: Harness, change: dict[str, object]
 ) -> None:
-    run_harness("run", "--profile", "fast.yaml", "--suite", "memory")
-    (records,) = (bench_folder / "results").glob("*/records.jsonl")
+    (records,) = (run_folder / "results").glob("*/records.jsonl")
     first, *rest = read(records).records
     records.unlink()
     journal = JournalWriter(records)
@@ -201,12 +221,11 @@ def test_modules_in_the_working_folder_are_not_run(
     assert done.returncode == 0, done.stderr
 
 
-def test_a_stdout_that_cannot_spell_everything(bench_folder: Path, run_harness: Harness) -> None:
-    run_harness("run", "--profile", "fast.yaml", "--suite", "memory")
+def test_a_stdout_that_cannot_spell_everything(run_folder: Path, run_harness: Harness) -> None:
     for arguments in (["score", "latest", "--lang", "ko"], ["score", "latest", "--json"]):
         done = subprocess.run(
             [sys.executable, "-m", "harness", *arguments],
-            cwd=bench_folder,
+            cwd=run_folder,
             env={**os.environ, "PYTHONIOENCODING": "ascii"},
             capture_output=True,
             check=False,
@@ -479,7 +498,7 @@ def test_doctor_answers(bench_folder: Path, run_harness: Harness) -> None:
 
 
 def test_help_is_quick_and_complete(run_harness: Harness) -> None:
-    text = run_harness("--help").stdout
+    text = run_harness("--help", child=True).stdout
     for command in ("run", "score", "report", "bench", "models", "doctor", "init"):
         assert command in text
     assert "harness, version" in run_harness("--version").stdout

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
+from harness import cli_models
 from harness.cli import cli
 from harness.errors import HarnessError
 from harness.specfile import load_catalogue
@@ -173,6 +174,18 @@ def test_one_failure_does_not_keep_the_others(server: Hub) -> None:
     alone = typed("pull", "gone.q4_0.gguf")
     assert isinstance(alone.exception, HarnessError)
     assert "nothing to do" in typed("pull", "ref-2m.q8_0.gguf").stderr
+
+
+def test_a_licence_is_no_markup_of_the_terminal(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    row = ("m", "file", "x", "here", "", "", "[/x] [red]y \x1b[31m", "read the licence", "")
+    cli_models._show_table([row])
+    shown = capsys.readouterr().out
+    assert "[/x] [red]y" in shown
+    assert "\x1b[31m" not in shown
 
 
 def test_models_have_to_be_named(server: Hub) -> None:

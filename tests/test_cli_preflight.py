@@ -43,12 +43,12 @@ def test_an_archive_is_unpacked_then_checked(run_harness: Harness, tmp_path: Pat
     packed = Path(shutil.make_archive(str(tmp_path / "sent"), "zip", tmp_path / "source"))
     done = run_harness("run", "--model", packed, check=2)
     assert f"harness models unpack {packed} FOLDER" in done.stderr
-    done = run_harness("models", "unpack", packed, tmp_path / "here")
+    done = run_harness("models", "unpack", packed, tmp_path / "here", child=True)
     assert done.stdout == f"unpacked: 1\nnext: harness models check {tmp_path / 'here'}\n"
     run_harness("models", "check", tmp_path / "here" / "m.gguf")
-    done = run_harness("models", "unpack", packed, tmp_path / "here", check=3)
+    done = run_harness("models", "unpack", packed, tmp_path / "here", check=3, child=True)
     assert "there already" in done.stderr
-    done = run_harness("models", "unpack", packed, tmp_path / "new", "--json")
+    done = run_harness("models", "unpack", packed, tmp_path / "new", "--json", child=True)
     assert json.loads(done.stdout) == {"folder": str(tmp_path / "new"), "files": 1}
 
 

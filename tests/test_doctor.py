@@ -151,7 +151,7 @@ def test_a_folder_that_cannot_be_written(
     found = doctor.diagnose(Path("results"), import_in_child=fine)
     row = folder(found, "results")
     assert row["status"] == "full"
-    assert row["detail"] == "results: 100 MiB free"
+    assert row["detail"] == "results: 100 MiB are free"
     assert row["hint"] == "free some disk space, or harness run --results FOLDER"
 
 

@@ -35,8 +35,10 @@ suites:
   fidelity: {tokens: 300, languages: [ko, en], agreement_min: 0.9}
 weights: {ttft_s: 1}
 """
+# One thread, because those of llama.cpp wait for each other in loops on a busy machine.
 ENTRY = (
-    "  - {{id: {id}, family: {family}, format: gguf, quantisation: {quant}, source: {source}}}\n"
+    "  - {{id: {id}, family: {family}, format: gguf, quantisation: {quant}, "
+    "options: {{threads: 1}}, source: {source}}}\n"
 )
 MODELS = {
     "ref-2m.f16.gguf": ("ref-2m", "f16", "embedded"),

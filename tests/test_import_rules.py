@@ -50,6 +50,7 @@ ALLOWED = {
     "extensions": CORE,
     "sandbox": {"sandbox"},
     "templating": set(),
+    "privacy": set(),
     "specyaml": CORE | {"spec"},
     "specprofile": CORE | {"spec", "spectext", "specgate", "specyaml", "cases"},
     "specfile": CORE | {"spec", "specyaml", "specprofile", "extensions", "models.shapes"},
@@ -69,23 +70,25 @@ ALLOWED = {
     **dict.fromkeys(COMPARING, CORE | SPEC | COMPARING | {"scoring"}),
     "backends": CORE | SPEC | {"backends", "models.safetensors_file"},
     "suites": CORE | SPEC | {"suites", "backends.base", "probes"},
-    # Of `frames` only Parquet makes use, on demand: raw samples are the same table there.
-    "report": CORE
-    | SPEC
-    | SCORING
-    | {"frames", "messages", "report", "scoring.details", "scoring.observe", "scoring.rules"},
+    "report": CORE | SPEC | SCORING | {"messages", "report", "scoring.details"},
+    # Raw samples: a scorecard does not hold them.
+    "report.parquet": CORE | {"frames", "records", "report"},
+    "report.pytest_benchmark": CORE | {"records", "report", "scoring.observe", "scoring.rules"},
     "frames": CORE | SPEC | SCORING | {"scoring", "report", "runs"},
     "worker": CORE | SPEC | {"backends.base", "backends", "suites", "probes", "sandbox"},
     "execute": CORE | SPEC | {"environment", "models", "probes", "sandbox"},
     "exam": CORE | SPEC | {"budget", "heldout", "models", "suites"},
     "doctor": CORE | SPEC | {"environment", "messages", "models", "backends", "probes", "sandbox"},
+    "runs": CORE | SPEC | {"score"},
     "scaffold": CORE | SPEC,
 }
 FREE = {
     "__main__",
     "cli",
     "baselines",
+    "bundle",
     "cli_accuracy",
+    "cli_bundle",
     "cli_compare",
     "cli_kit",
     "cli_models",
@@ -99,7 +102,6 @@ FREE = {
     "onecase",
     "pytest_plugin",
     "prepare",
-    "runs",
     "selftest",
     "tuning",
     "devices",
@@ -131,7 +133,9 @@ def imports(path: Path) -> set[str]:
 
 
 def owner(path: Path) -> str:
-    return path.relative_to(ROOT).parts[0].removesuffix(".py")
+    """A module that has rules of its own, else the package or module at the top."""
+    name = ".".join(path.relative_to(ROOT).with_suffix("").parts)
+    return name if name in ALLOWED else name.partition(".")[0]
 
 
 def permitted(source: str, target: str) -> bool:

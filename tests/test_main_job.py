@@ -19,6 +19,11 @@ MODELS = (
     "ref-4m.int4.onnx",
     "ref-2m.int8.onnx",
 )
+# One thread, because those of llama.cpp wait for each other in loops on a busy machine.
+ENTRY = (
+    "  - {{id: {0}.{1}.{2}, family: {0}, format: {2}, quantisation: {1}, "
+    "chat_template: plain, options: {{threads: 1}}, source: embedded}}\n"
+)
 PROFILE = """\
 id: small
 version: 1
@@ -47,6 +52,8 @@ def run_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     folder = tmp_path_factory.mktemp("main-job")
     (folder / "small.yaml").write_text(PROFILE)
+    entries = "".join(ENTRY.format(*model.split(".")) for model in MODELS)
+    (folder / "models.yaml").write_text(f"models:\n{entries}")
     command = [sys.executable, "-m", "harness", "run", "--profile", "small.yaml", "--json"]
     for model in MODELS:
         command += ["--model", model]

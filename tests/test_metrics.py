@@ -303,3 +303,20 @@ def test_registry_is_whole():
 )
 def test_people_read(metric, value, text):
     assert METRICS[metric].show(value) == text
+
+
+@pytest.mark.parametrize(
+    ("metric", "amount", "shown"),
+    [
+        ("ttft_s", 0.99996, "1.00 s"),
+        ("ttft_s", 0.0009999, "1.00 ms"),
+        ("ttft_s", 0.9994, "999 ms"),
+        ("ttft_s", 9.996, "10.0 s"),
+        ("decode_tok_per_s", 9.996, "10.0 tok/s"),
+        ("decode_tok_per_s", 999.6, "1000 tok/s"),
+        ("accuracy", -0.0001, "0.0 %"),
+        ("accuracy", -0.1, "-10.0 %"),
+    ],
+)
+def test_what_is_shown_is_rounded_before_its_unit_is_chosen(metric, amount, shown):
+    assert METRICS[metric].show(amount) == shown

@@ -137,7 +137,7 @@ def test_list_show_and_check(run_harness, tmp_path: Path) -> None:
     path = tmp_path / "mine.yaml"
     path.write_text(EXAMPLE, "utf-8")
     listed = json.loads(run_harness("profiles", "list", "--json").stdout)["profiles"]
-    assert [found["id"] for found in listed] == ["challenge", "quick", "standard"]
+    assert [found["id"] for found in listed] == ["challenge", "quick", "regression", "standard"]
     shown = json.loads(run_harness("profiles", "show", "quick", "--json").stdout)
     quick = specfile.resolve_profile("quick")
     assert (shown["profile"], shown["sha256"]) == (to_json(quick), digest(quick))

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harness.errors import Exit, HarnessError, IncomparableError, SpecError
+from harness.errors import Exit, HarnessError, IncomparableError, RecordError, SpecError
 from harness.scoring.gap import Gap, between, gap, text
 from harness.scoring.observe import Item
 from tests.strategies import Candidate, profile, records
@@ -189,7 +189,7 @@ def test_models_that_cannot_be_compared_are_named() -> None:
          "the runs differ in more than their items: context is 2048 and 512", IncomparableError),
         (PUBLIC, runs([HONEST], {"public": False, "generator": "0b" * 32}),
          "the runs' items were made by different versions", IncomparableError),
-        ([], SECRET, "the records hold no run", IncomparableError),
+        ([], SECRET, "no run record", RecordError),
     ],
     ids=["both secret", "both public", "shots", "context", "generator", "empty"],
 )  # fmt: skip

@@ -16,6 +16,7 @@ from harness.models.reference import materialise
 from harness.plan import Plan
 from harness.prepare import prepare
 from harness.spec import sha256
+from harness.specfile import built_in
 
 
 def test_a_missing_engine_skips_its_models_with_the_install_line(
@@ -58,14 +59,27 @@ def test_two_files_of_one_name_are_refused(tmp_path: Path) -> None:
 
 
 def test_a_model_that_cannot_be_tuned_is_skipped_alone(tmp_path: Path) -> None:
-    paths = []
     timed = '{"step_s": 0.01, "prefill_s_per_token": 0.001}'
+    entries = []
     for name, fields in (("good", timed), ("broken", '{"fail_on_load": "broken on purpose"}')):
-        path = tmp_path / f"{name}.fake.json"
-        path.write_text(fields)
-        paths.append(str(path))
+        (tmp_path / f"{name}.fake.json").write_text(fields)
+        source = f"{{kind: file, path: {name}.fake.json}}"
+        entry = f"id: {name}.fake, family: {name}, format: fake, quantisation: f, source: {source}"
+        entries.append(f"  - {{{entry}}}\n")
+    catalogue = tmp_path / "models.yaml"
+    catalogue.write_text("models:\n" + "".join(entries))
+    # The reference is tuned too, which takes a real engine many seconds.
+    quick = built_in("profiles/quick.yaml").read_text("utf-8")
+    ours = tmp_path / "quick.yaml"
+    ours.write_text(quick.replace("reference: ref-4m.f16.gguf", "reference: good.fake"), "utf-8")
     told: list[str] = []
-    plan = prepare(models=paths, suites=["latency"], tune=lambda model, _: told.append(model))
+    plan = prepare(
+        profile=str(ours),
+        catalogue_path=catalogue,
+        models=["good.fake", "broken.fake"],
+        suites=["latency"],
+        tune=lambda model, _: told.append(model),
+    )
     assert {"good.fake", "good.fake.tuned", "broken.fake"} <= {job.model for job in plan.jobs}
     (skip,) = (skip for skip in plan.skipped if skip.model.startswith("broken"))
     assert (skip.model, skip.reason) == ("broken.fake.tuned", "load_failed")
@@ -145,7 +159,7 @@ def test_a_run_may_show_every_model_the_canonical_template(
     shown = {
         entry["id"]: (entry["chat_template"], entry["template_sha256"])
         for plan in (own, canonical)
-        for entry in session._run_record(plan, "run", 1, seeds.PUBLIC)["models"]
+        for entry in session._run_record(plan, "run", [], seeds.PUBLIC, "")["models"]
     }
     assert shown[reference] == ("plain", "")
     assert shown[name] == ("canonical", sha256(chat.CANONICAL.read_bytes()))

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 import math
 import re
 from collections.abc import Iterable, Mapping
@@ -56,10 +55,10 @@ def imported(paths: Iterable[Path], card: Mapping[str, Any], folder: Path) -> Js
         card: the scorecard. folder: of its run, whose records name the models' files.
 
     Raises:
-        SpecError: as `read`.
+        SpecError: as `read`. RecordError: the run's records cannot be read.
     """
     tests = [test for path in paths for test in read(path)]
-    run = next(r for r in records.read(folder / "records.jsonl").records if r["type"] == "run")
+    run = records.run_record(records.read(folder / "records.jsonl").records)
     return {"imported": beside(tests, card["entries"], run["models"])}
 
 
@@ -147,9 +146,9 @@ def _text(data: bytes) -> str:
 def _parse(text: str) -> list[Mapping[str, Any]]:
     """The form is seen from the first character."""
     if text.startswith("["):
-        found: Any = _json(text)
+        found: Any = records.strict_json(text)
     elif text.startswith("{"):
-        found = [_json(line) for line in text.splitlines() if line.strip()]
+        found = [records.strict_json(line) for line in text.splitlines() if line.strip()]
     elif text.startswith("build_commit,"):
         found = list(csv.DictReader(io.StringIO(text), strict=True))
     else:
@@ -159,14 +158,6 @@ def _parse(text: str) -> list[Mapping[str, Any]]:
     if not 0 < len(found) <= MOST_TESTS:
         raise ValueError(f"{len(found)} tests; 1 to {MOST_TESTS:,} are read")
     return list(found)
-
-
-def _json(text: str) -> Any:
-    return json.loads(text, parse_constant=_refuse)
-
-
-def _refuse(name: str) -> None:
-    raise ValueError(f"{name} is not a JSON number")
 
 
 def _test(number: int, fields: Mapping[str, Any]) -> BenchTest:

@@ -19,6 +19,21 @@ Lang = Literal["ko", "en"]
 
 _spoken: Lang = "en"
 _WIDE: Final = frozenset("WF")
+_PLAINER: Final = {
+    "−": "-",
+    "–": "-",
+    "µ": "μu",  # Korean Windows has the Greek letter
+    "→": ">",
+    "·": "|",
+    "×": "x",
+    "±": "~",
+    "…": ".",
+    "‘": "'",
+    "’": "'",
+    "“": '"',
+    "”": '"',
+}
+"""Signs that a console may lack, and those of the same width that come nearest, best first."""
 
 
 def speak(lang: Lang) -> None:
@@ -62,6 +77,27 @@ def tr(text: str, lang: Lang | None = None) -> str:
     from harness.messages import catalogue
 
     return catalogue.korean().translate(text)
+
+
+def plainer(error: UnicodeError) -> tuple[str, int]:
+    """Error handler of a stream: what it cannot encode becomes what comes nearest, else `?`.
+
+    A minus that became a `?` would turn -30 % into what anybody reads as 30 %.
+    """
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    found = error.object[error.start : error.end]
+    return "".join(_nearest(char, error.encoding) for char in found), error.end
+
+
+def _nearest(char: str, encoding: str) -> str:
+    for candidate in _PLAINER.get(char, ""):
+        try:
+            candidate.encode(encoding)
+        except UnicodeEncodeError:
+            continue
+        return candidate
+    return "?"
 
 
 def width(text: str) -> int:

@@ -73,11 +73,6 @@ class Template(NamedTuple):
         leading = _LEADING * any(map(str.isalpha, self.parts[0]))
         return self.letters + leading, sum(map(len, self.parts))
 
-    @property
-    def adjacent(self) -> bool:
-        """Whether two holes stand side by side."""
-        return "" in self.parts[1:-1]
-
     def match(self, text: str) -> list[str] | None:
         """The values in the holes, by number, or None. Takes time in proportion to the text."""
         first, *between = self.parts
@@ -216,12 +211,19 @@ class Catalogue:
             return value
         if (whole := self._whole(value, least=least, depth=depth - 1)) is not None:
             return whole
+        for found in itertools.islice(_LABEL.finditer(value), _LABELS):
+            # Behind a label, as the reason of a failure, stands a message.
+            behind = self._whole(value[found.end() :], least=least, depth=depth - 1)
+            if behind is not None:
+                label = value[: found.start()]
+                said = self._whole(label, least=least, depth=depth - 1) or label
+                return f"{said}{found[0]}{behind}"
         first, *added = _PIECES.split(value, _LABELS)
         if value[0] in " ,;:(":
             first, added = "", [first, *added]
         # What begins like the rest of a sentence is one: `, at most {0}`.
-        said = [self._whole(piece, depth=depth - 1) or piece for piece in added]
-        return "".join([self._whole(first, least=least, depth=depth - 1) or first, *said])
+        rest = [self._whole(piece, depth=depth - 1) or piece for piece in added]
+        return "".join([self._whole(first, least=least, depth=depth - 1) or first, *rest])
 
 
 @functools.cache

@@ -6,13 +6,12 @@ its charts is one metric of one model.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from typing import Any
 
 from harness.metrics import METRICS, Direction
 from harness.report import reading, words
-from harness.report.formats import Material
+from harness.report.formats import Material, json_file
 from harness.report.view import Estimate, Row, View
 
 FILES: dict[Direction, str] = {
@@ -45,8 +44,7 @@ def files(material: Material) -> dict[str, bytes]:
     for direction, name in FILES.items():
         metrics = [metric for metric in wanted if METRICS[metric].direction == direction]
         figures = [figure for row in view.rows for figure in _figures(row, metrics, view)]
-        text = json.dumps(figures, ensure_ascii=False, allow_nan=False, indent=1)
-        out[name] = text.encode() + b"\n"
+        out[name] = json_file(figures)
     return out
 
 

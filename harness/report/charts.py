@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from harness.report.view import Row
-from harness.report.words import Lang, say
+from harness.report.words import LANGS, word
 
 INK = "#1b2430"
 MUTED = "#5b6675"
@@ -25,14 +25,23 @@ GRID = "#dfe4ea"
 ACCENT = "#0b63c5"
 FAINT = "#9aa7b5"
 PAPER = "#ffffff"
-FONT = "system-ui, 'Noto Sans KR', 'Noto Sans CJK KR', 'Malgun Gothic', sans-serif"
+ORANGE = "#b8560b"
+TEAL = "#1a8570"
+FONT = "sans-serif"
+"""Only measured with: the page sets its own. A list of names takes twice as long to measure."""
 WIDTH = 500
 LABEL_PX = 6.8
-PANEL_WIDTH, PANEL_HEIGHT, PANELS_A_ROW = 230, 90, 3
 LONGEST_LABEL = 34
-MIB = 2**20
 _OPEN, _CLOSE = "\ue000", "\ue001"
-"""Private characters around the key of a title that `translate` fills in."""
+"""Private characters around the key of a title that `bilingual` fills in."""
+_FAT = re.compile(
+    r' (?:font-family|pointer-events|aria-[a-z]+|role|class|xmlns:xlink)="[^"]*"'
+    r'| (?:opacity|stroke-opacity|fill-opacity|stroke-width)="1"'
+    r'| font-size="11.5px"| font-weight="normal"'
+)
+"""Attributes that the page sets itself, defaults, and roles that a single image must not hold."""
+_ROUGH = re.compile(r"(\d+\.\d\d)\d+")
+_EMPTY = re.compile(r'<path d="(?:|M0,0h0v0h0Z)"(?: display="none")?/>|<g></g>')
 
 
 class Point(NamedTuple):
@@ -59,8 +68,8 @@ def tradeoff(models: Sequence[Row]) -> str:
     rows = [row for row, _, _ in shown]
     height = 360 + 14 * max(0, len(rows) - 8)
     short = labels([row.model for row in rows])
-    xs = _domain([v for r in rows for v in _span(r, "decode_tok_per_s")], log=True)
-    ys = _domain([v for r in rows for v in _span(r, "accuracy")], log=False)
+    xs = domain([v for r in rows for v in span(r, "decode_tok_per_s")], log=True)
+    ys = domain([v for r in rows for v in span(r, "accuracy")], log=False)
     log = xs[1] / xs[0] > 6
     if not log:
         xs = (max(0.0, xs[0] - 0.06 * (xs[1] - xs[0])), xs[1])
@@ -73,8 +82,8 @@ def tradeoff(models: Sequence[Row]) -> str:
     ]
     data = []
     for (row, x, y), point, place in zip(shown, points, place_labels(points, height), strict=True):
-        x_lo, x_hi = _span(row, "decode_tok_per_s")
-        y_lo, y_hi = _span(row, "accuracy")
+        x_lo, x_hi = span(row, "decode_tok_per_s")
+        y_lo, y_hi = span(row, "accuracy")
         data.append(
             {
                 "x": x,
@@ -105,7 +114,7 @@ def _tradeoff_svg(
 
     x_scale = alt.Scale(type="log" if log else "linear", domain=list(xs), nice=False, zero=False)
     y_scale = alt.Scale(domain=list(ys), nice=False, zero=False)
-    x_title, y_title = _title("axis.speed"), _title("axis.accuracy")
+    x_title, y_title = title("axis.speed"), title("axis.accuracy")
 
     def x(field: str) -> alt.X:
         return alt.X(f"{field}:Q", scale=x_scale, title=x_title, axis=alt.Axis(tickCount=6))
@@ -131,7 +140,7 @@ def _tradeoff_svg(
             x("label_x"), y("label_y"), text="label:N"
         ),
     ]
-    return _svg(alt.layer(*layers).properties(width=WIDTH, height=height))
+    return svg(alt.layer(*layers).properties(width=WIDTH, height=height))
 
 
 def scores(rows: Sequence[Row], reference_points: float = 1000.0) -> str:
@@ -152,10 +161,10 @@ def scores(rows: Sequence[Row], reference_points: float = 1000.0) -> str:
     import altair as alt
 
     ends = [d[end] for d in data for end in ("lo", "hi")]
-    low, high = _domain([reference_points, *ends], log=False)
+    low, high = domain([reference_points, *ends], log=False)
     scale = alt.Scale(domain=[max(0.0, low), high], nice=False, zero=False)
-    x = alt.X("score:Q", scale=scale, title=_title("axis.score"), axis=alt.Axis(tickCount=6))
-    y = alt.Y("model:N", sort=None, title=None, axis=_names_axis([d["model"] for d in data]))
+    x = alt.X("score:Q", scale=scale, title=title("axis.score"), axis=alt.Axis(tickCount=6))
+    y = alt.Y("model:N", sort=None, title=None, axis=names_axis([d["model"] for d in data]))
     colour = alt.condition("datum.first", alt.value(ACCENT), alt.value(MUTED))
     base = alt.Chart(alt.InlineData(values=data))
     reference = alt.Chart(alt.InlineData(values=[{"score": reference_points}]))
@@ -166,108 +175,34 @@ def scores(rows: Sequence[Row], reference_points: float = 1000.0) -> str:
         ),
         base.mark_point(size=85, opacity=1, strokeWidth=2).encode(x, y, fill=colour, stroke=colour),
     )
-    return _svg(chart.properties(width=_bar_width(data), height=alt.Step(30)))
+    return svg(chart.properties(width=bar_width(data), height=alt.Step(30)))
 
 
-def memory(rows: Sequence[Row]) -> str:
-    """Peak memory as bars with the file's size as a tick; empty without a reading."""
-    data: list[dict[str, Any]] = []
-    for row in rows:
-        peak = row.metric("peak_resident_bytes")
-        if peak.value is not None:
-            data.append(
-                {
-                    "model": label(row.model),
-                    "peak": peak.value / MIB,
-                    "file": None if row.size_bytes is None else row.size_bytes / MIB,
-                    "text": f"{peak.value / MIB:,.0f}",
-                    "first": row.rank == 1,
-                }
-            )
-    if not data:
-        return ""
-    import altair as alt
+def bilingual(svg: str) -> str:
+    """A chart with its titles in both languages; the style sheet shows one of them.
 
-    data.sort(key=lambda d: d["peak"])
-    title = _title("axis.memory")
-    y = alt.Y("model:N", sort=None, title=None, axis=_names_axis([d["model"] for d in data]))
-    base = alt.Chart(alt.InlineData(values=data))
-    colour = alt.condition("datum.first", alt.value(ACCENT), alt.value(FAINT))
-    chart = alt.layer(
-        base.mark_bar(size=14).encode(
-            alt.X("peak:Q", title=title, axis=alt.Axis(tickCount=6)), y, color=colour
-        ),
-        base.mark_tick(size=20, thickness=2, color=INK).encode(alt.X("file:Q", title=title), y),
-        base.mark_text(align="left", dx=6, fontSize=11.5, color=INK).encode(
-            alt.X("peak:Q", title=title), y, text="text:N"
-        ),
-    )
-    return _svg(chart.properties(width=_bar_width(data), height=alt.Step(28)))
-
-
-def sustained(rows: Sequence[Row]) -> str:
-    """Decode rate over the minutes of a sustained run, a small panel a model.
-
-    As a share of the first minute, so that models of any speed stand side by side.
+    Drawing costs far more than this, so a chart is drawn once. No label can hold the marks
+    around a key: reading a scorecard removes such characters.
     """
-    shown = [row for row in rows if len(row.minutes) > 1 and row.minutes[0]]
-    if not shown:
-        return ""
-    import altair as alt
 
-    names = labels([row.model for row in shown])
-    data: list[dict[str, Any]] = [
-        {"model": name, "minute": minute, "share": rate / (row.minutes[0] or 1.0)}
-        for row, name in zip(shown, names, strict=True)
-        for minute, rate in enumerate(row.minutes, start=1)
-        if rate is not None
-    ]
-    shares = [float(d["share"]) for d in data]
-    low, high = min(shares), max(shares)
-    scale = alt.Scale(domain=[min(0.85, low - 0.02), max(1.02, high)], nice=False, zero=False)
-    minutes = max(len(row.minutes) for row in shown)
-    base = alt.Chart(width=PANEL_WIDTH, height=PANEL_HEIGHT)
-    panel = alt.layer(
-        base.mark_rule(color=FAINT, strokeDash=[3, 3]).encode(y=alt.datum(0.9)),
-        base.mark_line(color=ACCENT, strokeWidth=2, point={"size": 18, "color": ACCENT}).encode(
-            alt.X(
-                "minute:Q",
-                title=_title("axis.minute"),
-                scale=alt.Scale(domain=[1, minutes], nice=False),
-                axis=alt.Axis(
-                    values=list(range(1, minutes + 1, math.ceil(minutes / 6))), format="d"
-                ),
-            ),
-            alt.Y(
-                "share:Q",
-                title=_title("axis.share"),
-                scale=scale,
-                axis=alt.Axis(tickCount=3, format="%"),
-            ),
-        ),
-    )
-    header = alt.Header(title=None, labelColor=INK, labelFontSize=11.5, labelAnchor="start")
-    return _svg(
-        panel.facet(
-            alt.Facet("model:N", sort=names, header=header),
-            data=alt.InlineData(values=data),
-            columns=PANELS_A_ROW,
-        ).resolve_axis(x="independent")
-    )
+    def texts(found: re.Match[str]) -> str:
+        group, _, code = html.unescape(found.group(2)).partition(".")
+        shown = {lang: html.escape(word(lang, group, code)) for lang in LANGS}
+        return "".join(
+            f'<text lang="{lang}"{found.group(1)}>{text}</text>' for lang, text in shown.items()
+        )
+
+    return re.sub(f"<text([^>]*)>{_OPEN}(.+?){_CLOSE}</text>", texts, svg)
 
 
-def translate(svg: str, lang: Lang) -> str:
-    """A chart with its axis titles in one language.
-
-    Drawing costs far more than this, so a chart is drawn once for both languages. No
-    label can hold the marks around a key: reading a scorecard removes such characters.
-    """
-    return re.sub(
-        f"{_OPEN}(.+?){_CLOSE}", lambda found: html.escape(say(lang, found.group(1))), svg
-    )
+def _lighter(svg: str) -> str:
+    """A chart without what changes nothing in a page: a third of its size."""
+    lean = re.sub(r"<[^>]*>", lambda tag: _FAT.sub("", _ROUGH.sub(r"\1", tag.group())), svg)
+    return _EMPTY.sub("", lean)
 
 
-def _title(key: str) -> str:
+def title(key: str) -> str:
+    """A title that `bilingual` fills in: `axis.speed` is a key of the dictionary."""
     return f"{_OPEN}{key}{_CLOSE}"
 
 
@@ -323,7 +258,11 @@ def labels(models: Sequence[str]) -> list[str]:
 
 def label(model: str) -> str:
     """A model id short enough for a chart."""
-    return model if len(model) <= LONGEST_LABEL else f"{model[: LONGEST_LABEL - 1]}…"
+    if len(model) <= LONGEST_LABEL:
+        return model
+    # Names of one maker differ at their ends: size, quantisation, format.
+    half = LONGEST_LABEL // 2
+    return f"{model[: half - 1]}…{model[-half:]}"
 
 
 def _plane(row: Row) -> tuple[float, float] | None:
@@ -332,7 +271,8 @@ def _plane(row: Row) -> tuple[float, float] | None:
     return None if x is None or y is None or x <= 0 else (x, y)
 
 
-def _span(row: Row, metric: str) -> tuple[float, float]:
+def span(row: Row, metric: str) -> tuple[float, float]:
+    """The interval of a metric, the value itself where it has none; never below 0 on a log axis."""
     found = row.metric(metric)
     middle = found.value or 0.0
     lo = middle if found.lo is None else found.lo
@@ -340,7 +280,7 @@ def _span(row: Row, metric: str) -> tuple[float, float]:
     return (max(lo, middle / 10), hi) if metric != "accuracy" else (lo, hi)
 
 
-def _domain(values: Sequence[float], *, log: bool) -> tuple[float, float]:
+def domain(values: Sequence[float], *, log: bool) -> tuple[float, float]:
     """The extent of the values with a margin: 8 % of it; on a log axis the 0.12th power of
     their ratio, at least 15 %.
     """
@@ -352,29 +292,32 @@ def _domain(values: Sequence[float], *, log: bool) -> tuple[float, float]:
     return low - margin, high + margin
 
 
-def _names_axis(names: Sequence[str]) -> Any:
+def names_axis(names: Sequence[str]) -> Any:
+    """The axis of model names, with room for them in the fonts of the reader."""
     import altair as alt
 
     # vl-convert measures text with its own fonts; the reader's may be wider.
     return alt.Axis(
         grid=False,
-        ticks=False,
         domain=False,
         labelLimit=300,
         labelPadding=8,
-        minExtent=_names_px(names),
+        minExtent=names_px(names),
     )
 
 
-def _names_px(names: Sequence[str]) -> float:
+def names_px(names: Sequence[str]) -> float:
+    """How wide the longest of these names can get, in pixels."""
     return 14 + max(len(name) for name in names) * (LABEL_PX + 0.3)
 
 
-def _bar_width(data: Sequence[dict[str, Any]]) -> float:
-    return max(200.0, WIDTH + 40 - _names_px([d["model"] for d in data]))
+def bar_width(data: Sequence[dict[str, Any]]) -> float:
+    """What is left for the bars beside the names, in pixels."""
+    return max(200.0, WIDTH + 40 - names_px([d["model"] for d in data]))
 
 
-def _svg(chart: Any) -> str:
+def svg(chart: Any) -> str:
+    """Draw an Altair chart in the look of the page."""
     import vl_convert
 
     text = {"labelColor": MUTED, "titleColor": MUTED, "labelFontSize": 11.5}
@@ -383,11 +326,12 @@ def _svg(chart: Any) -> str:
     configured = configured.configure_axis(
         gridColor=GRID,
         domainColor=GRID,
-        tickColor=GRID,
+        ticks=False,
+        labelPadding=5,
         titleFontSize=12,
         titleFontWeight="normal",
         titlePadding=10,
         **text,
     )
-    svg: str = vl_convert.vegalite_to_svg(configured.to_dict())
-    return svg
+    drawn: str = vl_convert.vegalite_to_svg(configured.to_dict())
+    return _lighter(drawn)

@@ -17,10 +17,13 @@ from rich.text import Text
 
 from harness.compare import Case, Comparison
 from harness.comparing.noise import FLOOR
-from harness.gate import RUN, Outcome, Rule
+from harness.errors import Exit
+from harness.gate import RUN, Outcome, Rule, exit_code
 from harness.metrics import METRICS
 from harness.report import junit, words
-from harness.report.markdown import escape, table
+from harness.report.markdown import escape
+from harness.report.markdown import table as markdown_table
+from harness.report.narrow import Fitting
 from harness.report.reading import clean
 from harness.report.words import DASH, Lang, say, word
 from harness.spec import to_json
@@ -44,7 +47,7 @@ class Table(NamedTuple):
     """Rows of plain text, the last column notes; `states` colours each row's `state_column`.
 
     Attributes:
-        named: how many of the first columns name a row.
+        named: how many of the first columns name a row. folded: columns whose text may fold.
     """
 
     heads: tuple[str, ...]
@@ -53,6 +56,7 @@ class Table(NamedTuple):
     state_column: int
     named: int
     left: tuple[int, ...]
+    folded: tuple[int, ...] = (0,)
 
 
 class Page(NamedTuple):
@@ -105,14 +109,18 @@ def gate_page(
     )
 
 
+_STATES = {
+    Exit.REGRESSED: "failed",
+    Exit.INCOMPARABLE: "incomparable",
+    Exit.INCONCLUSIVE: "inconclusive",
+}
+
+
 def _state(rules: Sequence[Rule], *, fail_on_inconclusive: bool) -> str:
-    outcomes = {rule.outcome for rule in rules if rule.required}
-    for outcome in ("failed", "incomparable"):
-        if outcome in outcomes:
-            return outcome
-    if "inconclusive" in outcomes:
-        return "inconclusive" if fail_on_inconclusive else "open"
-    return "passed"
+    """What the exit code says, in a word."""
+    code = exit_code(rules, fail_on_inconclusive=fail_on_inconclusive)
+    undecided = any(rule.required and rule.outcome == "inconclusive" for rule in rules)
+    return _STATES.get(code, "open" if undecided else "passed")
 
 
 def _sides(made: Comparison, lang: Lang) -> str:
@@ -219,6 +227,7 @@ def _rules(rules: Sequence[Rule], lang: Lang) -> Table:
         state_column=3,
         named=2,
         left=(0, 1, 2, 3, 4),
+        folded=(0, 2),
     )
 
 
@@ -277,7 +286,9 @@ def _rich(page: Page) -> RenderableType:
         *(Text(clean(line)) for line in page.lines),
     ]
     if page.table is not None:
-        parts += [Text(), _rich_table(page.table), *_remarks(page.table)]
+        named = (*range(page.table.named), page.table.state_column)
+        table = Fitting(_rich_table(page.table), named=named)
+        parts += [Text(), table, *_remarks(page.table)]
     parts += (
         [Text(), *(Text(clean(line), style="dim") for line in page.notes)] if page.notes else []
     )
@@ -296,9 +307,11 @@ def _remarks(found: Table) -> list[Text]:
 def _rich_table(found: Table) -> RichTable:
     made = RichTable(box=None, padding=(0, 1, 0, 0), header_style="bold underline")
     for index, head in enumerate(found.heads[:-1]):
-        named = index in found.left
         made.add_column(
-            head, justify="left" if named else "right", overflow="fold", no_wrap=not named
+            head,
+            justify="left" if index in found.left else "right",
+            overflow="fold",
+            no_wrap=index not in found.folded,
         )
     for row, state in zip(found.rows, found.states, strict=True):
         cells = [Text(clean(cell)) for cell in row[:-1]]
@@ -314,7 +327,7 @@ def markdown(page: Page) -> str:
     if page.table is not None:
         body = [[escape(cell) for cell in row] for row in page.table.rows]
         heads = [escape(head) for head in page.table.heads]
-        lines += ["", *table(heads, body, left=page.table.left)]
+        lines += ["", *markdown_table(heads, body, left=page.table.left)]
     lines += [text for line in page.notes for text in ("", escape(line))]
     return "\n".join(lines) + "\n"
 
@@ -398,6 +411,7 @@ def as_json(made: Comparison | None, rules: Sequence[Rule] | None = None) -> dic
 
 
 def _rule_json(rule: Rule) -> dict[str, Any]:
-    names = ("model", "id", "outcome", "required", "reason", "detail", "metric", "value", "limit")
-    found = {name: getattr(rule, name) for name in names}
-    return found | ({"case": to_json(rule.case)} if rule.case else {})
+    found: dict[str, Any] = to_json(rule)
+    if rule.case is None:
+        del found["case"]
+    return found

@@ -11,6 +11,7 @@ from rich.text import Text
 
 from harness.messages import tr
 from harness.report import reading, words
+from harness.report.narrow import Fitting
 from harness.report.view import Check, Ranking, Row, View
 from harness.report.words import Lang, say
 
@@ -91,7 +92,7 @@ def _head(view: View, lang: Lang) -> Text:
     return text
 
 
-def _table(ranking: Ranking, view: View, lang: Lang) -> Table:
+def _table(ranking: Ranking, view: View, lang: Lang) -> Fitting:
     table = Table(
         title=words.word(lang, "list", ranking.list_name),
         title_justify="left",
@@ -107,7 +108,7 @@ def _table(ranking: Ranking, view: View, lang: Lang) -> Table:
         table.add_column(say(lang, f"short.{metric}"), justify="right", no_wrap=True)
     for row in ranking.rows:
         table.add_row(*_cells(row, view, lang))
-    return table
+    return Fitting(table, named=(0, 1))
 
 
 def _cells(row: Row, view: View, lang: Lang) -> list[Text]:
@@ -139,6 +140,19 @@ def _unranked(ranking: Ranking, lang: Lang) -> list[RenderableType]:
     return lines
 
 
+def _problems(view: View, lang: Lang) -> list[Text]:
+    """Jobs that did not end well; processes that ended alike share a line."""
+    found: dict[tuple[str, str, str, str], list[str]] = {}
+    for job in view.problems:
+        cause = words.cause(job.cause, job.detail, lang)
+        ended = words.word(lang, "outcome", job.outcome)
+        found.setdefault((job.model, job.suite, ended, cause), []).append(job.process)
+    return [
+        Text(f"  {model} {suite}#{','.join(processes)}: {ended}  {cause}".rstrip())
+        for (model, suite, ended, cause), processes in found.items()
+    ]
+
+
 def _remarks(view: View, lang: Lang) -> list[RenderableType]:
     out: list[RenderableType] = [Text()]
     verdict = Text(f"{say(lang, 'verdict')}: ", style="bold")
@@ -166,10 +180,7 @@ def _remarks(view: View, lang: Lang) -> list[RenderableType]:
         out.append(Text(f"  {row.model}  {gate.id}: {why}  {shown}".rstrip()))
     if view.problems:
         out += [Text(), Text(say(lang, "jobs"), style="bold")]
-    for job in view.problems:
-        cause = words.cause(job.cause, job.detail, lang)
-        outcome = words.word(lang, "outcome", job.outcome)
-        out.append(Text(f"  {job.model} {job.suite}#{job.process}: {outcome}  {cause}".rstrip()))
+    out += _problems(view, lang)
     if view.skipped:
         out += [Text(), Text(say(lang, "skipped"), style="bold")]
     for skipped in view.skipped:

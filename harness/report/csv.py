@@ -15,7 +15,8 @@ from collections.abc import Iterator
 from harness.report import reading, words
 from harness.report.formats import Material
 from harness.report.measures import measures
-from harness.report.view import Imported, Row, View
+from harness.report.others import Imported
+from harness.report.view import Row, View
 
 HEAD = (
     *("run", "started_utc", "device", "profile", "tier", "model", "list", "rank", "reason"),
@@ -56,10 +57,10 @@ def _rows(view: View) -> Iterator[tuple[Value, ...]]:
     for one in measures(view):
         figures = (one.estimate.value, one.estimate.lo, one.estimate.hi, one.estimate.n)
         place = (*_model(one.row), "harness", one.case, one.metric)
-        yield (*run, profile, view.tier, *place, *figures, one.unit, one.better)
+        yield (*run, profile, one.row.tier, *place, *figures, one.unit, one.better)
     for found in view.imported:
         own = known.get(found.model)
-        yield (*run, profile, view.tier, *_imported(found, own))
+        yield (*run, profile, "unverified", *_imported(found, own))
 
 
 def _model(row: Row) -> tuple[Value, ...]:

@@ -15,8 +15,9 @@ from typing import NamedTuple
 
 from harness.metrics import METRICS
 from harness.report import words
+from harness.report.others import Bench, Imported, Spread
 from harness.report.tables import Cell
-from harness.report.view import Bench, Estimate, Imported, Row, Spread, View
+from harness.report.view import Estimate, Row, View
 
 LATENCY = (
     "ttft_s",
@@ -49,6 +50,7 @@ FIDELITY = tuple(metric.id for metric in METRICS.values() if metric.suite == "fi
 VARYING = ("ttft_s", "decode_tok_per_s")
 PEAKS = ("peak_resident_bytes", "runtime_resident_bytes")
 SPLIT = ("peak_anon_bytes", "peak_file_bytes", "peak_shmem_bytes", "available_fall_bytes")
+PARTS = ("runtime", "weights", "kv", "rest")
 PHASES = ("runtime", "import", "load", "prefill", "decode")
 AIPERF = ("ttft_s", "itl_s", "request_latency_s")
 _CASES = {
@@ -65,10 +67,11 @@ _CASES = {
 
 
 class Figure(NamedTuple):
-    """A value as text with its unit, and its interval where one is known."""
+    """A value as text with its unit, its interval where one is known, and what to sort by."""
 
     text: str
     span: str = ""
+    amount: float | None = None
 
 
 class Line(NamedTuple):
@@ -131,10 +134,10 @@ def peaks(view: View) -> Numbers:
         out = [_figure(metric, row.metric(metric)) for metric in shown]
         if _is_empty(out):
             return (NONE,) * len(heads)
-        out.append(Figure(words.size(row.size_bytes)))
+        out.append(Figure(words.size(row.size_bytes), amount=row.size_bytes))
         if growth:
             out += [
-                Figure(words.value("kv_growth_bytes_per_tok", amount))
+                Figure(words.value("kv_growth_bytes_per_tok", amount), amount=amount)
                 for amount in (row.memory.kv_fitted, row.memory.kv_computed)
             ]
         return tuple(out)
@@ -142,6 +145,41 @@ def peaks(view: View) -> Numbers:
     heads = [*_metrics(shown), Cell("size", "column")]
     heads += [Cell("kv_fitted", "column"), Cell("kv_computed", "column")] if growth else []
     return _by_model(view, "peaks", "memory", heads, figures)
+
+
+def split(view: View) -> Numbers:
+    """The peak in parts that add up to it, and at which context."""
+
+    def figures(row: Row) -> tuple[Figure, ...]:
+        parts = row.memory.split
+        if parts is None:
+            return (NONE,) * len(heads)
+        sizes = [getattr(parts, part) for part in PARTS]
+        context = Figure(f"{parts.context:,}", amount=parts.context)
+        return (*(Figure(words.size(size), amount=size) for size in (*sizes, sum(sizes))), context)
+
+    heads = [*(Cell(part, "part") for part in PARTS), *_metrics(["peak_resident_bytes"])]
+    heads.append(Cell("context", "column"))
+    return _by_model(view, "split", "memory", heads, figures)
+
+
+def gaps(view: View) -> Numbers:
+    """The distribution of the times between tokens, as far as it is known."""
+    known = {q for row in view.rows if row.gaps for q in row.gaps.quantiles}
+    shown = sorted(known)
+
+    def figures(row: Row) -> tuple[Figure, ...]:
+        found = row.gaps
+        if found is None:
+            return (NONE,) * len(heads)
+        at = (found.min, *(found.quantiles.get(q) for q in shown), found.max)
+        return (
+            *(Figure(words.value("itl_s", seconds), amount=seconds) for seconds in at),
+            Figure(f"{found.n:,}", amount=found.n),
+        )
+
+    heads = [Cell("min"), *(Cell(f"p{q}") for q in shown), Cell("max"), Cell("n", "column")]
+    return _by_model(view, "gaps", "latency", heads, figures)
 
 
 def phases(view: View) -> Numbers:
@@ -183,6 +221,22 @@ def variation(view: View) -> Numbers:
     heads = [Cell(f"{metric}_{side}", "column") for metric in VARYING for side in sides]
     heads.append(Cell("outliers", "column"))
     return grouped(view, "variation", first="case", suite="latency", heads=heads, lines=lines)
+
+
+def outcomes(view: View) -> Numbers:
+    """Jobs of each suite that ended well, of all that were started."""
+    suites = dict.fromkeys(job.suite for row in view.rows for job in row.jobs)
+
+    def figures(row: Row) -> tuple[Figure, ...]:
+        ended = {s: [job.outcome for job in row.jobs if job.suite == s] for s in suites}
+        shares = ((found.count("ok"), len(found)) for found in ended.values())
+        return tuple(
+            Figure(f"{good}/{count}", amount=good / count) if count else NONE
+            for good, count in shares
+        )
+
+    heads = [Cell(suite, "suite") for suite in suites]
+    return _by_model(view, "outcomes", "", heads, figures)
 
 
 def flips(view: View) -> Numbers:
@@ -257,8 +311,8 @@ def mlperf_client(view: View) -> Numbers:
         if client is None:
             return (NONE,) * 3
         return (
-            Figure(words.value("ttft_s", client.ttft_s)),
-            Figure(words.value("decode_tok_per_s", client.tok_per_s)),
+            Figure(words.value("ttft_s", client.ttft_s), amount=client.ttft_s),
+            Figure(words.value("decode_tok_per_s", client.tok_per_s), amount=client.tok_per_s),
             Figure(str(client.n)),
         )
 
@@ -416,7 +470,8 @@ def _figure(metric: str, found: Estimate | None) -> Figure:
     if found is None or found.value is None:
         return NONE
     exact = found.lo == found.hi
-    return Figure(words.value(metric, found.value), "" if exact else words.span(metric, found))
+    span = "" if exact else words.span(metric, found)
+    return Figure(words.value(metric, found.value), span, found.value)
 
 
 speed = partial(_by_metric, title="speed", suite="latency", metrics=SPEED)
@@ -433,7 +488,8 @@ roofline = partial(_by_metric, title="roofline", suite="latency", metrics=ROOFLI
 def all_of(view: View) -> list[Numbers]:
     """Every table that has a figure, in the order of a report."""
     makers = (
-        *(latency, variation, load, chat, chat_cases, sustained, energy, roofline, peaks, phases),
-        *(language, fidelity, flips, kernel, mlperf_client, localscore, aiperf),
+        *(latency, gaps, variation, load, chat, chat_cases, sustained, energy, roofline),
+        *(peaks, split, phases, language, fidelity, flips),
+        *(kernel, mlperf_client, localscore, aiperf),
     )
     return [table for table in (make(view) for make in makers) if table.groups]

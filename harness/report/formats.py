@@ -9,6 +9,7 @@ entry-point group `harness.reporters`.
 from __future__ import annotations
 
 import importlib
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -72,6 +73,17 @@ def write(material: Material, formats: Sequence[str] = DEFAULT) -> list[Path]:
             write_whole(material.folder / file, data)
             out.append(material.folder / file)
     return out
+
+
+def json_file(value: Any) -> bytes:
+    """What a JSON file holds that other programs read.
+
+    Raises:
+        ValueError: a NaN or an infinity is inside.
+    """
+    text = json.dumps(value, ensure_ascii=False, allow_nan=False, indent=1)
+    # Half a character, which a device's name may hold, becomes an escape that JSON has, too.
+    return text.encode(errors="backslashreplace") + b"\n"
 
 
 def _render(target: str) -> Render:

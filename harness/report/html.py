@@ -17,7 +17,7 @@ from importlib import resources
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from harness.metrics import METRICS
-from harness.report import accuracy, figures, reading, tables, words
+from harness.report import accuracy, advice, figures, reading, tables, words
 from harness.report.formats import Material
 from harness.report.view import Factor, Ranking, View
 from harness.report.words import LANGS, Lang
@@ -27,15 +27,17 @@ if TYPE_CHECKING:
 
 RANKING_COLUMNS = ("accuracy", "ttft_s", "decode_tok_per_s", "peak_resident_bytes")
 HEAT_STEPS = 10
+OPEN_ADVICE = 6
+"""Models of a list up to which all that is said of them stands open."""
 EFFECT_STEPS = ((1.10, "up3"), (1.03, "up2"), (1.005, "up1"))
 
 
 class Charts(NamedTuple):
-    """The charts of one list as SVG, by language; empty text where there is none."""
+    """The charts of one list as SVG; empty text where there is none."""
 
-    tradeoff: Mapping[Lang, Markup]
-    scores: Mapping[Lang, Markup]
-    memory: Mapping[Lang, Markup]
+    tradeoff: Markup
+    scores: Markup
+    memory: Markup
 
 
 def render(scorecard: Mapping[str, Any], *, lang: Lang = "ko") -> str:
@@ -74,11 +76,15 @@ def render(scorecard: Mapping[str, Any], *, lang: Lang = "ko") -> str:
         sentence=sentence,
         name=name,
         charts=charts,
-        sustained_chart=sustained_chart,
+        plot=plot,
+        legend=legend,
+        advice=advice,
+        remark=remark,
         heat=heat,
         effect_class=effect_class,
         main=words.main_ranking(view),
         columns=RANKING_COLUMNS,
+        open_advice=OPEN_ADVICE,
         figures=figures,
         accuracy=accuracy,
     )
@@ -113,6 +119,11 @@ def sentence(function: str, *values: Any) -> Markup:
     return _pair({lang: say(*values, lang) for lang in LANGS})
 
 
+def remark(found: advice.Remark) -> Markup:
+    """Both languages of one remark on a model."""
+    return _pair({lang: advice.say(found, lang) for lang in LANGS})
+
+
 def name(model: str) -> Markup:
     """A model id that may break after its separators, isolated from the text around it."""
     from markupsafe import Markup
@@ -127,36 +138,53 @@ def _pair(texts: Mapping[Lang, str]) -> Markup:
     if texts["ko"] == texts["en"]:
         return escape(texts["ko"])
     return Markup("").join(
-        Markup('<span class="{0}" lang="{0}">{1}</span>').format(lang, text)
-        for lang, text in texts.items()
+        Markup('<span lang="{}">{}</span>').format(lang, text) for lang, text in texts.items()
     )
 
 
 def charts(ranking: Ranking, reference_points: float = 1000.0) -> Charts:
     """Draw the charts of one list, beside what a model like the reference scores."""
     from harness.report import charts as draw
+    from harness.report import plots
 
     return Charts(
-        tradeoff=_svgs(draw.tradeoff(ranking.rows)),
-        scores=_svgs(draw.scores(ranking.ranked, reference_points)),
-        memory=_svgs(draw.memory(ranking.rows)),
+        tradeoff=_svg(draw.tradeoff(ranking.rows)),
+        scores=_svg(draw.scores(ranking.ranked, reference_points)),
+        memory=_svg(plots.memory(ranking.rows)),
     )
 
 
-def sustained_chart(view: View) -> Mapping[Lang, Markup]:
-    """Draw the models' decode rates over time."""
-    from harness.report import charts as draw
+def plot(name: str, view: View) -> Markup:
+    """Draw a chart of all models: `gaps`, `growth`, `roofline`, `suites` or `sustained`."""
+    from harness.report import plots
 
-    return _svgs(draw.sustained(view.rows))
+    if name == "suites":
+        return _svg(plots.suites(view.rows, accuracy.suites(view)))
+    return _svg(getattr(plots, name)(view.rows))
 
 
-def _svgs(svg: str) -> dict[Lang, Markup]:
+def _svg(svg: str) -> Markup:
     from markupsafe import Markup
 
-    from harness.report.charts import translate
+    from harness.report.charts import bilingual
 
     # The SVG is vl-convert's own output: it escapes the labels it was given.
-    return {lang: Markup(translate(svg, lang)) for lang in LANGS}  # noqa: S704
+    return Markup(bilingual(svg))  # noqa: S704
+
+
+def legend(group: str) -> list[tuple[str, str]]:
+    """Codes of a chart's colours in both dictionaries, and the class of each."""
+    from harness.report import charts as draw
+    from harness.report import plots
+
+    classes = {
+        draw.ACCENT: "accent",
+        draw.ORANGE: "orange",
+        draw.TEAL: "teal",
+        draw.FAINT: "faint",
+    }
+    groups = {"part": plots.PARTS, "limit": plots.LIMITS, "language": plots.TONGUES}
+    return [(code, classes[colour]) for code, colour in groups[group].items()]
 
 
 def heat(share: float | None) -> str:

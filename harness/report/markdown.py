@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from harness.report import accuracy, figures, reading, tables, words
+from harness.report import accuracy, advice, figures, reading, tables, words
 from harness.report.formats import Material
 from harness.report.view import Ranking, Row, Task, View
 from harness.report.words import DASH, Lang, say
@@ -67,7 +67,7 @@ def render(scorecard: Mapping[str, Any], *, lang: Lang = "en") -> str:
     for ranking in view.rankings:
         lines += _ranking(ranking, view, lang)
     lines += [say(lang, "ties"), "", say(lang, "method.weights"), ""]
-    lines += _parts(view, lang) + _accuracy(view, lang)
+    lines += _advice(view, lang) + _parts(view, lang) + _accuracy(view, lang)
     for numbers in figures.all_of(view):
         lines += _figures(numbers, lang)
     lines += _validity(view, lang) + _machine(view, lang) + _definitions(view, lang)
@@ -141,6 +141,21 @@ def _ranking(ranking: Ranking, view: View, lang: Lang) -> list[str]:
         for row in ranking.unranked
     ]
     return lines + ([""] if ranking.unranked else [])
+
+
+def _advice(view: View, lang: Lang) -> list[str]:
+    """What holds each model back, as far as there is something to say."""
+    lines = []
+    for ranking in view.rankings:
+        for row in ranking.rows:
+            found = advice.remarks(ranking, row)
+            if found:
+                lines += [f"**{escape(row.place)} {escape(row.model)}**", ""]
+                lines += [f"- {escape(advice.say(remark, lang))}" for remark in found]
+                lines.append("")
+    if not lines:
+        return []
+    return [f"## {say(lang, 'advice')}", "", say(lang, "advice.caption"), "", *lines]
 
 
 def _parts(view: View, lang: Lang) -> list[str]:

@@ -9,7 +9,6 @@ so a rate stands there as seconds a token; what is better to have much of is lef
 
 from __future__ import annotations
 
-import json
 import statistics
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
@@ -17,8 +16,8 @@ from typing import Any
 
 from harness import stats
 from harness.metrics import METRICS
-from harness.records import read
-from harness.report.formats import Material
+from harness.records import read, run_record
+from harness.report.formats import Material, json_file
 from harness.report.reading import clean
 from harness.scoring.observe import Series, observe
 from harness.scoring.rules import read_rules
@@ -39,7 +38,7 @@ def files(material: Material) -> dict[str, bytes]:
         RecordError: the records cannot be read.
     """
     records = read(material.folder / "records.jsonl").records
-    run = next(record for record in records if record["type"] == "run")
+    run = run_record(records)
     profile = material.card["profile"]
     label = clean(f"{profile['id']} v{profile['version']}")
     found = [
@@ -55,8 +54,7 @@ def files(material: Material) -> dict[str, bytes]:
         "datetime": material.card["started_utc"],
         "version": _FORM,
     }
-    text = json.dumps(stats.round_all(document), ensure_ascii=True, allow_nan=False, indent=1)
-    return {"pytest-benchmark.json": text.encode() + b"\n"}
+    return {"pytest-benchmark.json": json_file(stats.round_all(document))}
 
 
 def _cleaned(value: Any) -> Any:

@@ -17,30 +17,29 @@ from collections.abc import Iterable, Mapping
 from typing import Any, TypeVar
 
 from harness.errors import RecordError
+from harness.report.others import Bench, Client, Compat, Imported, LocalScore, Spread
 from harness.report.view import (
     AnswerPair,
-    Bench,
+    Attempt,
     Calibration,
     Check,
-    Client,
-    Compat,
     Detectable,
     Estimate,
     Fact,
     Factor,
     Fidelity,
+    Filled,
     Finding,
     Flips,
-    Imported,
+    Gaps,
     JobOutcome,
-    LocalScore,
     Memory,
     Pair,
     Ranking,
     Row,
     Sandbox,
     Skipped,
-    Spread,
+    Split,
     Task,
     Variation,
     View,
@@ -126,6 +125,7 @@ def read(scorecard: Json) -> View:
         verdict=verdict["state"],
         findings=_findings(verdict["findings"]),
         attempt=(str(attempt["number"]), str(attempt["of"])),
+        earlier=tuple(_as(Attempt, run) for run in attempt.get("earlier", ())),
         seed=_seed(card.get("seed") or {}),
         sandbox=_sandbox(card["entries"]),
         scoring=card.get("scoring", "geometric"),
@@ -184,6 +184,7 @@ def _row(entry: Json, card: Json, *, joint: bool) -> Row:
     return Row(
         model=model,
         list_name=entry["list"],
+        tier=entry.get("tier", card["tier"]),
         **{name: entry[name] for name in _SAME},
         template=template.get("policy", ""),
         template_sha256=template.get("sha256", ""),
@@ -208,6 +209,7 @@ def _row(entry: Json, card: Json, *, joint: bool) -> Row:
         findings=_findings(entry.get("findings", ())),
         compat=_compat(entry.get("compat") or {}),
         memory=_memory(entry.get("memory") or {}),
+        gaps=_gaps(entry.get("gaps")),
         minutes=tuple((entry.get("sustained") or {}).get("minutes", ())),
         energy_methods=tuple((entry.get("energy") or {}).get("methods", ())),
         on_front=model in card["pareto"]["front"],
@@ -255,7 +257,16 @@ def _memory(found: Json) -> Memory:
         phases=found.get("phases", {}),
         kv_fitted=growth.get("fitted"),
         kv_computed=growth.get("computed"),
+        contexts=tuple(_as(Filled, point) for point in found.get("contexts", ())),
+        split=_part(Split, found, "split"),
     )
+
+
+def _gaps(found: Json | None) -> Gaps | None:
+    if not found:
+        return None
+    quantiles = {int(q): seconds for q, seconds in found["quantiles"].items()}
+    return _as(Gaps, {**found, "quantiles": dict(sorted(quantiles.items()))})
 
 
 def _fidelity(found: Json | None) -> Fidelity | None:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from harness.metrics import show_bytes
+from harness.metrics import METRICS, show_bytes
 from harness.report import words
-from harness.report.view import Finding, Ranking, View
+from harness.report.view import Attempt, Finding, Ranking, View
 from harness.report.words import Lang
+
+_OF_THE_MODEL = frozenset({"load.model_bytes", "load.kv_bytes_per_token"})
+"""What an engine says of a model: it would tell engines apart that are one."""
 
 
 class Cell(NamedTuple):
@@ -95,6 +98,24 @@ def validity(view: View) -> tuple[Plain, ...]:
     )
 
 
+class Gate(NamedTuple):
+    """A column of the table of gates: a gate and its limit as text, empty where it has none."""
+
+    id: str
+    limit: str
+
+
+def gates(view: View) -> tuple[Gate, ...]:
+    """Every gate that any model was held against, in their order."""
+    found: dict[str, str] = {}
+    for check in (check for row in view.rows for check in row.gates):
+        known = METRICS.get(check.metric)
+        sign = "≥" if known and known.direction == "higher" else "≤"
+        limit = "" if check.limit is None else f"{sign} {words.value(check.metric, check.limit)}"
+        found[check.id] = found.get(check.id) or limit
+    return tuple(Gate(gate, limit) for gate, limit in found.items())
+
+
 def _finding(scope: Cell, finding: Finding) -> tuple[Cell, ...]:
     return (
         Cell(finding.severity, "severity"),
@@ -126,11 +147,28 @@ def _left_out(view: View) -> Plain:
     )
 
 
+def attempts(view: View) -> Plain:
+    """Every run of this plan that the results folder held, this one last."""
+    runs = [*view.earlier, Attempt(view.run, view.started_utc)]
+    of_this = view.attempt[0] or str(len(runs))
+    first = int(of_this) - len(view.earlier) if of_this.isdigit() else 1
+    return Plain(
+        "attempts",
+        "attempts.none",
+        ("attempts.number", "run", "started"),
+        tuple(
+            (Cell(str(first + i)), Cell(run.run), Cell(words.moment(run.started_utc)))
+            for i, run in enumerate(runs)
+        ),
+    )
+
+
 def engines(view: View) -> Plain:
     """Which engine ran each model; models that share one stand in one row."""
     groups: dict[tuple[str, str], list[str]] = {}
     for row in view.rows:
-        detail = " · ".join(f"{name} {text}" for name, text in row.engine)
+        facts = ((name, text) for name, text in row.engine if name not in _OF_THE_MODEL)
+        detail = " · ".join(f"{name} {text}" for name, text in facts)
         groups.setdefault((row.backend, detail), []).append(row.model)
     return Plain(
         "engines",

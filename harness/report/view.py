@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from harness.report.others import Compat, Imported
 from harness.scoring.details import Choices, Share, Templates, Written
 
 VOLATILE = frozenset({"memory_available_bytes", "swap_used_bytes", "temperature_c", "load_1m"})
@@ -133,92 +134,46 @@ class Finding:
     detail: str
 
 
-class Bench(NamedTuple):
-    """One test as llama-bench prints it: mean and standard deviation, in tok/s."""
+class Split(NamedTuple):
+    """A peak in parts that add up to it, in bytes, at so many tokens of context."""
 
-    test: str
-    tok_per_s: float
-    stddev: float
-    n: int
-
-    @property
-    def case(self) -> str:
-        """Our name of a test that llama-bench calls `tg128 @ d512`."""
-        return self.test.replace(" @ d", "@d")
+    context: int
+    runtime: float
+    weights: float
+    kv: float
+    rest: float
 
 
-class Imported(NamedTuple):
-    """One test from a file of llama-bench, in tok/s; it was measured apart and is never ranked.
+class Filled(NamedTuple):
+    """The peak with so many tokens of context."""
 
-    Attributes:
-        model: of ours whose file it is; empty where it is none's.
-        n: repetitions; None where the file does not say.
-    """
-
-    model: str
-    file: str
-    test: str
-    tok_per_s: float
-    stddev: float
-    n: int | None
-    threads: int
-    build: str
-
-    @property
-    def case(self) -> str:
-        """Our name of the test."""
-        return self.test.replace(" @ d", "@d")
-
-
-class Client(NamedTuple):
-    """MLPerf Client's two figures: geometric means over cases of the mean of each."""
-
-    ttft_s: float
-    tok_per_s: float
-    n: int
-
-
-class LocalScore(NamedTuple):
-    """LocalScore's number and the three means that it is made of."""
-
-    score: float
-    prompt_tok_per_s: float
-    output_tok_per_s: float
-    ttft_s: float
-    n: int
-
-
-class Spread(NamedTuple):
-    """AIPerf's columns; the tail is None below 100 requests."""
-
-    avg: float | None
-    p50: float | None
-    p90: float | None
-    p99: float | None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Compat:
-    """What other tools would print of the same samples.
-
-    Attributes:
-        aiperf: its metrics in s by id; `user_tok_per_s` is its output rate a user.
-    """
-
-    llama_bench: tuple[Bench, ...] = ()
-    mlperf_client: Client | None = None
-    aiperf: Mapping[str, Spread]
-    user_tok_per_s: float | None = None
-    localscore: LocalScore | None = None
+    context: int
+    peak_bytes: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Memory:
-    """Peaks in bytes by case and phase, and what a token of context takes."""
+    """Peaks in bytes by case and phase, and what a token of context takes.
+
+    Attributes:
+        contexts: peaks by context, shortest first. split: None where a part is unknown.
+    """
 
     phases: Mapping[str, Mapping[str, float]]
     kv_fitted: float | None
     kv_computed: float | None
+    contexts: tuple[Filled, ...]
+    split: Split | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gaps:
+    """Times between tokens in s: extremes, and quantiles by percent."""
+
+    n: int
+    min: float
+    max: float
+    quantiles: Mapping[int, float]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -226,6 +181,7 @@ class Row:
     """One model of a ranking.
 
     Attributes:
+        tier: the run's, but `synthetic` for what is made up.
         rank_range: ranks it takes when each weight moves by 0.10.
         joint: another entry of the list has the same rank.
         on_front: on the Pareto front; `dominated_by` names who is better in all.
@@ -234,12 +190,14 @@ class Row:
         minutes: median decode rate in each minute of the sustained run, tok/s; None
             where no request fell into one.
         energy_methods: how energy was measured.
+        gaps: between tokens; None where no request had several.
         gates: the profile's, and those of fidelity.
         fidelity: None where the profile does not ask for it.
     """
 
     model: str
     list_name: str
+    tier: str
     format: str
     quantisation: str
     backend: str
@@ -264,6 +222,7 @@ class Row:
     findings: tuple[Finding, ...]
     compat: Compat
     memory: Memory
+    gaps: Gaps | None
     minutes: tuple[float | None, ...]
     energy_methods: tuple[str, ...]
     fidelity: Fidelity | None
@@ -284,6 +243,10 @@ class Row:
     def factor(self, metric: str) -> Factor | None:
         """The metric's part of the score, where the model has one."""
         return next((factor for factor in self.factors if factor.metric == metric), None)
+
+    def gate(self, name: str) -> Check | None:
+        """How the model stands to one gate."""
+        return next((gate for gate in self.gates if gate.id == name), None)
 
     def task(self, name: str) -> Task | None:
         """The result of one accuracy task."""
@@ -412,12 +375,21 @@ class Sandbox(NamedTuple):
     reason: str
 
 
+class Attempt(NamedTuple):
+    """One run of a plan: its id and when it started, UTC."""
+
+    run: str
+    started_utc: str
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class View:
     """A scorecard ready to be shown; every string in it is clean.
 
     Attributes:
         calibration: before and after the run; None where it was not measured.
+        attempt: number of this run among those of its plan, and how many there were.
+        earlier: the ones before it that were still kept, oldest first.
         scoring: the formula of the score: geometric, aimers or gate.
         seed: where the accuracy items come from: public, committed, uncommitted; empty = none.
         sandbox: None where no worker got as far as loading a model.
@@ -438,6 +410,7 @@ class View:
     verdict: str
     findings: tuple[Finding, ...]
     attempt: tuple[str, str]
+    earlier: tuple[Attempt, ...]
     seed: str
     sandbox: Sandbox | None
     scoring: str

@@ -175,7 +175,7 @@ def why(ranking: Ranking, view: View) -> Case:
     if behind:
         other = behind[0]
         pairs = ((factor, other.factor(factor.metric)) for factor in first.factors)
-        factors = [_against(mine, theirs) for mine, theirs in pairs if theirs]
+        factors = [against(mine, theirs) for mine, theirs in pairs if theirs]
         return Case(other.model, _by_influence(factors))
     if first.model == view.reference:
         return Case("", ())
@@ -188,7 +188,8 @@ def versus(case: Case, view: View, lang: Lang) -> str:
     return say(lang, key, model=case.against)
 
 
-def _against(mine: Factor, theirs: Factor) -> Factor:
+def against(mine: Factor, theirs: Factor) -> Factor:
+    """One model's part of a score relative to another's instead of the reference's."""
     ratio = mine.ratio / theirs.ratio
     return replace(
         mine,
@@ -214,6 +215,8 @@ def phrase(factor: Factor, lang: Lang) -> str:
 
 def machine(view: View, lang: Lang) -> str:
     """The declared device's name, or that it has none."""
+    if view.device.get("id") == "this-machine":
+        return say(lang, "machine.this")
     return view.device.get("name") or view.device.get("id") or say(lang, "machine.unnamed")
 
 

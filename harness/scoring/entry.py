@@ -9,7 +9,10 @@ from harness.metrics import METRICS, suite_of
 from harness.scoring.accuracy import Level, Task
 from harness.scoring.compat import compat
 from harness.scoring.details import Share
+from harness.scoring.footprint import footprint
 from harness.scoring.formulas import FORMULAS
+from harness.scoring.gates import GateResult
+from harness.scoring.itl import itl_distribution
 from harness.scoring.judge import Judged, Ratio
 from harness.scoring.observe import Observed
 from harness.scoring.rank import Ranking
@@ -54,18 +57,7 @@ def entry_json(
         "tied_with": ranking.tied.get(entry.id, []),
         "reason": reason.code if reason else "",
         "detail": reason.detail if reason else "",
-        "gates": [
-            {
-                "id": result.gate.id,
-                "metric": result.gate.metric,
-                "required": result.gate.required,
-                "passed": result.passed,
-                "value": result.value,
-                "limit": result.limit,
-                "reason": result.reason,
-            }
-            for result in entry.gates
-        ],
+        "gates": [_gate(result) for result in entry.gates],
         "ratios": {
             metric: _ratio(ratio) | {"effect": effects.get(metric)}
             for metric, ratio in entry.ratios.items()
@@ -81,9 +73,22 @@ def entry_json(
             *_own_findings(entry.observed, rules, entry.summaries.metrics.get("length_ratio")),
         ],
         "compat": compat(entry.observed, rules),
-        "memory": _memory(entry),
+        "memory": footprint(entry.observed, entry.summaries, rules),
+        "gaps": itl_distribution(entry.observed, rules),
         "sustained": _sustained(entry.observed),
         "energy": {"methods": list(entry.observed.energy_methods)},
+    }
+
+
+def _gate(result: GateResult) -> Json:
+    return {
+        "id": result.gate.id,
+        "metric": result.gate.metric,
+        "required": result.gate.required,
+        "passed": result.passed,
+        "value": result.value,
+        "limit": result.limit,
+        "reason": result.reason,
     }
 
 
@@ -116,21 +121,6 @@ def _own_findings(seen: Observed, rules: Rules, length: Summary | None) -> list[
         )
         out.append({"code": "short_answers", "severity": "warn", "detail": detail})
     return out
-
-
-def _memory(entry: Judged) -> Json:
-    """Peaks by case and phase, and what a token of context takes."""
-    growth = entry.summaries.metrics.get("kv_growth_bytes_per_tok")
-    return {
-        "phases": {
-            case: {phase: median(peaks) for phase, peaks in found.items()}
-            for case, found in entry.observed.phases.items()
-        },
-        "kv_bytes_per_tok": {
-            "fitted": growth.value if growth else None,
-            "computed": (entry.observed.engine.get("load") or {}).get("kv_bytes_per_token"),
-        },
-    }
 
 
 def _sustained(seen: Observed) -> Json | None:

@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from harness.errors import IncomparableError, SpecError
+from harness.records import run_record
 from harness.scoring.accuracy import summarise, summarise_task
 from harness.scoring.items import Item
 from harness.scoring.observe import Observed, observe
@@ -120,7 +121,7 @@ def between(public: Records, secret: Records) -> dict[str, Any]:
         model); floats have 6 significant digits.
 
     Raises:
-        RecordError: a run's profile cannot be read.
+        RecordError: there is no run record, or its profile cannot be read.
         SpecError: the first run is a secret one, or the second a public one.
         IncomparableError: the runs asked differently, or share no model.
     """
@@ -165,9 +166,7 @@ def _row(model: str, found: Gap, p: float) -> dict[str, Any]:
 
 
 def _side(records: Records) -> _Side:
-    run = next((record for record in records if record["type"] == "run"), None)
-    if run is None:
-        raise IncomparableError("the records hold no run", hint="harness run")
+    run = run_record(records)
     rules = read_rules(run["profile"])
     suite = run["profile"]["suites"].get("accuracy") or {"languages": [], "tasks": []}
     observed = observe(records, run["models"], rules)

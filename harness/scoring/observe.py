@@ -124,7 +124,7 @@ class Observed:
         return str(self.model["id"])
 
 
-class _Key(NamedTuple):
+class Key(NamedTuple):
     """What a sample is, apart from what was read."""
 
     suite: str
@@ -230,13 +230,13 @@ class Reader:
         self._outputs: dict[tuple[str, str, int], list[str]] = defaultdict(list)
         self._memory: dict[tuple[str, int], dict[str, int]] = defaultdict(dict)
         self._available: dict[tuple[str, int], dict[str, int]] = defaultdict(dict)
-        self._splits: dict[_Key, Sample] = {}
+        self._splits: dict[Key, Sample] = {}
         self._passes: dict[tuple[str, int], list[Pass]] = defaultdict(list)
 
     def collect(self, samples: Iterable[Sample]) -> None:
         """Read all samples; those that are refused become problems."""
-        known: dict[_Key, Sample] = {}
-        conflicts: set[_Key] = set()
+        known: dict[Key, Sample] = {}
+        conflicts: set[Key] = set()
         for sample in samples:
             key = _key(sample)
             if key is None:
@@ -262,7 +262,7 @@ class Reader:
         self._close_sustained()
         self._close_items()
 
-    def _read(self, key: _Key, sample: Sample) -> None:
+    def _read(self, key: Key, sample: Sample) -> None:
         """A kind counts in its own suites only: workloads are never mixed in a metric."""
         match key.suite, key.kind:
             case "latency" | "energy", "request":
@@ -284,7 +284,7 @@ class Reader:
             case "memory", "memory" | "memory_split":
                 self._phase(key, sample)
 
-    def _text(self, key: _Key, sample: Sample) -> None:
+    def _text(self, key: Key, sample: Sample) -> None:
         if key.suite == "language" and key.kind == "text":
             for metric, value in text_metrics(sample).items():
                 self._add(key, metric, value)
@@ -296,7 +296,7 @@ class Reader:
         elif key.suite == "fidelity" and key.kind == "stored":
             self.stores_reference = True
 
-    def _answer(self, key: _Key, sample: Sample) -> None:
+    def _answer(self, key: Key, sample: Sample) -> None:
         match key.kind:
             case "item":
                 self._items[key.case, key.process].append(read_item(key.number, sample))
@@ -307,18 +307,18 @@ class Reader:
                 for tokens, nat in read_geometry(sample):
                     errors[tokens] = max(nat, errors.get(tokens, 0.0))
 
-    def _load(self, key: _Key, sample: Sample) -> None:
+    def _load(self, key: Key, sample: Sample) -> None:
         where = LOAD_CASES.get(str(sample.get("cache")), UNKNOWN_LOAD_CASE)
         for metric, value in load_times(sample).items():
             self._add(key, metric, value, case=where)
 
-    def _proof(self, key: _Key, sample: Sample) -> None:
+    def _proof(self, key: Key, sample: Sample) -> None:
         if key.kind == "check":
             require_available(sample)
         else:
             require_repeated(sample)
 
-    def _request(self, key: _Key, sample: Sample) -> None:
+    def _request(self, key: Key, sample: Sample) -> None:
         case = self._rules.cases[key.suite].get(key.case)
         times = request_times(
             sample,
@@ -337,7 +337,7 @@ class Reader:
             if value is not None and not (isinstance(value, np.ndarray) and not value.size):
                 self._add(key, metric, value)
 
-    def _chat(self, key: _Key, sample: Sample) -> None:
+    def _chat(self, key: Key, sample: Sample) -> None:
         if sample.get("token_ns") == []:
             self.answer_chars[key.case, key.number] = 0
         for metric, value in chat_times(sample)._asdict().items():
@@ -347,7 +347,7 @@ class Reader:
         if output := sample.get("output_sha256"):
             self._outputs[key.suite, key.case, key.number].append(str(output))
 
-    def _kernel(self, key: _Key, sample: Sample) -> None:
+    def _kernel(self, key: Key, sample: Sample) -> None:
         rate = kernel_tok_per_s(sample)
         case = self._rules.cases["kernel"].get(key.case)
         if case and sample["tokens"] != case.prompt_tokens + case.output_tokens:
@@ -357,7 +357,7 @@ class Reader:
             )
         self._add(key, f"kernel_{key.case[:2]}_tok_per_s", rate)
 
-    def _phase(self, key: _Key, sample: Sample) -> None:
+    def _phase(self, key: Key, sample: Sample) -> None:
         if key.kind == "memory_split":
             self._splits[key] = sample
             return
@@ -372,7 +372,7 @@ class Reader:
         if isinstance(available := sample.get("available_bytes"), int):
             self._available[key.case, key.process][key.phase] = available
 
-    def _split(self, key: _Key, sample: Sample) -> int:
+    def _split(self, key: Key, sample: Sample) -> int:
         """Add the parts of a whole case; the peak of its tree, 0 where it was one process."""
         for name, metric in _SPLIT.items():
             # Shown beside the peak, never scored: a part may be unknown.
@@ -389,7 +389,7 @@ class Reader:
     def _close_memory(self) -> None:
         splits = {(key.case, key.process): (key, found) for key, found in self._splits.items()}
         for (case, process), phases in self._memory.items():
-            key = _Key("memory", case, "memory", process, 0, "")
+            key = Key("memory", case, "memory", process, 0, "")
             if "runtime" in phases:
                 self._add(key, "runtime_resident_bytes", phases["runtime"])
             # A phase that is not there could have held the peak, and most of the samples.
@@ -414,7 +414,7 @@ class Reader:
             self.curves.append(found)
             if case in refused:
                 continue  # a gap in the curve could hide the slowest requests
-            key = _Key("sustained", case, "sustained", process, 0, "")
+            key = Key("sustained", case, "sustained", process, 0, "")
             try:
                 self._add(key, "sustained_ratio", found.ratio())
                 self._add(key, "sustained_above_90_s", found.above_90_s())
@@ -428,15 +428,15 @@ class Reader:
                 try:
                     self.items[task] = assemble(items)
                 except SampleRefusedError as refused:
-                    key = _Key("accuracy", task, "item", process, 0, "")
+                    key = Key("accuracy", task, "item", process, 0, "")
                     self._refuse(key, refused.reason, refused.message)
 
-    def _add(self, key: _Key, metric: str, value: float | Floats, *, case: str = "") -> None:
+    def _add(self, key: Key, metric: str, value: float | Floats, *, case: str = "") -> None:
         if suite_of(metric) != key.suite:
             raise ValueError(f"{metric} is not measured by suite {key.suite}")
         self._values[key.suite, case or key.case, metric, key.process].append(value)
 
-    def _refuse(self, key: _Key, reason: str, detail: str) -> None:
+    def _refuse(self, key: Key, reason: str, detail: str) -> None:
         self.problems.add(Problem(key.case, reason, detail))
 
     def unusable(self, suites: Collection[str]) -> dict[str, Problem]:
@@ -477,11 +477,11 @@ class Reader:
         return all(len(set(outputs)) == 1 for outputs in repeated) if repeated else None
 
 
-def _key(sample: Sample) -> _Key | None:
+def _key(sample: Sample) -> Key | None:
     get = sample.get
     suite, case, kind = get("suite", ""), get("case", ""), get("kind", "")
     # `load` is the one sample that is not of a case: every job has its own. An item's index
     # counts within its form.
     phase = get({"load": "job", "item": "form", "item_skipped": "form"}.get(str(kind), "phase"), "")
-    key = _Key(suite, case, kind, get("process", 0), get("index", 0), phase)
+    key = Key(suite, case, kind, get("process", 0), get("index", 0), phase)
     return key if all(map(isinstance, key, (str, str, str, int, int, str))) else None

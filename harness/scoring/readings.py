@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from harness.metrics import Floats
 from harness.scoring.items import Item
-from harness.scoring.observe import Reader, Sample, _Key
+from harness.scoring.observe import Key, Reader, Sample
 from harness.scoring.rules import Rules
 
 _OF_A_PROCESS = frozenset({"memory", "sustained"})
@@ -57,13 +57,13 @@ class _Listener(Reader):
         super().__init__(rules)
         self.heard: list[Reading] = []
 
-    def _add(self, key: _Key, metric: str, value: float | Floats, *, case: str = "") -> None:
+    def _add(self, key: Key, metric: str, value: float | Floats, *, case: str = "") -> None:
         super()._add(key, metric, value, case=case)
         self.heard.append(
             Reading(key.suite, case or key.case, key.process, _request(key), metric, value)
         )
 
-    def _refuse(self, key: _Key, reason: str, detail: str) -> None:
+    def _refuse(self, key: Key, reason: str, detail: str) -> None:
         super()._refuse(key, reason, detail)
         nothing = float("nan")
         self.heard.append(
@@ -71,6 +71,6 @@ class _Listener(Reader):
         )
 
 
-def _request(key: _Key) -> int | None:
+def _request(key: Key) -> int | None:
     whole = key.suite in _OF_A_PROCESS or key.kind == "load"
     return None if whole else key.number

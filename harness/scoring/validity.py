@@ -41,7 +41,11 @@ UNSTABLE, UNEVEN = 0.10, 0.03
 LEAST_PROCESSES = 3
 _LEAST_REQUESTS = 9
 _MODES = ("power_mode", "governor", "energy_preference", "turbo")
-_SPEEDS = ("read_bytes_per_s", "copy_bytes_per_s", "fp32_flop_per_s")
+_SPEEDS = {
+    "read_bytes_per_s": ("reading memory", "GB/s"),
+    "copy_bytes_per_s": ("copying memory", "GB/s"),
+    "fp32_flop_per_s": ("computing (fp32)", "GFLOP/s"),
+}
 _SPREAD = ("ttft_s", "decode_tok_per_s")
 _UNKNOWN = (None, "", "unknown")
 _BY_SUITE = frozenset({"context", "context_allocated", "batch", "micro_batch", "sequences"})
@@ -408,13 +412,13 @@ def _drift(measured: Mapping[str, Mapping[str, Any] | None]) -> Iterator[Finding
     before, after = measured["before"], measured["after"]
     if not before or not after:
         return
-    for name in _SPEEDS:
+    for name, (what, unit) in _SPEEDS.items():
         first, last = before.get(name), after.get(name)
         if first and last and abs(math.log(last / first)) > math.log1p(DRIFT):
             yield _finding(
                 "calibration_drift",
                 "invalid",
-                f"{name} was {first:.3g} before the run and {last:.3g} after it",
+                f"{what}: {first / 1e9:.3g} {unit} before the run, {last / 1e9:.3g} after it",
             )
 
 

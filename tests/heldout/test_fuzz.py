@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from harness.errors import SpecError
 from harness.heldout import HeldOutTask, load, mark
+from tests.conftest import examples
 from tests.heldout.helpers import CAPITAL, FRANCE, SUM, entry, jsonl
 from tests.heldout.test_taskfile import CHOICE, FREE, place
 
@@ -77,7 +78,7 @@ def test_bytes(path: Path, content: bytes) -> None:
     outcome(path)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(50, 1000), deadline=None)
 @given(
     rows=st.lists(ROWS, min_size=1, max_size=4),
     choices=st.sampled_from(["cloze", "letter"]),
@@ -114,7 +115,9 @@ def test_mutants(path: Path, start: int, drop: int, insert: bytes) -> None:
 
 
 @settings(
-    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=examples(40, 1000),
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 @given(
     text=st.sampled_from([CHOICE, FREE]),
@@ -127,7 +130,7 @@ def test_task_files(path: Path, text: str, start: int, drop: int, insert: str) -
     outcome(place(path.parent, mutant))
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=examples(10, 200), deadline=None)
 @given(
     template=st.text("{}%|.()[]'\" abqfor in endset=~+0,:-", max_size=14),
     key=st.sampled_from(['"{{q}}"', "word"]),
@@ -137,7 +140,7 @@ def test_templates(path: Path, template: str, key: str) -> None:
     outcome(place(path.parent, FREE.replace(key, quoted, 1)))
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=examples(10, 200), deadline=None)
 @given(doc=st.dictionaries(st.sampled_from(["q", "word", "self", "loop", "가"]), JSON, max_size=4))
 def test_data_of_a_task(path: Path, doc: dict[str, object]) -> None:
     outcome(place(path.parent, FREE, [{"q": "?", "word": "x"} | doc]))

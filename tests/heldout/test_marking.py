@@ -197,6 +197,6 @@ def test_whatever_was_written_gets_a_mark(text: str, checker: str, answer: str) 
     ids=range(8),
 )
 def test_hostile_text_takes_no_time(checker: str, text: str) -> None:
-    start = time.perf_counter()
+    start = time.process_time()
     mark(text, asked(checker, {"number": "42", "letter": "A"}.get(checker, "aa")))
-    assert time.perf_counter() - start < 2
+    assert time.process_time() - start < 2

@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -30,19 +31,25 @@ pytest.importorskip("onnx")
 EVERYWHERE = [name for name in reference.artefact_ids() if "_k_" not in name]
 
 
-@pytest.fixture
-def shipped(
-    make_toy: Callable[..., Network], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Path:
-    """A weights folder with toy networks and their hashes."""
-    folder = tmp_path / "weights"
-    folder.mkdir()
+@pytest.fixture(scope="module")
+def toys(make_toy: Callable[..., Network], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A weights folder with toy networks and their hashes, made once."""
+    folder = tmp_path_factory.mktemp("weights")
     for layers, name in zip((2, 1), reference.NETWORKS, strict=True):
         network = dataclasses.replace(make_toy(num_hidden_layers=layers), name=name)
         save(network, folder / f"{name}.safetensors")
         (folder / "tokenizer.json").write_bytes(network.tokenizer.read_bytes())
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(reference, "WEIGHTS", folder)
+        reference.write_hashes()
+    return folder
+
+
+@pytest.fixture
+def shipped(toys: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of it, in place of the trained networks."""
+    folder = shutil.copytree(toys, tmp_path / "weights")
     monkeypatch.setattr(reference, "WEIGHTS", folder)
-    reference.write_hashes()
     return folder
 
 

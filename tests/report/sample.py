@@ -10,6 +10,7 @@ from typing import Any
 
 from harness.records import JournalWriter
 from tests import strategies
+from tests.report.sample_parts import cases, chat, estimate
 
 WEIGHTS = {
     "accuracy": 0.40,
@@ -33,6 +34,11 @@ PAYLOADS = (
     "[bold red]markup[/bold red]",
 )
 RECORDS = strategies.records([strategies.Candidate(id="ref")])
+SUITES = (
+    *("arith", "josa", "calendar", "honorific", "ifeval", "extract", "tools", "longctx"),
+    *("logic", "table", "pairs"),
+)
+"""Of the profile `challenge`."""
 TASKS = ("ko-arith", "ko-josa", "ko-count", "en-arith", "en-copy")
 
 
@@ -42,105 +48,6 @@ def folder(home: Path, records: Sequence[dict[str, Any]] = RECORDS) -> Path:
     writer.append(*records)
     writer.close()
     return home
-
-
-def estimate(value: float, spread: float, unit: str, n: int = 50) -> dict[str, Any]:
-    """A metric value whose interval is `spread` of it either way."""
-    return {
-        "value": value,
-        "lo": value * (1 - spread),
-        "hi": value * (1 + spread),
-        "n": n,
-        "unit": unit,
-    }
-
-
-def chat(speed: float, chars: float, size: float) -> dict[str, Any]:
-    """Chat metrics for tokens of `chars` characters of `size` bytes."""
-    return {
-        "task_tokenise_s": estimate(0.0004, 0.1, "s"),
-        "task_ttft_s": estimate(0.4 / speed, 0.03, "s"),
-        "task_decode_tok_per_s": estimate(21.2 * speed, 0.02, "tok/s"),
-        "task_char_per_s": estimate(21.2 * speed * chars, 0.03, "char/s"),
-        "task_byte_per_s": estimate(21.2 * speed * chars * size, 0.03, "B/s"),
-        "task_output_tok": estimate(131, 0.1, "tok"),
-        "task_end_to_end_s": estimate(6.6 / speed, 0.05, "s"),
-    }
-
-
-def cases(speed: float, memory: float) -> dict[str, Any]:
-    """Every kind of case that a standard run has."""
-    fixed = {
-        f"fixed-p{p}-n128{depth}": {
-            "ttft_s": estimate(p / 304 / speed * slow, 0.03, "s"),
-            "prefill_tok_per_s": estimate(304 * speed / slow, 0.02, "tok/s"),
-            "decode_tok_per_s": estimate((22 - p / 512) * speed / slow, 0.02, "tok/s"),
-            "tpot_s": estimate(slow / (22 - p / 512) / speed, 0.02, "s"),
-            **{
-                f"itl_s_p{q}": estimate((0.045 + 0.0001 * q) / speed * slow, 0.02, "s", 6350)
-                for q in (50, 90, 95, 99)
-            },
-            "mbu": estimate(0.71 / slow, 0.02, "1"),
-            "mfu": estimate(0.43 / slow, 0.02, "1"),
-        }
-        for p in (64, 256, 1024)
-        for depth, slow in (("", 1.0), ("@d512", 1.12))
-    }
-    languages = {
-        f"chat-{language}": chat(speed, chars, size)
-        for language, chars, size in (("ko", 1.4, 2.7), ("en", 4.3, 1.0))
-    }
-    load = {
-        case: {
-            "load_s": estimate(total / speed, 0.05, "s", 10),
-            "load_start_s": estimate(0.05, 0.05, "s", 10),
-            "load_import_s": estimate(0.21, 0.05, "s", 10),
-            "load_weights_s": estimate((total - 0.4) / speed, 0.05, "s", 10),
-            "load_first_s": estimate(0.12 / speed, 0.05, "s", 10),
-        }
-        for case, total in (("load", 1.2), ("load-cold", 2.9))
-    }
-    split = {
-        case: {
-            "peak_resident_bytes": estimate(memory * part, 0.004, "B", 3),
-            "peak_anon_bytes": estimate(memory * anon, 0.004, "B", 3),
-            "peak_file_bytes": estimate(memory * (part - anon), 0.004, "B", 3),
-            "peak_shmem_bytes": estimate(0.0, 0.0, "B", 3),
-        }
-        for case, part, anon in (
-            ("c512", 0.96, 0.93),
-            ("c2048", 1.0, 0.97),
-            ("c2048-mmap", 1.04, 0.22),
-            ("c8192", 1.16, 1.13),
-        )
-    }
-    kernel = {
-        "pp512": {"kernel_pp_tok_per_s": estimate(311 * speed, 0.01, "tok/s", 15)},
-        "tg128": {"kernel_tg_tok_per_s": estimate(22.4 * speed, 0.01, "tok/s", 15)},
-        "tg128@d1024": {"kernel_tg_tok_per_s": estimate(20.1 * speed, 0.01, "tok/s", 15)},
-    }
-    return fixed | languages | load | split | kernel | texts(speed)
-
-
-def texts(speed: float) -> dict[str, Any]:
-    """What the suites of running text leave; the divergence grows with the speed."""
-    kld = 0.004 * speed**4
-    one = {"lo": None, "hi": None, "n": 1}
-    out: dict[str, Any] = {}
-    for language in ("ko", "en"):
-        out[f"text-{language}"] = {
-            "bits_per_byte": {"value": 1.1 + 0.1 * speed, "unit": "bit/B", **one},
-            "perplexity": {"value": 21.4 * speed, "unit": "1", **one},
-        }
-        out[f"fidelity-{language}"] = {
-            "kld_nat": estimate(kld, 0.1, "nat", 2048),
-            "kld_nat_p50": estimate(kld / 3, 0.0, "nat", 2048),
-            "kld_nat_p99": estimate(kld * 14, 0.0, "nat", 2048),
-            "top1_agreement": estimate(0.99 - kld, 0.004, "1", 2048),
-            "delta_p_rms": estimate(0.01 * speed, 0.0, "1", 2048),
-            "bits_per_byte_change": estimate(0.003 * speed, 0.0, "bit/B", 2048),
-        }
-    return out
 
 
 def details(speed: float, memory: float) -> dict[str, Any]:
@@ -178,6 +85,26 @@ def details(speed: float, memory: float) -> dict[str, Any]:
                 )
             },
             "kv_bytes_per_tok": {"fitted": 29_400.0, "computed": 28_672},
+            "contexts": [
+                {"context": context, "peak_bytes": memory * part}
+                for context, part in ((512, 0.96), (2048, 1.0), (8192, 1.16))
+            ],
+            "split": {
+                "context": 2048,
+                "runtime": 96e6,
+                "weights": memory * 0.8,
+                "kv": 2048 * 28_672,
+                "rest": memory * 0.2 - 96e6 - 2048 * 28_672,
+            },
+        },
+        "gaps": {
+            "n": 6350,
+            "min": 0.041 / speed,
+            "max": 0.19 / speed,
+            "quantiles": {
+                str(q): (0.042 + 0.009 * (q / 100) ** 3 + 0.014 * (q > 98)) / speed
+                for q in (1, 5, 10, 25, 50, 75, 90, 95, 99)
+            },
         },
         "sustained": {"minutes": [21 * speed * (1 - 0.02 * min(m, 5)) for m in range(9)] + [None]},
         "energy": {"methods": ["rapl"]},
@@ -401,7 +328,14 @@ def card(entries: list[dict[str, Any]], **changes: Any) -> dict[str, Any]:
             "before": calibration(41.2e9),
             "after": calibration(40.9e9),
         },
-        "attempt": {"number": 3, "of": 7},
+        "attempt": {
+            "number": 3,
+            "of": 3,
+            "earlier": [
+                {"run": "20261122T070000Z-0a1b2c", "started_utc": "2026-11-22T07:00:00Z"},
+                {"run": "20261122T091000Z-3d4e5f", "started_utc": "2026-11-22T09:10:00Z"},
+            ],
+        },
         "weights": WEIGHTS,
         "entries": entries,
         "skipped": [
@@ -487,6 +421,26 @@ def crowd(count: int) -> dict[str, Any]:
             for i in range(count)
         ]
     )
+
+
+def challenge(count: int) -> dict[str, Any]:
+    """As many models with all that the profile `challenge` measures: 22 tasks, 9 latency cases."""
+    made = crowd(count)
+    for found in made["entries"]:
+        shape = dict(found["tasks"]["ko-josa"])
+        found["tasks"] = {
+            f"{language}-{suite}": shape | {"adjusted": shape["adjusted"] * (1 - 0.03 * i)}
+            for i, suite in enumerate(SUITES)
+            for language in ("ko", "en")
+        }
+        for case in [case for case in found["cases"] if case.endswith("@d512")]:
+            found["cases"][case.replace("@d512", "@d4096")] = found["cases"][case]
+        found["jobs"] = [
+            {"suite": suite, "process": process, "outcome": "ok", "reason": "", "detail": ""}
+            for suite in ("latency", "task", "kernel", "memory", "accuracy", "sustained")
+            for process in range(20)
+        ]
+    return made
 
 
 def hostile(payloads: Sequence[str] = PAYLOADS) -> dict[str, Any]:

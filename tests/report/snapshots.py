@@ -33,11 +33,12 @@ def printed(
     lang: Lang = "en",
     terminal: bool = False,
     environ: Mapping[str, str] | None = None,
+    width: int = 100,
 ) -> str:
-    """What a 100-column console shows."""
+    """What a console shows, of 100 columns or so many."""
     stream = io.StringIO()
     made = Console(
-        file=stream, width=100, force_terminal=terminal, _environ=environ or {"TERM": "xterm"}
+        file=stream, width=width, force_terminal=terminal, _environ=environ or {"TERM": "xterm"}
     )
     console.show(card, made, files=FILES, lang=lang)
     return stream.getvalue()

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import html
 import itertools
+import re
 import xml.etree.ElementTree as ET
 
 import pytest
@@ -25,21 +27,12 @@ def test_labels_drop_an_ending_that_all_share() -> None:
     assert charts.labels(["a.q8_0.gguf", "b.q8_0.gguf"]) == ["a", "b"]
     assert charts.labels(["a.q8_0.gguf", "a.f16.gguf"]) == ["a.q8_0.gguf", "a.f16.gguf"]
     assert charts.labels(["a.q8_0.gguf"]) == ["a.q8_0.gguf"]
-    assert charts.labels(["x" * 99])[0].endswith("…")
+    long = f"maker-{'x' * 99}.q4_k_m.gguf"
+    assert charts.labels([long]) == ["maker-xxxxxxxxxx…xxxxx.q4_k_m.gguf"]
+    assert len(charts.label(long)) == charts.LONGEST_LABEL
 
 
-def test_a_sustained_run_is_drawn_with_its_gaps_and_only_where_there_is_one() -> None:
-    made = [sample.entry(name, rank=1, speed=1, skill=1) for name in ("long", "gap", "short")]
-    made[1]["sustained"]["minutes"] = [20.0, None, 18.0]
-    made[2]["sustained"]["minutes"] = [20.0]
-    svg = charts.sustained(read(sample.card(made)).rows)
-    shown = "".join(ET.fromstring(svg).itertext())  # our own output
-    assert "long" in shown
-    assert "gap" in shown
-    assert "short" not in shown
-
-
-@pytest.mark.parametrize("draw", [charts.tradeoff, charts.scores, charts.memory, charts.sustained])
+@pytest.mark.parametrize("draw", [charts.tradeoff, charts.scores])
 def test_without_models_there_is_no_chart(draw) -> None:
     assert draw(()) == ""
 
@@ -65,8 +58,29 @@ def test_zero_and_equal_values_still_draw() -> None:
     assert charts.tradeoff(read(sample.card([made])).rows).startswith("<svg")
 
 
-def test_titles_are_translated_and_escaped() -> None:
+def test_titles_stand_in_both_languages() -> None:
+    svg = charts.bilingual(charts.scores(read(sample.laptop()).rows))
+    assert re.search('<text lang="ko"[^>]*>점수 \\(기준 모델 = 1000\\)</text>', svg)
+    assert re.search('<text lang="en"[^>]*>Score \\(reference = 1000\\)</text>', svg)
+    assert "\ue000" not in svg
+    assert charts.bilingual(svg) == svg
+
+
+def test_a_title_that_nobody_translated_is_shown_and_escaped() -> None:
+    key = html.escape("task.<b>own & new</b>")
+    svg = charts.bilingual(f"<text fill='x'>\ue000{key}\ue001</text>")
+    assert svg.count("&lt;b&gt;own &amp; new&lt;/b&gt;</text>") == 2
+    assert "<b>" not in svg
+
+
+def test_a_chart_keeps_its_marks_and_loses_its_fat() -> None:
     svg = charts.scores(read(sample.laptop()).rows)
-    assert "점수 (기준 모델 = 1000)" in charts.translate(svg, "ko")
-    assert "Score (reference = 1000)" in charts.translate(svg, "en")
-    assert "\ue000" not in charts.translate(svg, "en")
+    root = ET.fromstring(svg)  # our own output
+    names = {name for element in root.iter() for name in element.attrib}
+    assert not {"font-family", "role", "aria-label", "class"} & names
+    assert 'opacity="1"' not in svg
+    shown = "".join(root.itertext())
+    for row in read(sample.laptop()).rankings[0].ranked:
+        assert f"{row.place} {row.model}" in shown
+    points = [e for e in root.iter() if e.get("fill") in {charts.ACCENT, charts.MUTED}]
+    assert len([e for e in points if e.tag.endswith("path")]) == 4

@@ -30,9 +30,9 @@ def made(ratio: float = 1.1, sd: float = 0.005, floor: Floor = NO_FLOOR) -> Comp
     return compare(a, b, floor)
 
 
-def printed(page: forms.Page, *, terminal: bool = False) -> str:
+def printed(page: forms.Page, *, terminal: bool = False, width: int = 120) -> str:
     stream = io.StringIO()
-    console = Console(file=stream, width=120, force_terminal=terminal, _environ={"TERM": "xterm"})
+    console = Console(file=stream, width=width, force_terminal=terminal, _environ={"TERM": "xterm"})
     forms.show(page, console)
     return stream.getvalue()
 
@@ -168,3 +168,14 @@ def test_json_is_plain_and_rounded() -> None:
     assert changes == {"accuracy_raw": -0.4, "decode_tok_per_s": 1.0, "ttft_s": 1.1}
     assert {rule["case"]["metric"] for rule in found["rules"] if "case" in rule} == set(changes)
     assert forms.as_json(None, [])["comparison"] is None
+
+
+@pytest.mark.parametrize("width", [40, 60, 80, 120])
+@pytest.mark.parametrize("lang", ["en", "ko"])
+def test_every_width_tells_which_figure_is_worse_by_how_much(width: int, lang: Lang) -> None:
+    page = forms.comparison_page(made(), lang)
+    text = "".join(printed(page, width=width).split())
+    assert page.table is not None
+    for row in page.table.rows:
+        for cell in row:
+            assert "".join(cell.split()) in text, cell

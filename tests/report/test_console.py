@@ -62,3 +62,24 @@ def test_rendering_prints_nothing(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_without_any_model() -> None:
     assert "No ranking: no model has a score" in printed(sample.card([]))
+
+
+@pytest.mark.parametrize("columns", [40, 60, 80])
+@pytest.mark.parametrize("lang", ["en", "ko"])
+def test_a_narrow_terminal_loses_no_figure_and_no_name(columns, lang) -> None:
+    card = golden()
+    whole, narrow = (
+        " ".join(printed(card, lang=lang, width=width).split()) for width in (100, columns)
+    )
+    figures = re.findall(r"\d[\d.]* (?:MiB|ms|%)|\[\d+, \d+\]", whole)
+    assert len(figures) > 40
+    for figure in [*figures, *(entry["model"] for entry in card["entries"])]:
+        assert narrow.replace(" ", "").count(figure.replace(" ", "")), figure
+
+
+def test_processes_that_ended_alike_share_a_line() -> None:
+    card = golden()
+    (lost,) = [entry for entry in card["entries"] if entry["model"] == "startup-c.q8_0.gguf"]
+    assert [job["process"] for job in lost["jobs"] if job["outcome"] != "ok"] == [0, 1]
+    text = printed(card)
+    assert "startup-c.q8_0.gguf memory#0,1: out of memory" in text

@@ -43,6 +43,14 @@ def test_it_opens_in_korean_excel_and_by_rfc_4180() -> None:
     assert rows[1][5] == "한글-1b.gguf"
 
 
+def test_what_is_made_up_never_has_the_tier_of_its_run() -> None:
+    entries = [sample.entry(name, rank=1, speed=1, skill=1) for name in ("real", "made-up")]
+    entries[1] |= {"list": "synthetic", "tier": "synthetic"}
+    table = pd.read_csv(io.BytesIO(rendered(sample.card(entries) | {"tier": "verified"})))
+    tiers = dict(zip(table["model"], table["tier"], strict=True))
+    assert tiers == {"real": "verified", "made-up": "synthetic"}
+
+
 def test_negative_numbers_stay_numbers() -> None:
     card = sample.card([sample.entry("a", rank=1, speed=1, skill=1)])
     card["entries"][0]["metrics"]["bits_per_byte_change"] = sample.estimate(-0.25, 0.1, "bit/B")
@@ -75,3 +83,14 @@ def test_models_without_a_score_have_none(tmp_path) -> None:
         own = table[table["model"] == entry["model"]]
         assert own["rank"].isna().all() == (entry["rank"] is None)
         assert ("score" in set(own["metric"])) == (entry["score"] is not None)
+
+
+@pytest.mark.parametrize("name", ["NA", "null", "nan", "None", "1e5", "007", "TRUE"])
+def test_pandas_reads_odd_names_by_the_options_of_the_documentation(name: str) -> None:
+    card = sample.card([sample.entry(name, rank=1, speed=1, skill=1)])
+    numbers = {key: [""] for key in ("value", "lo", "hi", "n", "rank")}
+    table = pd.read_csv(
+        io.BytesIO(rendered(card)), keep_default_na=False, na_values=numbers, dtype={"model": str}
+    )
+    assert set(table["model"]) == {name}
+    assert all(table[column].dtype.kind in "if" for column in numbers)

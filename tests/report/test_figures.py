@@ -13,6 +13,9 @@ from tests.report.snapshots import golden
 MAKERS = (
     figures.speed,
     figures.latency,
+    figures.gaps,
+    figures.split,
+    figures.outcomes,
     figures.load,
     figures.chat,
     figures.chat_cases,
@@ -35,7 +38,7 @@ def bare() -> dict[str, Any]:
     """A scorecard of the first schema's first version, with a model that measured nothing."""
     made = sample.entry("a", rank=None, speed=1, skill=1)
     made |= {name: {} for name in BARE} | {"jobs": []}
-    for name in ("compat", "memory", "sustained", "energy", "findings", "fidelity"):
+    for name in ("compat", "memory", "gaps", "sustained", "energy", "findings", "fidelity"):
         del made[name]
     card = sample.card([made])
     del card["calibration"]
@@ -149,3 +152,60 @@ def test_findings_of_models_stand_beside_those_of_the_run() -> None:
     scopes = [cells[1].text for cells in findings.rows]
     assert scopes == ["run", "narae-1b.q8_0.gguf", "narae-1b.q8_0.gguf"]
     assert findings.rows[1][2] == ("slowed_down", "finding")
+
+
+def test_the_parts_of_a_peak_stand_beside_their_sum() -> None:
+    (line,) = lines(figures.split(read(sample.card([entry_of("a")])))).values()
+    *parts, peak, context = [figure.amount for figure in line.figures]
+    assert sum(part for part in parts if part is not None) == pytest.approx(peak)
+    assert context == 2048
+
+
+def test_jobs_that_ended_well_are_counted_by_suite() -> None:
+    numbers = figures.outcomes(read(sample.laptop()))
+    found = lines(numbers)
+    assert [head.text for head in numbers.heads] == ["latency", "memory"]
+    texts = {model: [figure.text for figure in line.figures] for (_, model), line in found.items()}
+    assert texts["sol-360m.q8_0.gguf"] == ["1/1", "0/1"]
+    assert texts["narae-1b.q8_0.gguf"] == ["1/1", "1/1"]
+
+
+def test_figures_carry_what_a_table_sorts_by() -> None:
+    (line,) = lines(figures.speed(read(sample.card([entry_of("a")])))).values()
+    first = line.figures[0]
+    assert (first.text, first.amount) == ("840 ms", 0.84)
+
+
+def test_every_attempt_is_listed_with_this_one_last() -> None:
+    view = read(sample.laptop())
+    rows = [[cell.text for cell in row] for row in tables.attempts(view).rows]
+    assert [row[0] for row in rows] == ["1", "2", "3"]
+    assert [row[1] for row in rows] == [
+        "20261122T070000Z-0a1b2c",
+        "20261122T091000Z-3d4e5f",
+        view.run,
+    ]
+    assert rows[0][2] == "2026-11-22 07:00 UTC (11-22 16:00 KST)"
+
+
+def test_attempts_of_an_older_scorecard_are_this_one_alone() -> None:
+    view = read(sample.card([], attempt={"number": 4, "of": 4}))
+    ((number, run, _),) = tables.attempts(view).rows
+    assert (number.text, run.text) == ("4", view.run)
+
+
+def test_gates_are_columns_with_their_limits() -> None:
+    view = read(sample.laptop())
+    assert tables.gates(view) == (
+        tables.Gate("memory", "≤ 4.00 GiB"),
+        tables.Gate("fidelity-kld", "≤ 0.0200 nat"),
+    )
+    worst = next(row for row in view.rows if row.rank is None)
+    gate = worst.gate("memory")
+    assert gate is not None
+    assert gate.passed is False
+    assert worst.gate("unheard-of") is None
+
+
+def entry_of(name: str) -> dict[str, Any]:
+    return sample.entry(name, rank=1, speed=1, skill=1)

@@ -44,6 +44,15 @@ def test_an_unknown_form_is_named_before_anything_is_written(tmp_path: Path) -> 
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize("name", ["parquet", "pytest-benchmark"])
+def test_records_without_a_run_are_refused(name: str, tmp_path: Path) -> None:
+    with contextlib.closing(JournalWriter(tmp_path / "records.jsonl")) as journal:
+        journal.append(*(record for record in golden_records() if record["type"] != "run"))
+    with pytest.raises(HarnessError) as caught:
+        formats.write(material(tmp_path), [name])
+    assert caught.value.reason == "no_run_record"
+
+
 def test_an_unwritable_folder_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(HarnessError) as caught:

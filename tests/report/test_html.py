@@ -11,6 +11,7 @@ from html.parser import HTMLParser
 import pytest
 
 from harness.report import html
+from harness.specfile import resolve_profile
 from tests.report import sample
 from tests.report.snapshots import golden
 
@@ -139,7 +140,7 @@ def test_tables_can_be_read_without_eyes(page: Page) -> None:
     for head in page.all("th"):
         assert head.get("scope") in {"row", "col", "rowgroup"}
     for table in page.all("table"):
-        if "sortable" in table.get("class", ""):
+        if "ranking" in table.get("class", "").split():
             assert any(th.get("aria-sort") == "ascending" for th in page.all("th"))
     headings = [int(tag[1]) for tag, _ in page.elements if re.fullmatch(r"h[1-6]", tag)]
     assert headings[0] == 1
@@ -169,7 +170,8 @@ def test_measured_values_outcomes_and_definitions_are_there(texts: dict[str, str
 
 
 def test_twenty_models_stay_small() -> None:
-    assert len(html.render(sample.crowd(20)).encode()) <= 1_500_000
+    """Of the most that a shipped profile measures."""
+    assert len(html.render(sample.challenge(20)).encode()) <= 1_500_000
 
 
 def test_the_same_scorecard_gives_the_same_page() -> None:
@@ -182,6 +184,17 @@ def test_charts_are_imported_only_when_drawn() -> None:
     code = f"import sys, harness.report.html; print({heavy} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"
+
+
+def test_the_sample_is_as_large_as_the_profile_challenge() -> None:
+    suites = resolve_profile("challenge").suites
+    assert suites.accuracy
+    assert suites.latency
+    assert sorted(suites.accuracy.tasks) == sorted(sample.SUITES)
+    (made,) = sample.challenge(1)["entries"]
+    assert len(made["tasks"]) == len(suites.accuracy.tasks) * len(suites.accuracy.languages)
+    fixed = [case for case in made["cases"] if case.startswith("fixed-")]
+    assert len(fixed) == len(suites.latency.prompt_tokens) * len(suites.latency.depths)
 
 
 def test_the_new_parts_are_on_the_page() -> None:
@@ -200,7 +213,11 @@ def test_the_new_parts_are_on_the_page() -> None:
     ):
         assert words in page.shown
     chips = [a for a in page.all("a") if a.get("class", "").startswith("chip")]
-    assert [chip["class"] for chip in chips] == ["chip invalid"]
+    assert [chip["class"] for chip in chips] == [
+        *(["chip valid"] * 4),  # gates of the ranked models
+        "chip invalid",  # findings of one
+        "chip invalid",  # gates of the one without a score
+    ]
 
 
 def test_suites_that_did_not_run_leave_no_empty_section() -> None:

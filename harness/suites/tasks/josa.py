@@ -20,7 +20,7 @@ from harness.suites.tasks import words
 from harness.suites.tasks.base import Grade, Item, Setting, data, framed, grade
 from harness.suites.tasks.draw import Draw
 from harness.suites.tasks.hangul import PARTICLES, syllable, takes_first
-from harness.suites.tasks.marking import bare, is_hedge, last_part, lines_from_last
+from harness.suites.tasks.marking import SYLLABLE, bare, is_hedge, last_part, lines_from_last
 
 NAME: Final = "josa"
 VERSION: Final = 2
@@ -269,9 +269,9 @@ def _candidates(item: Item) -> re.Pattern[str]:
         joined = rf"\b(?:{forms})\b(?=\s{after}\b)|(?<={before}\s)(?:{forms})\b"
         label = r"(?:answer|blank|word|form)(?:\sis|:)\s?[\"'“‘*]{0,3}"
     else:
-        joined = rf"(?<={before})(?:{forms})(?![가-힣])"
+        joined = rf"(?<={before})(?:{forms})(?!{SYLLABLE})"
         label = r"(?:정답|답|빈칸|말|조사)(?:은|는|에는|:)\s?[\"'“‘*]{0,3}"
-    ends = r"\b" if after else r"(?=입니다|이다|이에요|예요|이야|[^가-힣]|$)"
+    ends = r"\b" if after else rf"(?=입니다|이다|이에요|예요|이야|(?!{SYLLABLE}))"
     return re.compile(
         rf"(?<={_OPEN})(?:{forms})(?={_CLOSE})|{joined}|{label}(?P<said>{forms}){ends}",
         re.IGNORECASE,

@@ -11,6 +11,9 @@ from typing import Final
 
 from harness.suites.tasks.numerals import plain_digits
 
+SYLLABLE: Final = "(?-i:[가-힣])"
+"""In a pattern that ignores case: `re` would ask of each of the 11,172 whether it has one."""
+
 _READ: Final = 4000
 """Characters of the end of a text that a lenient marker reads."""
 

@@ -16,7 +16,7 @@ from typing import Any, Final, NamedTuple
 from harness.spec import Language
 from harness.suites.tasks.base import Grade, Item, Setting, grade, make_item
 from harness.suites.tasks.draw import Draw
-from harness.suites.tasks.marking import NUMBER, last_part, number_in
+from harness.suites.tasks.marking import NUMBER, SYLLABLE, last_part, number_in
 
 VERDICTS: Final[Mapping[Language, tuple[str, str, str]]] = {
     "ko": ("예", "아니요", "알 수 없음"),
@@ -142,7 +142,7 @@ def _pattern(word: str) -> str:
         return _VERDICT_PATTERNS[word]
     if word.isascii():
         return rf"\b{re.escape(word)}\b"
-    return rf"(?<![가-힣]){re.escape(word)}(?:(?![가-힣])|(?=[{_AFTER}]))"
+    return rf"(?<!{SYLLABLE}){re.escape(word)}(?:(?!{SYLLABLE})|(?=[{_AFTER}]))"
 
 
 def _tidy(text: str) -> str:

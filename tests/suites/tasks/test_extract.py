@@ -269,9 +269,9 @@ HOSTILE = [
 
 @pytest.mark.parametrize("text", HOSTILE, ids=range(len(HOSTILE)))
 def test_hostile_texts_are_marked_fast(text):
-    started = time.perf_counter()
+    started = time.process_time()
     found = extract.mark(text, ITEM)
-    assert time.perf_counter() - started < 0.5
+    assert time.process_time() - started < 0.5
     assert not found.strict
 
 

@@ -458,8 +458,8 @@ def test_hostile_texts_are_marked_quickly():
         *("." * LONGEST, "[" * LONGEST, '{"a":' * 700, "[" * 900, "\n " * 2000, '."' * 1900),
         *("1" * LONGEST, "# " * 1900, "바다" * 1900, "sea " * 900, "*" * LONGEST, "\x00" * 100),
     ]
-    start = time.perf_counter()
+    start = time.process_time()
     for item in some.values():
         for text in hostile:
             ifeval.mark(text, item)
-    assert time.perf_counter() - start < 60
+    assert time.process_time() - start < 60

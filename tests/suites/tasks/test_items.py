@@ -4,7 +4,6 @@ import hashlib
 import json
 import re
 from collections import Counter, defaultdict
-from functools import cache
 from pathlib import Path
 from statistics import fmean
 
@@ -21,8 +20,14 @@ MANY = 2400
 PARTICLE_BOTH = re.compile(r"[은이을과](?:\(|/)[는가를와]|[(]?으[)]로")
 
 
-@cache
-def many(name, language, form) -> tuple[Item, ...]:
+def of(kinds):
+    """Tests of one kind stand together, so that its items are made once and kept no longer."""
+    return pytest.mark.parametrize("kind", kinds, ids="-".join, scope="module")
+
+
+@pytest.fixture(scope="module")
+def many(kind) -> tuple[Item, ...]:
+    name, language, form = kind
     setting = Setting(language=language, form=form)
     return tuple(item_at(name, setting, index, SEED) for index in range(MANY))
 
@@ -66,19 +71,19 @@ def test_public_items_never_change(name, language):
     assert digest.hexdigest()[:16] == GOLDEN[name, language]
 
 
-@pytest.mark.parametrize("kind", KINDS, ids="-".join)
-def test_an_item_depends_on_its_seed_and_index_alone(kind):
+@of(KINDS)
+def test_an_item_depends_on_its_seed_and_index_alone(kind, many):
     name, language, form = kind
     setting = Setting(language=language, form=form)
     alone = item_at(name, setting, 17, SEED)
-    assert alone == many(*kind)[17]
+    assert alone == many[17]
     assert alone != item_at(name, setting, 17, b"\1" * 32)
 
 
-@pytest.mark.parametrize("kind", KINDS, ids="-".join)
-def test_levels_are_even_and_every_template_occurs(kind):
+@of(KINDS)
+def test_levels_are_even_and_every_template_occurs(kind, many):
     name, language, _ = kind
-    items = many(*kind)
+    items = many
     levels = Counter(item.level for item in items)
     assert set(levels) == {1, 2, 3}
     assert all(abs(count / MANY - 1 / 3) < 0.05 for count in levels.values())
@@ -89,10 +94,10 @@ def test_levels_are_even_and_every_template_occurs(kind):
     assert at_levels == {(each, level) for each, levels in declared.items() for level in levels}
 
 
-@pytest.mark.parametrize("kind", KINDS, ids="-".join)
-def test_texts_are_clean(kind):
+@of(KINDS)
+def test_texts_are_clean(kind, many):
     _, language, form = kind
-    for item in many(*kind):
+    for item in many:
         assert item.context == item.context.strip()
         texts = (item.context, item.question, item.answer, item.solution, *item.choices)
         for text in texts:
@@ -107,9 +112,9 @@ def test_texts_are_clean(kind):
         assert form == "choice" or item.question
 
 
-@pytest.mark.parametrize("kind", CHOICE, ids="-".join)
-def test_choices_hold_the_answer_once_in_a_balanced_place(kind):
-    items = many(*kind)
+@of(CHOICE)
+def test_choices_hold_the_answer_once_in_a_balanced_place(kind, many):
+    items = many
     counts = {len(item.choices) for item in items}
     assert len(counts) == 1
     count = counts.pop()
@@ -122,44 +127,41 @@ def test_choices_hold_the_answer_once_in_a_balanced_place(kind):
     assert all(abs(places[place] / MANY - 1 / count) < 0.04 for place in range(count))
 
 
-@pytest.mark.parametrize("kind", CHOICE, ids="-".join)
+@of(CHOICE)
 @pytest.mark.parametrize("pick", [max, min])
-def test_neither_the_longest_nor_the_shortest_choice_is_the_answer_more_often(kind, pick):
+def test_neither_the_longest_nor_the_shortest_choice_is_the_answer_more_often(kind, many, pick):
     chance = load_task(kind[0]).CHANCE["choice"]
     hits = []
-    for item in many(*kind):
+    for item in many:
         length = pick(len(choice) for choice in item.choices)
         candidates = [choice for choice in item.choices if len(choice) == length]
         hits.append((item.answer in candidates) / len(candidates))
     assert abs(fmean(hits) - chance) < 0.08
 
 
-@pytest.mark.parametrize("kind", KINDS, ids="-".join)
-def test_one_question_has_one_answer(kind):
+@of(KINDS)
+def test_one_question_has_one_answer(kind, many):
     answers = defaultdict(set)
-    for item in many(*kind):
+    for item in many:
         check = json.dumps(item.check, sort_keys=True)
         answers[item.context, item.question, frozenset(item.choices), check].add(item.answer)
     if kind[2] == "choice":
         assert all(len(found) == 1 for found in answers.values())
 
 
-@pytest.mark.parametrize("kind", CHOICE, ids="-".join)
-def test_no_continuation_is_right_here_and_wrong_there(kind):
-    right = {item.context + item.answer for item in many(*kind)}
+@of(CHOICE)
+def test_no_continuation_is_right_here_and_wrong_there(kind, many):
+    right = {item.context + item.answer for item in many}
     wrong = {
-        item.context + choice
-        for item in many(*kind)
-        for choice in item.choices
-        if choice != item.answer
+        item.context + choice for item in many for choice in item.choices if choice != item.answer
     }
     assert not right & wrong
 
 
-@pytest.mark.parametrize("kind", FREE, ids="-".join)
-def test_solutions_and_answers_are_marked_right(kind):
+@of(FREE)
+def test_solutions_and_answers_are_marked_right(kind, many):
     task = load_task(kind[0])
-    for item in many(*kind):
+    for item in many:
         assert item.choices == ()
         before, after = FRAMES[kind[1], "free"].split("{}")
         assert item.context.startswith(before)
@@ -174,20 +176,20 @@ def test_solutions_and_answers_are_marked_right(kind):
             assert found.credit == 1.0, (item, text)
 
 
-@pytest.mark.parametrize("kind", FREE, ids="-".join)
+@of(FREE)
 @pytest.mark.parametrize("text", ["", " ", "\n\n", "{", "]", "\x00", "�" * 40, "a" * 5000])
-def test_nonsense_is_marked_wrong_and_breaks_nothing(kind, text):
+def test_nonsense_is_marked_wrong_and_breaks_nothing(kind, many, text):
     task = load_task(kind[0])
-    right = [task.mark(text, item) for item in many(*kind)[:100]]
+    right = [task.mark(text, item) for item in many[:100]]
     assert fmean(found.loose for found in right) <= 0.2  # "no commas" is satisfied by nonsense
     if not text.strip():
         assert not any(found.answered or found.loose or found.credit for found in right)
 
 
-@pytest.mark.parametrize("kind", FREE, ids="-".join)
-def test_a_constant_answer_is_no_better_than_chance(kind):
+@of(FREE)
+def test_a_constant_answer_is_no_better_than_chance(kind, many):
     task = load_task(kind[0])
-    items = many(*kind)[:600]
+    items = many[:600]
     common = [answer for answer, _ in Counter(item.answer for item in items).most_common(3)]
     for answer in common:
         share = fmean(task.mark(answer, item).loose for item in items)

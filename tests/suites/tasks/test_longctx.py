@@ -217,9 +217,9 @@ def test_two_thousand_tokens_take_two_milliseconds():
 
 
 def timed(setting, index):
-    started = time.perf_counter()
+    started = time.process_time()
     item_at("longctx", setting, index, SEED)
-    return time.perf_counter() - started
+    return time.process_time() - started
 
 
 def test_the_estimate_of_tokens():

@@ -92,9 +92,9 @@ def test_hostile_answers_are_marked_quickly_and_wrong(name, language):
     setting = Setting(language=language, form="free")
     items = [item_at(name, setting, index) for index in range(12)]
     for text in HOSTILE:
-        start = time.perf_counter()
+        start = time.process_time()
         right = [task.mark(text, item).loose for item in items]
-        assert time.perf_counter() - start < 3
+        assert time.process_time() - start < 3
         assert sum(right) <= 6
         assert not any(task.mark(text, item).strict for item in items)
 

@@ -222,9 +222,9 @@ def test_decomposed_hangul_is_composed_first():
 )
 @pytest.mark.parametrize("words", [(), NAMES, VERDICTS["ko"], VERDICTS["en"]])
 def test_hostile_text_costs_little_and_is_wrong(text, words):
-    started = time.perf_counter()
+    started = time.process_time()
     found = mark(text, item(words[0] if words else "8", words))
-    assert time.perf_counter() - started < 0.5
+    assert time.process_time() - started < 0.5
     assert not found.strict
 
 

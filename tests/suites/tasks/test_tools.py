@@ -328,7 +328,7 @@ HOSTILE = [
 @pytest.mark.parametrize("text", HOSTILE, ids=range(len(HOSTILE)))
 def test_hostile_texts_are_marked_fast(text):
     for item in (CALL, NONE):
-        started = time.perf_counter()
+        started = time.process_time()
         found = tools.mark(text, item)
-        assert time.perf_counter() - started < 0.5
+        assert time.process_time() - started < 0.5
         assert not found.strict

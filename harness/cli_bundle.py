@@ -1,0 +1,135 @@
+"""`harness bundle`: hand a run in, sign it, and verify what others hand in."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+import click
+
+from harness.cli_shared import as_json as _as_json
+from harness.cli_shared import emit
+from harness.cli_shared import results as _results
+from harness.messages.commands import Group, echo
+
+_folder = click.Path(path_type=Path)
+
+
+@click.group(cls=Group)
+def bundle() -> None:
+    """Results that prove what was run, by whom, and that nothing was touched."""
+
+
+@bundle.command()
+@click.argument("name", type=_folder)
+@click.option(
+    "--role",
+    type=click.Choice(["startup", "evaluator"]),
+    default="startup",
+    show_default=True,
+    help="An evaluator's signature verifies a result; a startup's says who measured.",
+)
+@click.option("--owner", help="Who it belongs to [default: the file's name].")
+@click.option(
+    "--days",
+    type=click.IntRange(1, 3650),
+    default=365,
+    show_default=True,
+    help="How long it counts.",
+)
+@_as_json
+def keygen(
+    *,
+    name: Path,
+    role: Literal["startup", "evaluator"],
+    owner: str | None,
+    days: int,
+    as_json: bool,
+) -> None:
+    """Make a key pair: NAME.key, which stays secret, and NAME.pub, which is given away."""
+    from datetime import UTC, datetime
+
+    from harness.bundle import keys
+
+    today = datetime.now(UTC).date()
+    private, public = keys.generate(
+        name, name=owner or name.name, role=role, days=days, today=today
+    )
+    if as_json:
+        emit({"private": str(private), "public": str(public)})
+        return
+    echo(f"wrote {private}: keep it secret")
+    echo(f"wrote {public}: give it to whoever verifies")
+    echo(f"next: harness bundle sign BUNDLE --key {private}")
+
+
+@bundle.command()
+@click.argument("run_folder", metavar="RUN", default="latest")
+@click.option("--to", "target", type=_folder, required=True, help="A new folder for the bundle.")
+@_results
+@_as_json
+def create(*, run_folder: str, target: Path, results: Path, as_json: bool) -> None:
+    """Write the bundle of RUN (a folder, an id, or latest) into a new folder."""
+    from harness import runs
+    from harness.bundle import create as making
+
+    made = making.create(runs.find_run(run_folder, results), target)
+    if as_json:
+        emit({"bundle": str(made)})
+        return
+    echo(f"wrote {made}")
+    echo(f"next: harness bundle sign {made} --key NAME.key")
+
+
+@bundle.command()
+@click.argument("folder", metavar="BUNDLE", type=_folder)
+@click.option("--key", type=_folder, required=True, help="A .key file of `harness bundle keygen`.")
+@_as_json
+def sign(*, folder: Path, key: Path, as_json: bool) -> None:
+    """Sign BUNDLE, after everything that can be checked was checked; signatures add up."""
+    from harness.bundle import verify as checking
+
+    envelope = checking.sign(folder, key)
+    if as_json:
+        emit({"envelope": str(envelope)})
+        return
+    echo(f"wrote {envelope}")
+    echo(f"next: harness bundle verify {folder} --keys TRUSTED.pub")
+
+
+@bundle.command()
+@click.argument("folder", metavar="BUNDLE", type=_folder)
+@click.option(
+    "--keys", "trusted", type=_folder, multiple=True, help="Trusted public keys; repeatable."
+)
+@click.option("--nonce", help="The word that this very run was started with.")
+@click.option(
+    "--model",
+    "models",
+    type=_folder,
+    multiple=True,
+    help="A file that has to be what was measured.",
+)
+@_as_json
+def verify(
+    *,
+    folder: Path,
+    trusted: tuple[Path, ...],
+    nonce: str | None,
+    models: tuple[Path, ...],
+    as_json: bool,
+) -> None:
+    """Verify BUNDLE: exit 0 verified, 5 whole but unverified, 1 broken, 2 not a bundle."""
+    from datetime import UTC, datetime
+
+    from harness.bundle import keys
+    from harness.bundle import verify as checking
+
+    known = keys.load_trusted(trusted)
+    today = datetime.now(UTC).date()
+    found = checking.verify(folder, known, today=today, nonce=nonce, models=models)
+    if as_json:
+        emit(checking.to_json(found))
+    else:
+        echo(checking.text(found))
+    raise SystemExit(found.exit_code)

@@ -1,0 +1,316 @@
+"""Whatever is changed in a bundle is found, and named."""
+
+import json
+import os
+import random
+import shutil
+from datetime import date
+from pathlib import Path
+
+import pytest
+
+from harness import score
+from harness.bundle import attest, keys
+from harness.bundle import create as making
+from harness.bundle import verify as checking
+from harness.errors import HarnessError, SpecError
+from harness.kit import manifest
+from harness.records import JournalWriter, read
+from harness.spec import canonical
+from tests.bundle.conftest import TODAY
+
+FLIPS = int(os.environ.get("HARNESS_FLIPS", "100"))
+"""`HARNESS_FLIPS=1000 pytest tests/bundle -k flip` is the figure of docs/bundles.md."""
+
+
+def verdict(folder: Path, trusted, **asked):
+    return checking.verify(folder, trusted, today=asked.pop("today", TODAY), **asked)
+
+
+def test_signed_by_an_evaluator(bundle: Path, trusted) -> None:
+    found = verdict(bundle, trusted)
+    assert (found.state, found.reason, found.signers) == ("verified", "", ("jury",))
+    assert found.exit_code == 0
+    assert found.tier == json.loads((bundle / "scorecard.json").read_bytes())["tier"]
+
+
+def test_the_same_run_gives_the_same_bundle(made: Path, tmp_path: Path) -> None:
+    making.create(made / "run", tmp_path / "again")
+    for path in sorted((made / "unsigned").iterdir()):
+        assert (tmp_path / "again" / path.name).read_bytes() == path.read_bytes()
+
+
+def test_every_flipped_bit_is_found(bundle: Path, trusted) -> None:
+    rng = random.Random(7)
+    files = sorted(bundle.iterdir())
+    reasons = set()
+    for _ in range(FLIPS):
+        path = rng.choice(files)
+        data = bytearray(path.read_bytes())
+        data[rng.randrange(len(data))] ^= 1 << rng.randrange(8)
+        whole, stamp = path.read_bytes(), path.stat()
+        path.write_bytes(data)
+        try:
+            found = verdict(bundle, trusted)
+        finally:
+            path.write_bytes(whole)
+            os.utime(path, ns=(stamp.st_atime_ns, stamp.st_mtime_ns))
+        assert found.state != "verified", path.name
+        if path.name == attest.ENVELOPE:
+            assert found.reason in {"bad_signature", "unknown_key"}
+        elif path.name == manifest.MANIFEST:
+            assert found.reason in {"manifest_broken", "claim_differs", "other_bundle"}
+        else:
+            assert (found.reason, found.path) == ("manifest_broken", path.name)
+        reasons.add(found.reason)
+    assert "manifest_broken" in reasons
+    assert verdict(bundle, trusted).state == "verified"
+
+
+def repacked(folder: Path, **claims) -> None:
+    """What a forger does: a manifest that fits what is there now."""
+    about = json.loads((folder / manifest.MANIFEST).read_bytes())["about"] | claims
+    manifest.write(folder, about, checking.SIGNED_LATER)
+
+
+def rewritten(folder: Path, change) -> None:
+    """Records that were changed by somebody who knows how lines are chained."""
+    records = read(folder / "records.jsonl").records
+    (folder / "records.jsonl").unlink()
+    journal = JournalWriter(folder / "records.jsonl")
+    journal.append(*change(records))
+    journal.close()
+
+
+def faster(records):
+    for record in records:
+        if record.get("token_ns"):
+            record["token_ns"] = [
+                record["ids_ns"] + (at - record["ids_ns"]) // 2 + 1 for at in record["token_ns"]
+            ]
+    return records
+
+
+def drop(folder: Path) -> None:
+    (folder / "sbom.cdx.json").unlink()
+
+
+def add(folder: Path) -> None:
+    (folder / "report.html").write_text("<h1>first</h1>")
+
+
+def rename(folder: Path) -> None:
+    (folder / "scorecard.json").rename(folder / "Scorecard.json")
+
+
+def link(folder: Path) -> None:
+    shutil.move(folder / "scorecard.json", folder.parent / "scorecard.json")
+    (folder / "scorecard.json").symlink_to(folder.parent / "scorecard.json")
+
+
+def cut(folder: Path) -> None:
+    path = folder / "records.jsonl"
+    path.write_bytes(path.read_bytes()[:-9])
+    repacked(folder)
+
+
+def lose_a_line(folder: Path) -> None:
+    path = folder / "records.jsonl"
+    lines = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(b"".join(lines[:40] + lines[41:]))
+    repacked(folder)
+
+
+def swap_lines(folder: Path) -> None:
+    path = folder / "records.jsonl"
+    lines = path.read_bytes().splitlines(keepends=True)
+    lines[40], lines[41] = lines[41], lines[40]
+    path.write_bytes(b"".join(lines))
+    repacked(folder)
+
+
+def better_score(folder: Path) -> None:
+    card = json.loads((folder / "scorecard.json").read_bytes())
+    card["entries"][-1]["score"] = 2000.0
+    (folder / "scorecard.json").write_bytes(score.dump(card))
+    repacked(folder)
+
+
+def faster_records(folder: Path) -> None:
+    rewritten(folder, faster)
+    repacked(folder)
+
+
+def faster_throughout(folder: Path) -> None:
+    rewritten(folder, faster)
+    card = score.scorecard(read(folder / "records.jsonl").records)
+    (folder / "scorecard.json").write_bytes(score.dump(card))
+    repacked(folder, **json.loads(canonical(making.about(making.run_record(folder), card))))
+
+
+def other_model(folder: Path) -> None:
+    about = json.loads((folder / manifest.MANIFEST).read_bytes())["about"]
+    name = next(iter(about["models"]))
+    repacked(folder, models={**about["models"], name: {"model.gguf": "0" * 64}})
+
+
+def other_nonce(folder: Path) -> None:
+    repacked(folder, nonce="of another run")
+
+
+EDITS = [
+    (drop, "manifest_broken", "sbom.cdx.json"),
+    (add, "manifest_broken", "report.html"),
+    (rename, "manifest_broken", "Scorecard.json"),
+    (link, "manifest_broken", "scorecard.json"),
+    (cut, "records_torn", "records.jsonl"),
+    (lose_a_line, "records_damaged", "records.jsonl"),
+    (swap_lines, "records_damaged", "records.jsonl"),
+    (better_score, "scorecard_differs", "scorecard.json"),
+    (faster_records, "scorecard_differs", "scorecard.json"),
+    (faster_throughout, "other_bundle", attest.ENVELOPE),
+    (other_model, "claim_differs", manifest.MANIFEST),
+    (other_nonce, "claim_differs", manifest.MANIFEST),
+]
+
+
+@pytest.mark.parametrize(
+    ("edit", "reason", "path"), EDITS, ids=lambda value: getattr(value, "__name__", "")
+)
+def test_edits_are_found(bundle: Path, trusted, edit, reason: str, path: str) -> None:
+    edit(bundle)
+    found = verdict(bundle, trusted)
+    assert (found.state, found.reason, found.path) == ("broken", reason, path)
+    assert found.exit_code == 1
+    assert found.detail
+
+
+def test_a_forgery_without_a_signature_is_only_unverified(bundle: Path, trusted) -> None:
+    """Who rewrites everything needs the signer's key: without it nobody vouches."""
+    faster_throughout(bundle)
+    (bundle / attest.ENVELOPE).unlink()
+    found = verdict(bundle, trusted)
+    assert (found.state, found.reason, found.exit_code) == ("unverified", "not_signed", 5)
+
+
+def test_no_trusted_keys(bundle: Path) -> None:
+    found = verdict(bundle, {})
+    assert (found.state, found.reason) == ("unverified", "no_trusted_keys")
+
+
+def test_an_unknown_key(bundle: Path, made: Path) -> None:
+    found = verdict(bundle, keys.load_trusted([made / "stranger.pub"]))
+    assert (found.state, found.reason) == ("unverified", "unknown_key")
+
+
+def test_a_startup_alone_verifies_nothing(made: Path, tmp_path: Path, trusted) -> None:
+    folder = shutil.copytree(made / "unsigned", tmp_path / "own")
+    checking.sign(folder, made / "startup.key")
+    found = verdict(folder, trusted)
+    assert (found.state, found.reason, found.signers) == (
+        "unverified",
+        "no_evaluator",
+        ("startup",),
+    )
+    checking.sign(folder, made / "jury.key")
+    found = verdict(folder, trusted)
+    assert (found.state, found.signers) == ("verified", ("jury", "startup"))
+
+
+def test_expired_and_not_yet_valid(bundle: Path, trusted) -> None:
+    jury = next(key for key in trusted.values() if key.name == "jury")
+    fields = {name: getattr(jury, name) for name in keys.PublicKey.__slots__}
+    early = keys.PublicKey(**{**fields, "valid_until": date(2026, 1, 2)})
+    late = keys.PublicKey(
+        **{**fields, "valid_from": date(2027, 1, 1), "valid_until": date(2028, 1, 1)}
+    )
+    for key in (early, late):
+        found = verdict(bundle, {key.id: key})
+        assert (found.state, found.reason) == ("unverified", "key_expired")
+
+
+def test_a_revoked_key(bundle: Path, made: Path, tmp_path: Path) -> None:
+    public = json.loads((made / "jury.pub").read_bytes())
+    revoked = {
+        "format": 1,
+        "keys": [],
+        "revoked": [{"id": public["keys"][0]["id"], "reason": "stolen"}],
+    }
+    (tmp_path / "revoked.json").write_text(json.dumps(revoked))
+    found = verdict(bundle, keys.load_trusted([tmp_path / "revoked.json", made / "jury.pub"]))
+    assert (found.state, found.reason) == ("unverified", "key_revoked")
+    assert "stolen" in found.detail
+
+
+def test_another_runs_nonce(bundle: Path, trusted) -> None:
+    found = verdict(bundle, trusted, nonce="for this run")
+    assert (found.state, found.reason) == ("unverified", "other_nonce")
+
+
+def test_the_signature_of_another_bundle(bundle: Path, made: Path, tmp_path: Path, trusted) -> None:
+    run = shutil.copytree(made / "run", tmp_path / "run")
+    rewritten(
+        run, lambda records: [{**r, "nonce": "x"} if r["type"] == "run" else r for r in records]
+    )
+    making.create(run, tmp_path / "other")
+    shutil.copy(bundle / attest.ENVELOPE, tmp_path / "other")
+    found = verdict(tmp_path / "other", trusted)
+    assert (found.state, found.reason) == ("broken", "other_bundle")
+
+
+def test_what_was_measured_is_the_submitted_file(bundle: Path, trusted, tmp_path: Path) -> None:
+    (tmp_path / "model.gguf").write_bytes(b"another")
+    found = verdict(bundle, trusted, models=[tmp_path / "model.gguf"])
+    assert (found.state, found.reason, found.path) == ("broken", "other_model", "model.gguf")
+
+
+@pytest.mark.parametrize("content", [{}, {"MANIFEST.json": b"{}"}, {"records.jsonl": b""}])
+def test_not_a_bundle(tmp_path: Path, content) -> None:
+    for name, data in content.items():
+        (tmp_path / name).write_bytes(data)
+    with pytest.raises(SpecError, match="not a bundle") as caught:
+        verdict(tmp_path, {})
+    assert (caught.value.reason, caught.value.exit_code) == ("not_a_bundle", 2)
+
+
+def test_an_offline_kit_is_not_a_bundle(tmp_path: Path) -> None:
+    manifest.write(tmp_path, {"kind": "kit"})
+    with pytest.raises(SpecError, match="not a bundle: its manifest is of a 'kit'"):
+        verdict(tmp_path, {})
+
+
+def test_what_is_broken_is_not_signed(bundle: Path, made: Path) -> None:
+    better_score(bundle)
+    with pytest.raises(SpecError, match=r"what is broken is not signed: scorecard\.json") as caught:
+        checking.sign(bundle, made / "jury.key")
+    assert caught.value.reason == "bundle_broken"
+
+
+def test_nothing_is_written_while_verifying(bundle: Path, trusted) -> None:
+    before = {path.name: (path.read_bytes(), path.stat().st_mtime_ns) for path in bundle.iterdir()}
+    verdict(bundle, trusted)
+    assert before == {p.name: (p.read_bytes(), p.stat().st_mtime_ns) for p in bundle.iterdir()}
+
+
+def test_keys_are_refused_with_their_reason(made: Path, tmp_path: Path) -> None:
+    with pytest.raises(HarnessError) as caught:
+        keys.load_private(made / "jury.pub")
+    assert caught.value.reason == "bad_key"
+    with pytest.raises(HarnessError) as caught:
+        keys.load_private(tmp_path / "none.key")
+    assert (caught.value.reason, caught.value.exit_code) == ("key_missing", 3)
+    public = json.loads((made / "jury.pub").read_bytes())
+    for change in ({"role": "king"}, {"id": "0" * 64}, {"valid_until": "2020-01-01"}, {"extra": 1}):
+        (tmp_path / "bad.pub").write_text(
+            json.dumps({"format": 1, "keys": [public["keys"][0] | change]})
+        )
+        with pytest.raises(SpecError) as caught:
+            keys.load_trusted([tmp_path / "bad.pub"])
+        assert caught.value.reason == "bad_trust_file"
+
+
+def test_only_its_owner_reads_a_private_key(made: Path) -> None:
+    assert (made / "jury.key").stat().st_mode & 0o077 == 0
+    with pytest.raises(HarnessError) as caught:
+        keys.generate(made / "jury", name="jury", role="evaluator", days=1, today=TODAY)
+    assert caught.value.reason == "target_exists"
