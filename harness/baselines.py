@@ -12,21 +12,25 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from harness import runs, sides
+from harness import gate, runs
+from harness.compare import LEAST_PROCESSES
+from harness.comparing import sides
+from harness.comparing.noise import NO_FLOOR, Floor, measured_floor
+from harness.comparing.sides import Side
 from harness.errors import PrerequisiteError, RecordError, SpecError, did_you_mean, printable
-from harness.noise import NO_FLOOR, Floor, measured_floor
 from harness.records import unwritable, write_whole
-from harness.sides import Side
 from harness.spec import digest
 
 SCHEMA = 1
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,79}")
 _LIST = re.compile(r"\[\n([^\[\]{}\"]*)\]")
 """A list of numbers over several lines; quotes are left alone, for text may hold anything."""
+_RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?")
+"""Windows takes a file of such a name for a device."""
 _NOISE = "noise-"
 _MOST_BYTES = 32 << 20
 
@@ -92,12 +96,16 @@ def find_run(text: str, results: Path) -> Judged:
 
 
 def find_baseline(text: str, results: Path) -> Side:
-    """A baseline by its name or file.
+    """A baseline by its name or file; with `:MODEL` that model of it alone.
 
     Raises:
         PrerequisiteError: it is not there. RecordError: it cannot be read.
+        SpecError: it has no such model.
     """
     path = _path(text, results)
+    name, colon, model = text.rpartition(":")
+    if path is None and colon and (found := _path(name, results)) is not None:
+        return read(found, name=name).only(model)
     if path is None:
         names = [found["name"] for found in listing(results)]
         raise PrerequisiteError(
@@ -117,15 +125,22 @@ def _path(text: str, results: Path) -> Path | None:
     return next((path for path in found if path.is_file()), None)
 
 
-def save(side: Side, name: str, results: Path) -> Path:
+class Saved(NamedTuple):
+    """Where a baseline lies, and what it cannot be used for."""
+
+    path: Path
+    warnings: tuple[str, ...]
+
+
+def save(run: Judged, name: str, results: Path) -> Saved:
     """Write a run as a baseline; one of the same name is replaced.
 
     Raises:
-        SpecError: the name cannot be used. RecordError: the run measured nothing that counts,
-            or the file cannot be written.
+        SpecError: the name cannot be used. RecordError: the run measured nothing that counts
+            or did not come to its end, or the file cannot be written.
     """
     taken = name in runs.WORDS or name.startswith(_NOISE) or runs.RUN_ID.fullmatch(name)
-    if taken or not _NAME.fullmatch(name):
+    if taken or _RESERVED.fullmatch(name) or not _NAME.fullmatch(name):
         raise SpecError(
             f"'{printable(name)}' cannot be the name of a baseline",
             allowed="small letters, digits, '.', '_' and '-', such as main; not latest, previous "
@@ -133,17 +148,33 @@ def save(side: Side, name: str, results: Path) -> Path:
             hint="harness baseline save latest --name main",
             reason="bad_name",
         )
-    if side.is_empty or side.invalid:
-        raise RecordError(
-            "nothing was measured that could be compared with"
-            if side.is_empty
-            else "the run is invalid: nothing may be held against it",
-            where=side.name,
-            hint="harness run --profile regression",
-            reason="nothing_measured" if side.is_empty else "run_invalid",
-        )
+    side = run.side
+    if side.is_empty:
+        raise _unusable(side, "nothing_measured", "nothing was measured that could be compared")
+    broken = [rule for rule in gate.of_run(run.card) if rule.outcome == "failed"]
+    for rule in broken:
+        if rule.model == gate.RUN:
+            # What a weak baseline lacks, no later run could be worse in.
+            raise _unusable(side, rule.reason, f"nothing may be held against it: {rule.detail}")
     content = {"kind": "baseline", "schema": SCHEMA, "name": name, **sides.to_json(side)}
-    return _write(_folder(results) / f"{name}.json", content)
+    path = _write(_folder(results) / f"{name}.json", content)
+    return Saved(
+        path, (*(f"{rule.model} is not whole: {rule.detail}" for rule in broken), *_few(side))
+    )
+
+
+def _unusable(side: Side, reason: str, why: str) -> RecordError:
+    hint = "harness run --profile regression"
+    return RecordError(f"no baseline: {why}", where=side.name, hint=hint, reason=reason)
+
+
+def _few(side: Side) -> Iterator[str]:
+    counts = [len(values) for model in side.models.values() for values in model.medians.values()]
+    if counts and max(counts) < LEAST_PROCESSES:
+        yield (
+            f"no case has {LEAST_PROCESSES} processes, so that a gate could find nothing worse; "
+            "profile regression has them"
+        )
 
 
 def read(path: Path, *, name: str = "") -> Side:
@@ -155,7 +186,7 @@ def read(path: Path, *, name: str = "") -> Side:
     content = _read(path, "baseline")
     try:
         return sides.from_json(content, name=name or path.stem)
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
+    except (ArithmeticError, AttributeError, KeyError, TypeError, ValueError) as error:
         raise _damaged(path, f"{type(error).__name__}: {error}") from error
 
 
@@ -222,7 +253,7 @@ def floor_of(side: Side, results: Path) -> Floor:
             raise ValueError("another machine's")  # noqa: TRY301
         metrics = {str(metric): float(value) for metric, value in content["metrics"].items()}
         return Floor(machine=side.machine, runs=len(content["runs"]), metrics=metrics)
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
+    except (ArithmeticError, AttributeError, KeyError, TypeError, ValueError) as error:
         raise _damaged(path, f"{type(error).__name__}: {error}") from error
 
 
@@ -284,6 +315,8 @@ def _read(path: Path, kind: str) -> Json:
         raise _damaged(path, f"larger than {_MOST_BYTES >> 20} MiB")
     try:
         content = json.loads(data, parse_constant=_refuse)
+        seal = content.pop("sha256", None) if isinstance(content, dict) else None
+        found = digest(content)  # refuses what JSON can say and no figure or text is: 1e999
     except (ValueError, RecursionError) as error:
         raise _damaged(path, str(error)) from error
     if not isinstance(content, dict) or content.get("kind") != kind:
@@ -296,8 +329,7 @@ def _read(path: Path, kind: str) -> Json:
             hint="install the harness version that wrote it, or save the baseline again",
             reason="schema_too_new",
         )
-    seal = content.pop("sha256", None)
-    if seal != digest(content):
+    if seal != found:
         raise RecordError(
             "the file was edited: its hash does not fit its content",
             where=str(path),

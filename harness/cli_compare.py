@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
@@ -19,7 +19,6 @@ from harness.errors import SpecError
 from harness.messages.commands import Command, Group, echo
 
 if TYPE_CHECKING:
-    from harness.compare import Comparison
     from harness.gate import Rule
     from harness.report.comparison import Page
     from harness.report.words import Lang
@@ -38,9 +37,13 @@ ADVICE = {
     "processes, weights and gates may differ",
     "other_suite_version": "measure the older one again with this version: harness run",
     "nothing_in_common": "name the models: harness compare RUN:MODEL RUN:MODEL",
+    "other_items": "ask the same items: one profile and one seed",
+    "too_few_processes": "measure with ten processes or more (profile regression does)",
     "run_invalid": "see why with harness score, and measure again",
 }
 """What to do about each reason against a comparison."""
+LARGE_FLOOR = 0.1
+"""Noise above this hides what anybody would call a regression."""
 _OUTPUTS = (
     click.option(
         "--across",
@@ -138,13 +141,17 @@ def compare(
     _hand_out(
         forms.comparison_page(made, wanted.lang), list(of_comparison(made)), data, wanted, summary
     )
-    _explain(made)
+    _explain(made.reasons)
     raise SystemExit(code)
 
 
 @click.command(cls=Command)
 @click.argument("run_folder", metavar="RUN", default="latest")
-@click.option("--baseline", metavar="NAME", help="A saved baseline, or its file.")
+@click.option(
+    "--baseline",
+    metavar="NAME[:MODEL]",
+    help="A saved baseline, or its file; with one of its models, only that one.",
+)
 @_outputs
 @_results
 @_lang
@@ -183,7 +190,7 @@ def gate(
         markdown, junit, github, as_json, lang or messages.language(), strict=fail_on_inconclusive
     )
     summary = _step_summary(wanted)
-    before = baselines.find_baseline(baseline, results) if baseline else None
+    before = baselines.find_baseline(baseline, results) if baseline is not None else None
     run = baselines.find_run(run_folder, results)
     made = None
     if before is not None:
@@ -194,8 +201,11 @@ def gate(
     data = {**forms.as_json(made, rules), "exit_code": int(code)}
     page = forms.gate_page(rules, made, wanted.lang, fail_on_inconclusive=fail_on_inconclusive)
     _hand_out(page, rules, data, wanted, summary)
-    if made is not None:
-        _explain(made)
+    _explain(
+        (rule.reason, rule.detail or f"{rule.model}: {rule.id}")
+        for rule in rules
+        if rule.outcome == "incomparable"
+    )
     raise SystemExit(code)
 
 
@@ -212,9 +222,13 @@ def baseline() -> None:
 def baseline_save(*, run_folder: str, name: str, results: Path, as_json: bool) -> None:
     """Keep RUN (a folder, an id, or latest) as a baseline in results/baselines/."""
     from harness import baselines
+    from harness.report.reading import clean
 
-    side = baselines.find_run(run_folder, results).side
-    path = baselines.save(side, name, results)
+    run = baselines.find_run(run_folder, results)
+    path, missing = baselines.save(run, name, results)
+    side = run.side
+    for line in missing:
+        echo(f"harness: warning: {clean(line)}", err=True)
     if as_json:
         _emit({"written": str(path), "name": name, "run": side.run, "machine": side.machine})
         return
@@ -259,6 +273,13 @@ def baseline_noise(*, run_folders: tuple[str, ...], results: Path, as_json: bool
     from harness.metrics import show_share
 
     floor, path = baselines.save_floor(run_folders, results)
+    if max(floor.metrics.values()) > LARGE_FLOOR:
+        echo(
+            "harness: warning: this machine varies so much that a change of "
+            f"{show_share(max(floor.metrics.values()))} would be taken for noise: quieten it "
+            "(harness doctor) and measure again",
+            err=True,
+        )
     if as_json:
         _emit({"written": str(path), "machine": floor.machine, "metrics": dict(floor.metrics)})
         return
@@ -291,14 +312,16 @@ def _hand_out(
         forms.show(page, Console(file=sys.stdout))
 
 
-def _explain(made: Comparison) -> None:
-    """What to do where two sides cannot be compared, on stderr."""
-    if made.reasons:
-        from harness.report.reading import clean
+def _explain(found: Iterable[tuple[str, str]]) -> None:
+    """What to do where two sides cannot be compared, on stderr: each code once."""
+    from harness.report.reading import clean
 
-        for reason in made.reasons:
-            echo(f"harness: {reason.code}: {clean(reason.detail)}", err=True)
-            echo(f"  next: {ADVICE[reason.code]}", err=True)
+    told: dict[str, str] = {}
+    for code, detail in found:
+        told.setdefault(code, detail)
+    for code, detail in told.items():
+        echo(f"harness: {code}: {clean(detail)}", err=True)
+        echo(f"  next: {ADVICE[code]}", err=True)
 
 
 def _step_summary(wanted: _Wanted) -> Path | None:

@@ -20,11 +20,11 @@ from typing import Literal, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from harness.comparable import Axis, Reason, nothing_in_common, reasons_against
+from harness.comparing.comparable import Axis, Reason, nothing_in_common, reasons_against
+from harness.comparing.noise import FLOOR, NO_FLOOR, Floor
+from harness.comparing.sides import Answers, Measured, Side
 from harness.errors import RecordError, SpecError
 from harness.metrics import METRICS
-from harness.noise import FLOOR, NO_FLOOR, Floor
-from harness.sides import Answers, Measured, Side
 from harness.stats import CONFIDENCE, holm, quiet, round_significant, student_t
 from harness.stats_items import POWER, SIGNIFICANCE, mcnemar
 from harness.stats_t import quantile, two_sided
@@ -39,6 +39,7 @@ ACCURACY = "accuracy_raw"
 ACCURACY_FLOOR = 0.01
 """Smallest change of the share of right answers that is called one."""
 ALL_TASKS = "all"
+_NOT_ASKED = Answers("", "", ())
 _NOTHING = 1e-12
 
 
@@ -336,8 +337,7 @@ def _drafts(
             yield _Draft(replace(plain, reason="not_positive"))
         else:
             yield _timed(plain, np.log(mine), np.log(theirs), floor)
-    if a.answers or b.answers:
-        yield _answered(model, a.answers, b.answers, same_items=same_items)
+    yield from _answered(model, a.answers, b.answers, same_items=same_items)
 
 
 def _timed(plain: Case, a: Floats, b: Floats, floor: Floor) -> _Draft:
@@ -362,30 +362,52 @@ def _timed(plain: Case, a: Floats, b: Floats, floor: Floor) -> _Draft:
 
 def _answered(
     model: str, a: Mapping[str, Answers], b: Mapping[str, Answers], *, same_items: bool
-) -> _Draft:
-    """McNemar's test on the items that both were asked, and an interval of the difference of
-    shares whose unit is the template: items of one template go right or wrong together.
-    """
+) -> Iterator[_Draft]:
+    """All items that both were asked, and each task that cannot be among them."""
+    plain = Case(model=model, case=ALL_TASKS, metric=ACCURACY, floor=ACCURACY_FLOOR)
+    if a and b and not same_items:
+        n_a, n_b = (sum(len(found.outcomes) for found in side.values()) for side in (a, b))
+        yield _Draft(replace(plain, n_a=n_a, n_b=n_b, reason="other_items"))
+        return
+    paired = []
+    for task in sorted(a.keys() | b.keys()):
+        mine, theirs = a.get(task, _NOT_ASKED), b.get(task, _NOT_ASKED)
+        if mine.questions == theirs.questions:
+            paired.append(task)
+            continue
+        reason = "other_items" if mine.outcomes and theirs.outcomes else "missing_case"
+        n_a, n_b = len(mine.outcomes), len(theirs.outcomes)
+        yield _Draft(replace(plain, case=task, n_a=n_a, n_b=n_b, reason=reason))
     changes: dict[tuple[str, int], list[int]] = {}
     right = Counter[str]()
-    for task in sorted(a.keys() & b.keys()) if same_items else ():
-        if a[task].questions == b[task].questions:
-            asked = zip(a[task].outcomes, b[task].outcomes, a[task].clusters, strict=True)
-            for mine, theirs, cluster in asked:
-                if "-" not in {mine, theirs}:
-                    changes.setdefault((task, cluster), []).append(int(theirs) - int(mine))
-                    right.update(a=int(mine), b=int(theirs))
-    every = [change for group in changes.values() for change in group]
-    n, plain = len(every), Case(model=model, case=ALL_TASKS, metric=ACCURACY, floor=ACCURACY_FLOOR)
-    if not n:
-        return _Draft(replace(plain, reason="other_items"))
+    for task in paired:
+        asked = zip(a[task].outcomes, b[task].outcomes, a[task].clusters, strict=True)
+        for before, after, cluster in asked:
+            # Who skips an item did not answer it: leaving hard ones out must not pay.
+            if (before, after) != ("-", "-"):
+                was, is_now = before == "1", after == "1"
+                changes.setdefault((task, cluster), []).append(is_now - was)
+                right.update(a=was, b=is_now)
+    if changes:
+        yield _paired(plain, list(changes.values()), right)
+
+
+def _paired(plain: Case, changes: Sequence[Sequence[int]], right: Mapping[str, int]) -> _Draft:
+    """McNemar's test on items, and an interval of the difference of shares whose unit is the
+    template: items of one template go right or wrong together.
+
+    Args:
+        changes: -1, 0 or 1 of each item, by template. right: items right on side `a` and `b`.
+    """
+    every = [change for group in changes for change in group]
+    n = len(every)
     effect = round_significant(sum(every) / n)
     before, after = (round_significant(right[name] / n) for name in ("a", "b"))
     made = replace(plain, a=before, b=after, n_a=n, n_b=n, change=effect)
     if len(changes) < 2:
         return _Draft(made)  # one template says nothing about the next
     # Variance of a ratio of cluster totals (Cochran 1977, section 9.3), from exact counts.
-    total = math.fsum((sum(group) - effect * len(group)) ** 2 for group in changes.values())
+    total = math.fsum((sum(group) - effect * len(group)) ** 2 for group in changes)
     variance = total * len(changes) / (len(changes) - 1) / n**2
     half = student_t(len(changes) - 1) * math.sqrt(variance)
     lo, hi = round_significant(effect - half), round_significant(effect + half)

@@ -12,7 +12,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from harness.compare import Case, Comparison
+from harness.compare import LEAST_PROCESSES, Case, Comparison
 from harness.errors import Exit, SpecError
 
 Outcome = Literal["passed", "failed", "inconclusive", "incomparable"]
@@ -74,12 +74,14 @@ def rules(
         )
     if comparison is not None:
         out += of_comparison(comparison)
-    return (*_of_run(card), *out)
+    return (*of_run(card), *out)
 
 
-def _of_run(card: Json) -> Iterator[Rule]:
+def of_run(card: Json) -> Iterator[Rule]:
+    """That the run counts, came to its end, and that every model was measured."""
+    findings = card["verdict"]["findings"]
     invalid = card["verdict"]["state"] == "invalid"
-    found = [f for f in card["verdict"]["findings"] if f.get("severity") in {"invalid", "unknown"}]
+    found = [f for f in findings if f.get("severity") in {"invalid", "unknown"}]
     yield Rule(
         model=RUN,
         id="valid",
@@ -87,16 +89,36 @@ def _of_run(card: Json) -> Iterator[Rule]:
         reason="run_invalid" if invalid else "",
         detail="; ".join(str(finding["code"]) for finding in found) if invalid else "",
     )
+    cut = next((f for f in findings if f["code"] == "run_incomplete"), None)
+    yield Rule(
+        model=RUN,
+        id="complete",
+        outcome="failed" if cut else "passed",
+        reason="run_unfinished" if cut else "",
+        detail=str(cut["detail"]) if cut else "",
+    )
     for entry in card["entries"]:
-        wrong = [job for job in entry["jobs"] if job["outcome"] not in _FINE]
-        first = wrong[0] if wrong else {}
+        reason, detail = _not_measured(entry)
         yield Rule(
             model=entry["model"],
             id="measured",
-            outcome="failed" if wrong else "passed",
-            reason=str(first.get("reason") or first.get("outcome", "")),
-            detail=f"{first['suite']}: {first['detail']}" if wrong else "",
+            outcome="failed" if reason else "passed",
+            reason=reason,
+            detail=detail,
         )
+
+
+def _not_measured(entry: Json) -> tuple[str, str]:
+    """Why a model's jobs do not stand: one failed, they do not count, or left nothing."""
+    for job in entry["jobs"]:
+        if job["outcome"] not in _FINE:
+            return str(job["reason"] or job["outcome"]), f"{job['suite']}: {job['detail']}"
+    if entry["reason"] == "invalid_job":
+        return "invalid_job", str(entry["detail"])
+    for finding in entry["findings"]:
+        if finding["code"] == "samples_refused":
+            return "not_measured", str(finding["detail"])
+    return "", ""
 
 
 def _of_entry(entry: Json, optional: Collection[str]) -> Iterator[Rule]:
@@ -124,17 +146,54 @@ def of_comparison(comparison: Comparison) -> Iterator[Rule]:
             reason=reason.code,
             detail=reason.detail,
         )
+    # What was measured before and is not any more is no better than worse.
+    for model in () if comparison.reasons else comparison.only_a:
+        yield Rule(
+            model=model,
+            id="present",
+            outcome="failed",
+            reason="not_in_run",
+            detail="measure it too, name the models to compare (--baseline NAME:MODEL), or save "
+            "the baseline again",
+        )
+    yield from _decidable(comparison.cases)
     for case in comparison.cases:
-        lost = case.reason == "missing_case" and case.n_a and not case.n_b
         yield Rule(
             model=case.model,
             id=f"{case.metric} {case.case}",
-            # What was measured before and is not any more is no better than worse.
-            outcome="failed" if lost else _OF_VERDICT[case.verdict],
+            outcome=_outcome(case),
             # What is new has nothing to be worse than.
             required=bool(case.n_a),
             reason=case.reason,
             case=case,
+        )
+
+
+def _outcome(case: Case) -> Outcome:
+    if case.reason == "missing_case" and case.n_a:
+        return "failed"
+    if case.reason == "other_items":
+        return "incomparable"
+    return _OF_VERDICT[case.verdict]
+
+
+def _decidable(cases: Sequence[Case]) -> Iterator[Rule]:
+    """That something could be called worse at all: fewer than ten processes never are, and
+    to measure fewer than the baseline must not be a way to pass.
+    """
+    timed = [case for case in cases if not case.is_accuracy and case.n_a and case.n_b]
+    weak = [case for case in timed if min(case.n_a, case.n_b) < LEAST_PROCESSES]
+    fewer = [case for case in weak if case.n_a >= LEAST_PROCESSES]
+    open_ = fewer or (weak if len(weak) == len(timed) else [])
+    if timed:
+        yield Rule(
+            model=RUN,
+            id="decidable",
+            outcome="incomparable" if open_ else "passed",
+            reason="too_few_processes" if open_ else "",
+            detail="; ".join(
+                f"{case.model} {case.case}: {case.n_a} → {case.n_b}" for case in open_[:3]
+            ),
         )
 
 

@@ -111,13 +111,26 @@ def pytest_itemcollected(item: pytest.Item) -> None:
     With `benchmark` among its fixtures, `--benchmark-skip` and `--benchmark-only` know it too.
     """
     names: list[str] = getattr(item, "fixturenames", [])
-    if _FIXTURE in names and item.config.pluginmanager.hasplugin("benchmark"):
+    if _measures(item) and item.config.pluginmanager.hasplugin("benchmark"):
         clock = item.stash[_CLOCK] = MeasuredClock()
         own = item.get_closest_marker("benchmark")
         options = {**(own.kwargs if own else {}), "timer": clock}
         item.add_marker(pytest.mark.benchmark(**options), append=False)
         if "benchmark" not in names:
             names.append("benchmark")
+
+
+def _measures(item: pytest.Item) -> bool:
+    """Whether a test gets our fixture, itself or through others of its name: a project may
+    have one called so that has nothing to do with ours.
+    """
+    info = getattr(item, "_fixtureinfo", None)
+    for found in reversed(info.name2fixturedefs.get(_FIXTURE, ()) if info else ()):
+        if found.func.__module__ == __name__:
+            return True
+        if _FIXTURE not in found.argnames:
+            return False
+    return False
 
 
 @pytest.fixture

@@ -89,8 +89,11 @@ def find_run(text: str, results: Path) -> Path:
     place = WORDS.get(text, 0)
     if 0 < place <= len(runs):
         return results / runs[-place]
-    for candidate in (path, path.parent if path.suffix else path, results / text):
-        if os.path.isfile(candidate / "records.jsonl"):  # noqa: PTH113 - never raises
+    is_file = os.path.isfile  # which never raises
+    # A name with a point in it, `latest:a.gguf`, is not the folder that one stands in.
+    inside = is_file(path) or (path.suffix and path.parent != Path())
+    for candidate in (path.parent if inside else path, results / text):
+        if is_file(candidate / "records.jsonl"):
             return candidate
     raise SpecError(
         "no run with records here",

@@ -21,7 +21,7 @@ from harness.scoring.judge import Judged, judge
 from harness.scoring.observe import Observed, observe
 from harness.scoring.paired import compare_accuracy
 from harness.scoring.rank import pareto, rank
-from harness.scoring.rules import Rules, read_rules
+from harness.scoring.rules import LOAD_CASES, UNKNOWN_LOAD_CASE, Rules, read_rules
 from harness.scoring.sandboxes import lowest, unconfined
 from harness.scoring.summary import Summaries, length_ratio, summaries
 from harness.scoring.validity import Validity, examine, forgive
@@ -236,11 +236,11 @@ def _nothing_to_rank(observed: Sequence[Observed], rules: Rules) -> list[Json]:
     """A run whose ranks would say nothing, because of who took part or what became of them."""
     reference = rules.profile.reference
     outcomes = {job.outcome for seen in observed for job in seen.jobs}
-    kept = any(seen.series or seen.items for seen in observed)
-    if "ok" not in outcomes and (outcomes or not kept):
+    kept = any(_measured(seen) for seen in observed)
+    if not kept or (outcomes and "ok" not in outcomes):
         detail = (
-            "no job ended well, so there is nothing to score: see the reasons of the jobs, "
-            "then `harness doctor` and `harness run`"
+            "no job ended well with a sample that can be used, so there is nothing to score: see "
+            "the reasons of the jobs and models, then `harness doctor` and `harness run`"
         )
         return [{"code": "nothing_measured", "severity": "warn", "detail": detail}]
     if reference not in [seen.id for seen in observed]:
@@ -253,6 +253,12 @@ def _nothing_to_rank(observed: Sequence[Observed], rules: Rules) -> list[Json]:
         detail = "nothing is compared with it: name a second one with `harness run --model`"
         return [{"code": "single_model", "severity": "warn", "detail": detail}]
     return []
+
+
+def _measured(seen: Observed) -> bool:
+    """Whether any case has a figure; that a model could be loaded is none."""
+    cases = {case for case, _ in seen.series} - {*LOAD_CASES.values(), UNKNOWN_LOAD_CASE}
+    return bool(cases or seen.items or seen.divergences or seen.stores_reference)
 
 
 def blocked(card: Mapping[str, Any]) -> Finding | None:

@@ -279,7 +279,9 @@ def _status(card: dict[str, Any], *, interrupted: bool) -> tuple[str, Exit]:
     if interrupted:
         return "interrupted", Exit.INTERRUPTED
     jobs = [job for entry in card["entries"] for job in entry["jobs"]]
-    if not jobs or any(job["outcome"] not in {"ok", "skipped"} for job in jobs):
+    found = {finding["code"] for entry in card["entries"] for finding in entry["findings"]}
+    failed = any(job["outcome"] not in {"ok", "skipped"} for job in jobs)
+    if not jobs or failed or "samples_refused" in found:
         return "failed", Exit.FAILED
     code = exit_code(card)
     return ("incomparable" if code else "done"), code

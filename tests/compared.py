@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from harness.sides import Answers, Measured, Side
+from harness.comparing.sides import Answers, Measured, Side
 from harness.stats import round_significant
 
 DEVICE = {"cpu": "Core 7", "physical_cores": 8, "memory_bytes": 16 << 30, "os": "Linux"}

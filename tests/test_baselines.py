@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -12,9 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness import baselines
+from harness.comparing.noise import FLOOR, NO_FLOOR, Floor, measured_floor, noise_floor
+from harness.comparing.sides import Side
 from harness.errors import Exit, HarnessError
-from harness.noise import FLOOR, NO_FLOOR, Floor, measured_floor, noise_floor
-from harness.sides import Side
 from harness.stats import student_t
 from tests.compared import DECODE, MEMORY, TTFT, answers, model, one, side, spread
 
@@ -29,8 +30,13 @@ SIDE = side(
 )
 
 
+def judged(found: Side, *findings: dict[str, str], state: str = "valid") -> baselines.Judged:
+    card = {"verdict": {"state": state, "findings": list(findings)}, "entries": []}
+    return baselines.Judged(found, card, ())
+
+
 def kept(folder: Path, name: str = "main") -> Path:
-    return baselines.save(SIDE, name, folder)
+    return baselines.save(judged(SIDE), name, folder).path
 
 
 def test_saving_again_gives_the_same_bytes(tmp_path: Path) -> None:
@@ -38,7 +44,7 @@ def test_saving_again_gives_the_same_bytes(tmp_path: Path) -> None:
     assert path == tmp_path / "baselines" / "main.json"
     first = path.read_bytes()
     found = baselines.find_baseline("main", tmp_path)
-    assert baselines.save(found, "main", tmp_path).read_bytes() == first
+    assert baselines.save(judged(found), "main", tmp_path).path.read_bytes() == first
     assert baselines.find_baseline(str(path), tmp_path) == replace(found, name=str(path))
     assert len(first) < 4000
     content = json.loads(first)
@@ -105,8 +111,49 @@ def test_a_sealed_file_of_another_form_is_refused(tmp_path: Path, missing: str) 
     assert caught.value.reason == "baseline_damaged"
 
 
+@pytest.mark.parametrize("figure", ["1e999", "-1e999", '"0.5"', "1" + "0" * 400, "null", "true"])
+def test_sealed_figures_that_are_none_are_refused(tmp_path: Path, figure: str) -> None:
+    path = kept(tmp_path)
+    content = json.loads(path.read_text("utf-8"))
+    del content["sha256"]
+    medians = content["models"]["m"]["medians"]
+    medians["fixed-p64-n32"]["ttft_s"] = [json.loads(figure)]
+    with contextlib.suppress(ValueError):  # as nobody can seal an infinity, it is left unsealed
+        content["sha256"] = baselines.digest(content)
+    path.write_text(json.dumps(content).replace("Infinity", "1e999"))
+    with pytest.raises(HarnessError) as caught:
+        baselines.find_baseline("main", tmp_path)
+    assert caught.value.reason == "baseline_damaged"
+
+
+def test_a_metric_that_nobody_knows_is_not_passed_over(tmp_path: Path) -> None:
+    """Passed over, it would be a case that can no longer get worse."""
+    path = kept(tmp_path)
+    content = json.loads(path.read_text("utf-8"))
+    del content["sha256"]
+    medians = content["models"]["m"]["medians"]["fixed-p64-n32"]
+    medians["first_s"] = medians.pop("ttft_s")
+    path.write_text(json.dumps(content | {"sha256": baselines.digest(content)}))
+    with pytest.raises(HarnessError) as caught:
+        baselines.find_baseline("main", tmp_path)
+    assert caught.value.reason == "baseline_damaged"
+
+
 @pytest.mark.parametrize(
-    "name", ["", "Main", "../main", "a/b", "latest", "previous", "noise-1", "a" * 81, ".x"]
+    "name",
+    [
+        "",
+        "Main",
+        "../main",
+        "a/b",
+        "latest",
+        "previous",
+        "noise-1",
+        "a" * 81,
+        ".x",
+        "nul",
+        "com1.x",
+    ],
 )
 def test_names_that_cannot_be(tmp_path: Path, name: str) -> None:
     with pytest.raises(HarnessError) as caught:
@@ -115,17 +162,39 @@ def test_names_that_cannot_be(tmp_path: Path, name: str) -> None:
     assert not (tmp_path / "baselines").exists()
 
 
+CUT = {"code": "run_incomplete", "severity": "warn", "detail": "7 of 9 jobs are on record"}
+
+
 @pytest.mark.parametrize(
-    ("found", "reason"),
+    ("run", "reason"),
     [
-        (side("r", {"m": model({})}), "nothing_measured"),
-        (replace(SIDE, invalid="run_invalid"), "run_invalid"),
+        (judged(side("r", {"m": model({})})), "nothing_measured"),
+        (judged(SIDE, state="invalid"), "run_invalid"),
+        (judged(SIDE, CUT), "run_unfinished"),
     ],
 )
-def test_what_makes_no_baseline(tmp_path: Path, found: Side, reason: str) -> None:
+def test_what_makes_no_baseline(tmp_path: Path, run: baselines.Judged, reason: str) -> None:
     with pytest.raises(HarnessError) as caught:
-        baselines.save(found, "main", tmp_path)
+        baselines.save(run, "main", tmp_path)
     assert (caught.value.reason, caught.value.exit_code) == (reason, Exit.FAILED)
+    assert not (tmp_path / "baselines").exists()
+
+
+def test_a_weak_baseline_is_saved_with_a_warning(tmp_path: Path) -> None:
+    few = one("r", {TTFT: spread(0.5, 0.01, k=9)})
+    (warning,) = baselines.save(judged(few), "few", tmp_path).warnings
+    assert warning.startswith("no case has 10 processes")
+    assert baselines.save(judged(SIDE), "main", tmp_path).warnings == ()
+
+
+def test_one_model_of_a_baseline(tmp_path: Path) -> None:
+    both = side("r", {name: model({TTFT: spread(0.5, 0.01)}) for name in ("m", "n.q4.gguf")})
+    path = baselines.save(judged(both), "main", tmp_path).path
+    for text in ("main:n.q4.gguf", f"{path}:n.q4.gguf"):
+        assert list(baselines.find_baseline(text, tmp_path).models) == ["n.q4.gguf"]
+    with pytest.raises(HarnessError) as caught:
+        baselines.find_baseline("main:o", tmp_path)
+    assert caught.value.reason == "unknown_name"
 
 
 # --- noise ------------------------------------------------------------------------------

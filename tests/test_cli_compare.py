@@ -18,7 +18,8 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
-from harness import cli, cli_compare, comparable
+from harness import cli, cli_compare
+from harness.comparing import comparable
 from harness.records import JournalWriter
 from harness.report import words
 from harness.spec import MemorySuite
@@ -124,7 +125,7 @@ def test_a_real_regression_end_to_end(tmp_path: Path, run_harness: Harness) -> N
     same = last_json(run_harness("compare", "previous", "latest", "--json"))
     assert (same["verdict"], same["exit_code"]) == ("unchanged", 0)
     assert [case["change"] for case in same["cases"]] == [1.0, 1.0]
-    assert "Passed: all 5 rules hold." in run_harness("gate", "latest", "--baseline", "main").stdout
+    assert "Passed: all 7 rules hold." in run_harness("gate", "latest", "--baseline", "main").stdout
     model.write_text(json.dumps({"step_s": 0.0105, "prefill_s_per_token": 0.001}))
     run_harness(*run)
     other = run_harness("gate", "--baseline", "main", check=5)
@@ -135,6 +136,18 @@ def test_a_real_regression_end_to_end(tmp_path: Path, run_harness: Harness) -> N
     assert rules["decode_tok_per_s fixed-p16-n8"]["outcome"] == "failed"
     assert rules["decode_tok_per_s fixed-p16-n8"]["case"]["change"] == pytest.approx(1 / 1.05)
     assert rules["ttft_s fixed-p16-n8"]["outcome"] == "passed"
+
+
+def test_a_run_of_which_nothing_can_be_used_has_failed(
+    tmp_path: Path, run_harness: Harness
+) -> None:
+    """Its jobs end well: an engine that takes no time has no times."""
+    (tmp_path / "models.yaml").write_text(MODELS)
+    (tmp_path / "gated.yaml").write_text(PROFILE.replace("latency: 10", "latency: 1"))
+    (tmp_path / "toy.fake.json").write_text("{}")
+    done = run_harness("run", "--profile", "gated.yaml", check=4)
+    assert "toy.f.fake: bad times: fixed-p16-n8: " in done.stdout
+    assert "every job ended well: not measured" in run_harness("gate", check=1).stdout
 
 
 def test_compare_says_what_is_worse(results: Path, here: Harness) -> None:
@@ -220,6 +233,7 @@ def test_noise_of_this_machine(results: Path, here: Harness) -> None:
     quiet = here("compare", names[0], names[2])
     assert "noise floor of this machine, from 3 runs" in quiet.stdout
     (results / "baselines" / Path(str(found["written"])).name).unlink()
+    assert done.stderr.startswith("harness: warning: this machine varies so much that a change of ")
     loud = here("compare", names[0], names[2], check=1)
     assert "This machine's own noise is not measured yet" in " ".join(loud.stdout.split())
 
@@ -235,6 +249,44 @@ def test_inconclusive_fails_only_where_asked(tmp_path: Path, here: Harness) -> N
     here("baseline", "save", RUNS[1])
     assert "cannot be decided" in here("gate", "--baseline", "main").stdout
     here("gate", "--baseline", "main", "--fail-on-inconclusive", check=6)
+
+
+def test_a_gate_needs_every_model_of_its_baseline(results: Path, here: Harness) -> None:
+    alone = run_of(results, 4, REF)
+    here("baseline", "save", RUNS[1], "--name", "main")
+    gone = here("gate", alone, "--baseline", "main", check=1)
+    assert "mine a model of the baseline is measured again: not in this run" in gone.stdout
+    assert "--baseline NAME:MODEL" in " ".join(gone.stdout.split())
+    assert here("gate", alone, "--baseline", "main:ref").stdout.startswith("Passed: ")
+    wrong = here("gate", alone, "--baseline", "main:mime", "--json", check=2)
+    assert last_json(wrong)["reason"] == "unknown_name"
+
+
+def test_an_empty_name_is_no_baseline(results: Path, here: Harness) -> None:
+    """A variable that a workflow forgot to set must not switch the comparison off."""
+    done = here("gate", RUNS[1], "--baseline", "", "--json", check=3)
+    assert last_json(done)["reason"] == "baseline_missing"
+
+
+def test_a_gate_that_could_find_nothing_says_what_to_do(results: Path, here: Harness) -> None:
+    few = replace(USED, protocol=replace(USED.protocol, processes={"latency": 3, "memory": 3}))
+    run_of(results, 5, REF, MINE, used=few)
+    saved = here("baseline", "save", "latest", "--name", "few")
+    assert "harness: warning: no case has 10 processes" in saved.stderr
+    run_of(results, 6, REF, replace(MINE, speed=0.5), used=few)
+    done = here("gate", "latest", "--baseline", "few", check=5)
+    assert "harness: too_few_processes: " in done.stderr
+    assert "next: measure with ten processes or more" in done.stderr
+
+
+def test_a_name_with_a_point_is_not_the_run_that_one_stands_in(
+    results: Path, here: Harness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(results / RUNS[1])
+    done = here("compare", ".", "latest:mine.q8_0.gguf", "--results", "..", "--json", check=2)
+    assert last_json(done)["reason"] == "unknown_name"
+    done = here("gate", "no-such.gguf", "--results", "..", "--json", check=2)
+    assert last_json(done)["reason"] == "run_missing"
 
 
 # --- bad input --------------------------------------------------------------------------
@@ -313,7 +365,8 @@ def test_edited_files_are_refused(results: Path, here: Harness) -> None:
 def test_every_reason_has_its_advice() -> None:
     source = Path(comparable.__file__).read_text("utf-8")
     codes = set(re.findall(r'"(other_[a-z_]+|nothing_in_common|run_invalid)"', source))
-    assert len(codes) == 9
+    codes |= {"other_items", "too_few_processes"}  # of a gate's rules
+    assert len(codes) == 11
     assert codes == set(cli_compare.ADVICE)
     for code in codes:
         assert f"reason.{code}" in words.strings()

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from harness.compare import Case, Comparison, compare, judge, units_needed, welch
+from harness.comparing.noise import Floor
 from harness.errors import HarnessError
-from harness.noise import Floor
 from harness.stats import holm
 from tests.compared import BUILD, DECODE, DEVICE, MEMORY, TTFT, answers, model, one, side, spread
 
@@ -244,13 +244,22 @@ def test_flips_of_one_template_say_little() -> None:
     assert found.verdict == "inconclusive"
 
 
-def test_only_items_that_both_were_asked_count() -> None:
-    found = answered("11110000--", "1111000011")
-    assert (found.n_a, found.change) == (8, 0.0)
+def test_an_item_that_one_side_skipped_is_one_that_it_failed() -> None:
+    found = answered("11110000----", "1111000011--")
+    assert (found.n_a, found.a, found.b, found.change) == (10, 0.4, 0.6, 0.2)
+    assert answered("1" * 200, "-" * 100 + "1" * 100).verdict == "regressed"
+
+
+def test_what_only_one_side_was_asked_is_named() -> None:
     assert answered("1" * 20, "0" * 20, items="18").reason == "other_items"
     a = side("a", {"m": model({}, answers={"t": answers("11")})})
     b = side("b", {"m": model({}, answers={"t": answers("11", questions="r")})})
-    assert case_of(compare(a, b), "accuracy_raw").reason == "other_items"
+    other = case_of(compare(a, b), "accuracy_raw")
+    assert (other.case, other.reason, other.n_a, other.n_b) == ("t", "other_items", 2, 2)
+    both = side("c", {"m": model({}, answers={"t": answers("11"), "u": answers("10110")})})
+    gone, paired = compare(both, a).cases
+    assert (gone.case, gone.reason, gone.n_a, gone.n_b) == ("u", "missing_case", 5, 0)
+    assert (paired.case, paired.n_a, paired.verdict) == ("all", 2, "unchanged")
 
 
 # --- what must be equal -----------------------------------------------------------------

@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harness import sides
 from harness.compare import Comparison, compare
+from harness.comparing import sides
+from harness.comparing.sides import Measured
 from harness.score import scorecard
-from harness.sides import Measured
 from tests.compared import DECODE, MEMORY, TTFT, model, side
 from tests.perf import aa_simulation as simulation
 from tests.strategies import Candidate, profile, records

@@ -25,7 +25,7 @@ SPEC = {
     "extensions",
 }
 SPEC |= {"spectext", "specgate", "families", "order", "specschema"}
-COMPARING = {"sides", "comparable", "noise", "compare", "gate"}
+COMPARING = {"comparing", "compare", "gate"}
 SCORING = {"score"} | COMPARING
 # package or module → harness modules that it may import (by first part of the name)
 ALLOWED = {

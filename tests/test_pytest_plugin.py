@@ -109,6 +109,34 @@ def test_pytest_benchmark_compares_and_fails(project: pytest.Pytester) -> None:
     assert "200.0000 (0.80)" in table
 
 
+def test_a_fixture_of_the_same_name_is_left_alone(project: pytest.Pytester) -> None:
+    project.makepyfile(
+        test_own="""
+        import pytest
+
+        @pytest.fixture
+        def harness_case():
+            return 3
+
+        def test_own(harness_case):
+            assert harness_case == 3
+        """,
+        test_wrapped="""
+        import pytest
+
+        @pytest.fixture
+        def harness_case(harness_case):
+            return lambda case: harness_case("toy.fake.json", case)
+
+        def test_wrapped(harness_case):
+            assert harness_case("tg4").kernel_tg_tok_per_s == 250
+        """,
+    )
+    done = project.runpytest_inprocess("--harness-processes=1", "--benchmark-json=out.json")
+    done.assert_outcomes(passed=2)
+    assert [found["name"] for found in saved(project)] == ["test_wrapped"]
+
+
 def test_disabled_runs_one_process_and_skipped_none(project: pytest.Pytester) -> None:
     project.makepyfile(THREE_LINES + "    assert len(result.seconds) == 1\n")
     done = project.runpytest_inprocess("--benchmark-disable")

@@ -10,6 +10,9 @@ from typing import Any, NamedTuple
 
 import pytest
 
+from harness import session
+from harness.errors import Exit
+from harness.gate import of_run
 from harness.records import JournalWriter
 from harness.spec import to_json
 from tests.perf.scoring_trials import FORMULAS, QUICK, REF
@@ -83,6 +86,36 @@ def test_everything_failed(score) -> None:
     assert found.reasons == {"ref": "timeout", "x": "timeout"}
     assert "`harness doctor`" in found.findings["nothing_measured"]
     assert "no score (nothing_measured)" in found.said
+
+
+def refused(*models: str) -> list[dict[str, Any]]:
+    """A run in which nothing but loading and accuracy is left of some models."""
+    rows = records([REF, OTHER], QUICK)
+    for row in rows:
+        if row.get("kind") == "request" and row["model"] in models:
+            row["token_ns"] = [5] * len(row["token_ns"])
+    return rows
+
+
+def test_every_sample_of_a_suite_refused(score) -> None:
+    found = score(refused("x"))
+    assert found.code == 0
+    entry = next(entry for entry in found.data["entries"] if entry["model"] == "x")
+    assert (entry["score"], entry["reason"]) == (None, "bad_times")
+    (told,) = [f["detail"] for f in entry["findings"] if f["code"] == "samples_refused"]
+    assert told.startswith("latency: no sample can be used: fixed-p64-n8: bad_times: ")
+    assert session._status(found.data, interrupted=False) == ("failed", Exit.FAILED)
+    (rule,) = [rule for rule in of_run(found.data) if rule.outcome == "failed"]
+    assert (rule.model, rule.id, rule.reason) == ("x", "measured", "not_measured")
+
+
+def test_every_sample_of_a_run_refused(score) -> None:
+    rows = refused("ref", "x")
+    latency = [row for row in rows if row.get("suite", "latency") == "latency"]
+    found = score(latency)
+    assert found.code == 4
+    assert "no sample" not in found.said
+    assert "no score (nothing_measured): no job ended well with a sample" in found.said
 
 
 @pytest.mark.parametrize("used", FORMULAS.values(), ids=FORMULAS)

@@ -16,10 +16,10 @@ from rich.table import Table as RichTable
 from rich.text import Text
 
 from harness.compare import Case, Comparison
+from harness.comparing.noise import FLOOR
 from harness.errors import Exit
 from harness.gate import RUN, Outcome, Rule, exit_code
 from harness.metrics import METRICS
-from harness.noise import FLOOR
 from harness.report import junit, words
 from harness.report.markdown import escape
 from harness.report.markdown import table as markdown_table
@@ -341,6 +341,8 @@ def capped(text: str, most_bytes: int, lang: Lang) -> str:
         return text
     lines = text.splitlines(keepends=True)
     room = most_bytes - len(_cut(lang, most_bytes, len(lines)).encode())
+    if room < 0:
+        return ""  # one byte too many, and GitHub shows nothing at all
     kept: list[str] = []
     for line in lines:
         room -= len(line.encode())

@@ -48,13 +48,22 @@ def files(material: Material) -> dict[str, bytes]:
         if metric in TIMES or metric in RATES
     ]
     document = {
-        "machine_info": material.card["environment"]["before"],
+        "machine_info": _cleaned(material.card["environment"]["before"]),
         "commit_info": {"id": "unversioned", "run": material.card["run"]},
         "benchmarks": found,
         "datetime": material.card["started_utc"],
         "version": _FORM,
     }
     return {"pytest-benchmark.json": json_file(stats.round_all(cleaned(document)))}
+
+
+def _cleaned(value: Any) -> Any:
+    """The same with every text cleaned: pytest-benchmark prints how two machines differ."""
+    if isinstance(value, dict):
+        return {clean(name): _cleaned(found) for name, found in value.items()}
+    if isinstance(value, list):
+        return [_cleaned(found) for found in value]
+    return clean(value) if isinstance(value, str) else value
 
 
 def _benchmark(profile: str, model: str, case: str, metric: str, series: Series) -> Json:

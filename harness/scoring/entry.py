@@ -103,6 +103,14 @@ def _own_findings(seen: Observed, rules: Rules, length: Summary | None) -> list[
         for case, reason, detail in seen.problems
         if case not in demanded
     ]
+    out += [
+        {
+            "code": "samples_refused",
+            "severity": "warn",
+            "detail": f"{suite}: no sample can be used: {case}: {reason}: {detail}",
+        }
+        for suite, (case, reason, detail) in seen.unusable.items()
+    ]
     if seen.deterministic is False:
         detail = "the same request gave different outputs"
         out.append({"code": "output_varies", "severity": "warn", "detail": detail})

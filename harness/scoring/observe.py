@@ -9,7 +9,7 @@ and read in the order of their keys.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from operator import itemgetter
 from typing import Any, NamedTuple
@@ -91,7 +91,8 @@ class Observed:
         items: by task, in order of their form and index.
         geometry: by task and tokens of an option, the largest difference in nat between
             the trie and a full forward.
-        problems: refused or conflicting samples and skipped cases.
+        problems: refused or conflicting samples and skipped cases. unusable: suites whose
+            jobs ended well and of whose samples not one could be used, with the first reason.
         engine: backend, facts and options that all its jobs share.
         deterministic: whether equal requests gave equal outputs; None = not repeated.
         phases: peak bytes of each process, by memory case and phase.
@@ -106,6 +107,7 @@ class Observed:
     items: Mapping[str, tuple[Item, ...]]
     geometry: Mapping[str, Mapping[int, float]]
     problems: tuple[Problem, ...]
+    unusable: Mapping[str, Problem]
     jobs: tuple[Job, ...]
     engine: Mapping[str, Any]
     deterministic: bool | None
@@ -166,6 +168,7 @@ def _observe_model(
         items=reader.items,
         geometry=reader.geometry,
         problems=tuple(sorted(reader.problems | skips)),
+        unusable=reader.unusable({job.suite for _, job in jobs if job.outcome == "ok"}),
         jobs=tuple(sorted(job for _, job in jobs)),
         engine=_shared_engine(records["engine"]),
         deterministic=reader.deterministic(),
@@ -435,6 +438,19 @@ class Reader:
 
     def _refuse(self, key: Key, reason: str, detail: str) -> None:
         self.problems.add(Problem(key.case, reason, detail))
+
+    def unusable(self, suites: Collection[str]) -> dict[str, Problem]:
+        """Of these suites those with refused samples and no other; energy is left out, for
+        many a machine has no meter.
+        """
+        out = {}
+        used = {*self.items, *self.divergences, *(case for _, case, _, _ in self._values)}
+        for suite in sorted({*suites} - {"energy"}):
+            cases = self._rules.cases.get(suite, {})
+            refused = sorted(problem for problem in self.problems if problem.case in cases)
+            if refused and used.isdisjoint(cases):
+                out[suite] = refused[0]
+        return out
 
     def phases(self) -> dict[str, dict[str, tuple[int, ...]]]:
         """Peaks of all processes, by case and phase."""

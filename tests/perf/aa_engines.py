@@ -28,8 +28,8 @@ import psutil
 
 from harness.baselines import find_run
 from harness.compare import Comparison, compare
-from harness.noise import LEAST_RUNS, NO_FLOOR, Floor, measured_floor
-from harness.sides import Side
+from harness.comparing.noise import LEAST_RUNS, NO_FLOOR, Floor, measured_floor
+from harness.comparing.sides import Side
 
 MODELS = ("ref-2m.q8_0.gguf", "ref-2m.int8.onnx")
 ALARMS = frozenset({"regressed", "improved"})

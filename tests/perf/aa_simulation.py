@@ -21,7 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from harness.compare import judge, welch
-from harness.noise import NO_FLOOR, noise_floor
+from harness.comparing.noise import NO_FLOOR, noise_floor
 from harness.stats import holm, wilson
 
 Floats = npt.NDArray[np.float64]

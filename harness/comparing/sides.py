@@ -10,6 +10,7 @@ so that a run and its baseline compare alike.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
@@ -282,13 +283,18 @@ def _model(found: Json) -> Measured:
         build={str(key): str(value) for key, value in found["build"].items()},
         options=dict(found["options"]),
         medians={
-            (str(case), metric): tuple(round_significant(float(value)) for value in values)
+            (str(case), METRICS[metric].id): tuple(_figure(value) for value in values)
             for case, metrics in found["medians"].items()
             for metric, values in metrics.items()
-            if metric in METRICS
         },
         answers={str(task): _checked(answers) for task, answers in found["answers"].items()},
     )
+
+
+def _figure(value: object) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise TypeError(f"{value!r} is no figure")
+    return round_significant(float(value))
 
 
 def _checked(found: Json) -> Answers:

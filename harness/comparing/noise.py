@@ -15,10 +15,10 @@ from itertools import pairwise
 import numpy as np
 import numpy.typing as npt
 
-from harness.comparable import reasons_against
+from harness.comparing.comparable import reasons_against
+from harness.comparing.sides import Side
 from harness.errors import IncomparableError, SpecError
 from harness.metrics import suite_of
-from harness.sides import Side
 from harness.stats import round_significant, student_t
 
 Floats = npt.NDArray[np.float64]

@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
-from harness.sides import Measured, Side
+from harness.comparing.sides import Measured, Side
 
 Axis = Literal["build", "device", "model", "options"]
 AXES: tuple[Axis, ...] = ("build", "device", "model", "options")
