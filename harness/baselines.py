@@ -22,7 +22,7 @@ from harness.comparing import sides
 from harness.comparing.noise import NO_FLOOR, Floor, measured_floor
 from harness.comparing.sides import Side
 from harness.errors import PrerequisiteError, RecordError, SpecError, did_you_mean, printable
-from harness.records import unwritable, write_whole
+from harness.records import run_record, strict_json, unwritable, write_whole
 from harness.spec import digest
 
 SCHEMA = 1
@@ -89,7 +89,7 @@ def find_run(text: str, results: Path) -> Judged:
     """
     journal, card = runs.scored(runs.find_run(text, results) / "records.jsonl")
     side = sides.side(journal.records, card, name=text)
-    run = next(record for record in journal.records if record["type"] == "run")
+    run = run_record(journal.records)
     gates = run["profile"].get("gates", ())
     optional = tuple(gate["id"] for gate in gates if not gate.get("required", True))
     return Judged(side, card, optional)
@@ -314,7 +314,7 @@ def _read(path: Path, kind: str) -> Json:
     if len(data) > _MOST_BYTES:
         raise _damaged(path, f"larger than {_MOST_BYTES >> 20} MiB")
     try:
-        content = json.loads(data, parse_constant=_refuse)
+        content = strict_json(data.decode())
         seal = content.pop("sha256", None) if isinstance(content, dict) else None
         found = digest(content)  # refuses what JSON can say and no figure or text is: 1e999
     except (ValueError, RecursionError) as error:
@@ -338,10 +338,6 @@ def _read(path: Path, kind: str) -> Json:
             reason="baseline_edited",
         )
     return content
-
-
-def _refuse(name: str) -> None:
-    raise ValueError(f"{name} is not a JSON number")
 
 
 def _damaged(path: Path, why: str) -> RecordError:

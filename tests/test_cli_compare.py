@@ -13,7 +13,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 from xml.etree import ElementTree as ET
 
 import pytest
@@ -370,3 +370,7 @@ def test_every_reason_has_its_advice() -> None:
     assert codes == set(cli_compare.ADVICE)
     for code in codes:
         assert f"reason.{code}" in words.strings()
+
+
+def test_what_may_differ_is_what_can_be_named() -> None:
+    assert get_args(comparable.Axis) == cli_compare._AXES

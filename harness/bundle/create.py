@@ -9,9 +9,9 @@ from typing import Any
 
 from harness import privacy, runs
 from harness.bundle.sbom import write_sbom
-from harness.errors import PrerequisiteError, RecordError, SpecError, printable
+from harness.errors import PrerequisiteError, SpecError, printable
 from harness.kit import manifest
-from harness.records import read, unwritable
+from harness.records import read, run_record, unwritable
 
 KIND = "bundle"
 EVIDENCE = ("records.jsonl", "scorecard.json")
@@ -37,7 +37,7 @@ def create(folder: Path, target: Path) -> Path:
             reason="target_exists",
         )
     card = runs.write_scorecard(folder)
-    run = run_record(folder)
+    run = run_record(read(folder / "records.jsonl").records)
     made = target.with_name(f".{target.name}.making")
     try:
         shutil.rmtree(made, ignore_errors=True)
@@ -53,18 +53,6 @@ def create(folder: Path, target: Path) -> Path:
     finally:
         shutil.rmtree(made, ignore_errors=True)
     return target
-
-
-def run_record(folder: Path) -> dict[str, Any]:
-    """The first run record of a folder.
-
-    Raises:
-        RecordError: the records are damaged, or there is none.
-    """
-    for record in read(folder / "records.jsonl").records:
-        if record["type"] == "run":
-            return record
-    raise RecordError("no run record", where=str(folder), reason="no_run_record")
 
 
 def about(run: Mapping[str, Any], card: Mapping[str, Any]) -> dict[str, Any]:

@@ -18,11 +18,11 @@ from typing import Any, Literal
 import harness
 from harness import score
 from harness.bundle import attest
-from harness.bundle.create import EVIDENCE, KIND, about, run_record
+from harness.bundle.create import EVIDENCE, KIND, about
 from harness.bundle.keys import PublicKey, load_private
 from harness.errors import Exit, HarnessError, SpecError, printable
 from harness.kit.install import MANIFEST, Refused, examine, read_manifest, sha256_of
-from harness.records import read, write_whole
+from harness.records import read, run_record, write_whole
 from harness.spec import canonical
 
 State = Literal["verified", "unverified", "broken"]
@@ -178,7 +178,7 @@ def _check_scorecard(folder: Path, claims: Mapping[str, Any]) -> bool:
     try:
         card = score.scorecard(journal.records, torn=journal.torn)
         same = score.dump(card) == found
-        claimed = about(run_record(folder), card)
+        claimed = about(run_record(journal.records), card)
     except (HarnessError, AttributeError, KeyError, TypeError, ValueError) as error:
         raise _BrokenError(
             "records.jsonl", "records_damaged", f"they cannot be scored: {type(error).__name__}"

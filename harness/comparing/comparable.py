@@ -10,7 +10,6 @@ from typing import Any, Literal, NamedTuple
 from harness.comparing.sides import Measured, Side
 
 Axis = Literal["build", "device", "model", "options"]
-AXES: tuple[Axis, ...] = ("build", "device", "model", "options")
 _LONGEST = 60
 
 

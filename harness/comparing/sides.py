@@ -15,8 +15,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
-from harness.errors import RecordError, SpecError, did_you_mean
+from harness.errors import SpecError, did_you_mean
 from harness.metrics import METRICS
+from harness.records import run_record
 from harness.scoring.items import Item
 from harness.scoring.observe import Observed, observe
 from harness.scoring.rules import Rules, read_rules
@@ -155,9 +156,7 @@ def side(records: Sequence[Json], card: Json, *, name: str) -> Side:
     Raises:
         RecordError: no run record, or an unusable profile.
     """
-    run = next((record for record in records if record["type"] == "run"), None)
-    if run is None:
-        raise RecordError("no run record", where=name, hint="harness run", reason="no_run_record")
+    run = run_record(records)
     rules = read_rules(run["profile"])
     facts = card["environment"]["before"]
     return Side(

@@ -15,7 +15,7 @@ from harness.bundle import create as making
 from harness.bundle import verify as checking
 from harness.errors import HarnessError, SpecError
 from harness.kit import manifest
-from harness.records import JournalWriter, read
+from harness.records import JournalWriter, read, run_record
 from harness.spec import canonical
 from tests.bundle.conftest import TODAY
 
@@ -145,7 +145,12 @@ def faster_throughout(folder: Path) -> None:
     rewritten(folder, faster)
     card = score.scorecard(read(folder / "records.jsonl").records)
     (folder / "scorecard.json").write_bytes(score.dump(card))
-    repacked(folder, **json.loads(canonical(making.about(making.run_record(folder), card))))
+    repacked(
+        folder,
+        **json.loads(
+            canonical(making.about(run_record(read(folder / "records.jsonl").records), card))
+        ),
+    )
 
 
 def other_model(folder: Path) -> None:
