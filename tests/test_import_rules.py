@@ -73,7 +73,8 @@ ALLOWED = {
     "report": CORE
     | SPEC
     | SCORING
-    | {"frames", "messages", "report", "scoring.details", "scoring.observe", "scoring.rules"},
+    | {"frames", "messages", "report", "scoring.details", "scoring.formulas"}
+    | {"scoring.observe", "scoring.rules"},
     "frames": CORE | SPEC | SCORING | {"scoring", "report", "runs"},
     "worker": CORE | SPEC | {"backends.base", "backends", "suites", "probes", "sandbox"},
     "execute": CORE | SPEC | {"environment", "models", "probes", "sandbox"},
