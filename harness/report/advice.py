@@ -20,12 +20,18 @@ from harness.report.words import NAMED, Lang
 
 LEAST_PART = 0.005
 """Of the score, or of 1000 points: a part that costs less is not named."""
-LOW_MBU, HIGH_MBU, LOW_MFU = 0.5, 0.7, 0.25
+LEAST_POINTS = 1.0
+"""A sum that is cut off at 0 may not rise at all."""
+LOW_MBU, HIGH_MBU = 0.5, 0.7
+LOW_MFU, HIGH_MFU = 0.25, 0.5
+"""Shares of a roof between which nothing follows from it."""
 MAJOR = 0.5
 """Share of a whole from which on a part is what it is about."""
 WEAKEST = 2
 LEAST_DISTANCE = 0.02
 """In accuracy, from which on a suite is named."""
+TUNED = "-tuned"
+"""End of the names of lists whose threads were chosen by measuring."""
 _TTFT, _DECODE, _MEMORY = "ttft_s", "decode_tok_per_s", "peak_resident_bytes"
 _ASIDE = "aside"
 """Group of a message that stands in brackets, with them."""
@@ -78,7 +84,7 @@ def remarks(view: View, ranking: Ranking, row: Row) -> tuple[Remark, ...]:
         *_unranked(row),
         *(remark for gate in row.gates for remark in _gate(gate)),
         *(_tied(row, best, view) if best else ()),
-        *(_part(factor, row, best, view) for factor in lost if best),
+        *(remark for factor in lost if best for remark in _part(factor, row, best, view)),
         *_dominated(row, view),
         *_decode(row, named=_DECODE in slow),
         *(_first_token(row) if _TTFT in slow or row.rank is None else ()),
@@ -135,7 +141,7 @@ def _tied(row: Row, best: Row, view: View) -> Iterator[Remark]:
         yield Remark("score", "tied", {"leader": best.model, "least": least})
 
 
-def _part(part: Factor, row: Row, best: Row, view: View) -> Remark:
+def _part(part: Factor, row: Row, best: Row, view: View) -> Iterator[Remark]:
     """How many points the part costs: the score if it equalled the leader's."""
     score = row.score.value
     values: dict[str, str | Cell] = {
@@ -145,17 +151,16 @@ def _part(part: Factor, row: Row, best: Row, view: View) -> Remark:
         "theirs": words.value(part.metric, best.metric(part.metric).value),
     }
     if score is None:
-        return Remark("score", "part.unscored", values | {"ratio": words.number(1 / part.ratio)})
+        yield Remark("score", "part.unscored", values | {"ratio": words.number(1 / part.ratio)})
+        return
     equal = score / part.effect
     if part.points is not None:
         # Of the sum before it was cut off at 0.
         parts = sum(factor.points or 0.0 for factor in row.factors)
         equal = max(0.0, view.reference_points + parts - part.points)
-    return Remark(
-        "score",
-        "part",
-        values | {"points": f"{equal - score:.0f}", "score": f"{equal:.0f}"},
-    )
+    if equal - score >= LEAST_POINTS:
+        points = {"points": f"{equal - score:.0f}", "score": f"{equal:.0f}"}
+        yield Remark("score", "part", values | points)
 
 
 def _dominated(row: Row, view: View) -> Iterator[Remark]:
@@ -172,7 +177,8 @@ def _decode(row: Row, *, named: bool) -> Iterator[Remark]:
         return
     values = {"share": show_share(share), "engine": row.backend}
     if share < LOW_MBU:
-        yield Remark("speed", "mbu.low", values)
+        tuned = row.list_name.endswith(TUNED)
+        yield Remark("speed", "mbu.low.tuned" if tuned else "mbu.low", values)
     elif named and share >= HIGH_MBU:
         yield Remark("speed", "mbu.high", values)
 
@@ -191,7 +197,7 @@ def _first_token(row: Row) -> Iterator[Remark]:
     shown = {"rate": words.value("prefill_tok_per_s", rate)}
     if share is None:
         yield Remark("speed", "prefill", shown)
-    else:
+    elif not LOW_MFU <= share < HIGH_MFU:
         key = "prefill.low" if share < LOW_MFU else "prefill.high"
         yield Remark("speed", key, shown | {"share": show_share(share)})
 

@@ -86,7 +86,8 @@ def test_points_of_a_sum_are_those_that_the_formula_gives() -> None:
     assert accuracy is not None
     assert theirs is not None
     equal = 500 * accuracy.ratio + 500 * (1 - 1 / theirs.ratio)
-    part = next(r for r in advice.remarks(view, ranking, mine) if r.key == "part")
+    # Its accuracy alone would leave it at 0, so only its speed is named.
+    (part,) = [r for r in advice.remarks(view, ranking, mine) if r.key == "part"]
     assert part.values["score"] == part.values["points"] == f"{equal:.0f}"
     assert equal > 500
     for row in ranking.rows[:2]:
@@ -99,6 +100,14 @@ def test_a_tie_with_the_leader_is_said_before_its_parts() -> None:
     found = remarks(pair(tied_with=["leader"]), "mine")
     assert keys(found, "score")[:2] == ["tied", "part"]
     assert "2 % 이하" in advice.say(found[0], "ko")
+
+
+def test_nobody_is_told_to_do_what_was_done() -> None:
+    mine = sample.entry("mine", rank=1, speed=1.0, skill=1.0) | {"list": "real-tuned"}
+    mine["metrics"]["mbu"] = sample.estimate(0.2, 0.01, "1")
+    (found,) = [remark for remark in remarks([mine], "mine") if remark.topic == "speed"]
+    for lang in LANGS:
+        assert "--tune" not in advice.say(found, lang)
 
 
 def test_a_gate_that_decides_nothing_says_so() -> None:
@@ -174,6 +183,7 @@ def test_decoding_below_the_roof_points_at_the_engine(mbu, behind, expected) -> 
     ("load_s", "mfu", "expected"),
     [
         (0.1, 0.1, ["prefill.low"]),
+        (0.1, 0.4, []),
         (0.1, 0.6, ["prefill.high"]),
         (0.1, None, ["prefill"]),
         (9.0, 0.6, ["load", "prefill.high"]),
