@@ -218,8 +218,8 @@ class Catalogue:
             return whole
         if label := _LABEL.search(value):  # an error in a hole, behind its reason
             reason, rest = value[: label.start()], value[label.end() :]
-            if (said := self._whole(rest, least=least, depth=depth - 1)) is not None:
-                return f"{self._whole(reason) or reason}{label[0]}{said}"
+            if (whole := self._whole(rest, least=least, depth=depth - 1)) is not None:
+                return f"{self._whole(reason) or reason}{label[0]}{whole}"
         first, *added = _PIECES.split(value, _LABELS)
         if value[0] in " ,;:(":
             first, added = "", [first, *added]

@@ -159,8 +159,8 @@ def _part(part: Factor, row: Row, best: Row, view: View) -> Iterator[Remark]:
         parts = sum(factor.points or 0.0 for factor in row.factors)
         equal = max(0.0, view.reference_points + parts - part.points)
     if equal - score >= LEAST_POINTS:
-        points = {"points": f"{equal - score:.0f}", "score": f"{equal:.0f}"}
-        yield Remark("score", "part", values | points)
+        values |= {"points": f"{equal - score:.0f}", "score": f"{equal:.0f}"}
+        yield Remark("score", "part", values)
 
 
 def _dominated(row: Row, view: View) -> Iterator[Remark]:

@@ -61,7 +61,7 @@ def test_every_sortable_table_sorts_by_figures_not_by_text(opened: Opened) -> No
 
 SORTED = """table => {
   // A time or a size whose unit depends on it can be compared by its amount only.
-  const scales = { 'µs': 1e-6, ms: 1e-3, s: 1, B: 1, KiB: 2 ** 10, MiB: 2 ** 20, GiB: 2 ** 30, mJ: 1e-3 };
+  const scales = { 'µs': 1e-6, ms: 1e-3, mJ: 1e-3, KiB: 2 ** 10, MiB: 2 ** 20, GiB: 2 ** 30 };
   const amount = (cell) => {
     const shown = [...cell.childNodes].filter(node => node.nodeName !== 'SMALL');
     const text = shown.map(node => node.textContent).join('').trim();
@@ -223,6 +223,21 @@ def test_sorting_works_from_the_keyboard(opened: Opened) -> None:
     button.focus()
     page.keyboard.press("Enter")
     assert shown_models(page)[0] == "mirae-2.0b.q4_k_m.gguf"
+
+
+@pytest.mark.parametrize("width", [360, 768, 1280])
+def test_captions_fit_beside_wide_tables(opened: Opened, width: int) -> None:
+    page = opened("golden", width=width)
+    page.evaluate("document.querySelectorAll('details').forEach(one => { one.open = true; })")
+    cut = page.eval_on_selector_all(
+        ".scroll",
+        """all => all.filter(one => {
+          const text = one.querySelector('caption > span:not([lang="en"])');
+          const room = one.getBoundingClientRect().right + 1;
+          return text && text.getBoundingClientRect().right > room;
+        }).map(one => one.querySelector('caption').id)""",
+    )
+    assert cut == []
 
 
 @pytest.mark.parametrize("lang", LANGS)
