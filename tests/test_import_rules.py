@@ -70,7 +70,7 @@ ALLOWED = {
     **dict.fromkeys(COMPARING, CORE | SPEC | COMPARING | {"scoring"}),
     "backends": CORE | SPEC | {"backends", "models.safetensors_file"},
     "suites": CORE | SPEC | {"suites", "backends.base", "probes"},
-    "report": CORE | SPEC | SCORING | {"messages", "report", "scoring.details"},
+    "report": CORE | SPEC | SCORING | {"messages", "report", "scoring.details", "scoring.formulas"},
     # Raw samples: a scorecard does not hold them.
     "report.parquet": CORE | {"frames", "records", "report"},
     "report.pytest_benchmark": CORE | {"records", "report", "scoring.observe", "scoring.rules"},

@@ -170,6 +170,13 @@ def test_a_message_behind_a_label_in_a_hole_is_found(in_korean: None) -> None:
     )
 
 
+def test_an_error_in_a_hole_is_found_behind_its_reason(in_korean: None) -> None:
+    said = messages.tr(
+        "fixed-p64-n64: 10 of 15 observations; latency process 2 ended timeout: no end after 196 s"
+    )
+    assert said.endswith("프로세스 2의 결과: 시간 초과: 196초가 지나도 끝나지 않았습니다")
+
+
 def test_a_value_that_is_no_message_stays(in_korean: None) -> None:
     for value in ("none", "file", "model", "ready", "C:/Program Files (x86)/models"):
         assert f"'{value}'" in messages.tr(f"unknown key '{value}'")
@@ -220,6 +227,7 @@ def test_an_error_keeps_its_english_for_records() -> None:
         ("'값'", "(이)라는", "이라는"),
         ("model.gguf", "을(를) 읽", "을(를) 읽"),
         ("", "을(를)", "을(를)"),
+        ("92.3%", "을(를) 썼", "를 썼"),
     ],
 )
 def test_particles(word: str, behind: str, said: str) -> None:

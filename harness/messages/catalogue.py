@@ -110,12 +110,12 @@ class Template(NamedTuple):
 def particle(word: str, behind: str) -> str:
     """What stands behind a word, with its particle in the form that the word wants.
 
-    `을(를)` becomes one of the two behind Hangul and digits; behind others, whose reading
+    `을(를)` becomes one of the two behind Hangul, digits and `%`; behind others, whose reading
     nobody knows, it stays.
     """
     found = _PARTICLE.match(behind)
     last = word.rstrip("\"'`)’")[-1:]
-    if not found or not (last.isdecimal() or "가" <= last <= "힣"):
+    if not found or not (last.isdecimal() or last == "%" or "가" <= last <= "힣"):
         return behind
     final = (ord(last) - ord("가")) % 28 if last >= "가" else 28 * (last in _CLOSED_DIGITS)
     form = next(filter(None, found.groups()[1:]))

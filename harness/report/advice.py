@@ -11,24 +11,32 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
+from harness.messages import tr
 from harness.metrics import show_share
 from harness.report import words
 from harness.report.tables import Cell
-from harness.report.view import Check, Factor, Ranking, Row, Task
+from harness.report.view import Check, Factor, Ranking, Row, Task, View
 from harness.report.words import NAMED, Lang
 
-LEAST_POINTS = 0.005
-"""Of the score: a part that costs less is not named."""
-LOW_MBU, HIGH_MBU, LOW_MFU = 0.5, 0.7, 0.25
+LEAST_PART = 0.005
+"""Of the score, or of 1000 points: a part that costs less is not named."""
+LEAST_POINTS = 1.0
+"""A sum that is cut off at 0 may not rise at all."""
+LOW_MBU, HIGH_MBU = 0.5, 0.7
+LOW_MFU, HIGH_MFU = 0.25, 0.5
+"""Shares of a roof between which nothing follows from it."""
 MAJOR = 0.5
 """Share of a whole from which on a part is what it is about."""
 WEAKEST = 2
 LEAST_DISTANCE = 0.02
 """In accuracy, from which on a suite is named."""
+TUNED = "-tuned"
+"""End of the names of lists whose threads were chosen by measuring."""
 _TTFT, _DECODE, _MEMORY = "ttft_s", "decode_tok_per_s", "peak_resident_bytes"
+_ASIDE = "aside"
+"""Group of a message that stands in brackets, with them."""
 
-
-Values = Mapping[str, str | Cell]
+Values = Mapping[str, str | Cell | tuple[Cell, ...]]
 
 
 class Remark(NamedTuple):
@@ -45,11 +53,18 @@ class Remark(NamedTuple):
 
 def say(remark: Remark, lang: Lang) -> str:
     """The sentence in one language."""
-    values = {
-        name: words.word(lang, value.group, value.text) if isinstance(value, Cell) else value
-        for name, value in remark.values.items()
-    }
+    values = {name: _said(value, lang) for name, value in remark.values.items()}
     return words.say(lang, f"advice.{remark.key}", **values)
+
+
+def _said(value: str | Cell | tuple[Cell, ...], lang: Lang) -> str:
+    if isinstance(value, str):
+        return value
+    if not isinstance(value, Cell):
+        return ", ".join(_said(cell, lang) for cell in value)
+    if value.group == _ASIDE:
+        return f" ({tr(value.text, lang)})" if value.text else ""
+    return words.word(lang, value.group, value.text)
 
 
 def rival(ranking: Ranking, row: Row) -> Row | None:
@@ -58,7 +73,7 @@ def rival(ranking: Ranking, row: Row) -> Row | None:
     return None if best is None or best.model == row.model else best
 
 
-def remarks(ranking: Ranking, row: Row) -> tuple[Remark, ...]:
+def remarks(view: View, ranking: Ranking, row: Row) -> tuple[Remark, ...]:
     """Everything worth saying about one model, the most costly first within a topic."""
     best = None if row.rank == 1 else rival(ranking, row)
     lost = tuple(_parts(row, best)) if best else ()
@@ -68,8 +83,9 @@ def remarks(ranking: Ranking, row: Row) -> tuple[Remark, ...]:
     return (
         *_unranked(row),
         *(remark for gate in row.gates for remark in _gate(gate)),
-        *(_part(factor, row, best) for factor in lost if best),
-        *_dominated(row),
+        *(_tied(row, best, view) if best else ()),
+        *(remark for factor in lost if best for remark in _part(factor, row, best, view)),
+        *_dominated(row, view),
         *_decode(row, named=_DECODE in slow),
         *(_first_token(row) if _TTFT in slow or row.rank is None else ()),
         *(_memory(row) if _MEMORY in slow else ()),
@@ -80,7 +96,7 @@ def remarks(ranking: Ranking, row: Row) -> tuple[Remark, ...]:
 
 def _unranked(row: Row) -> Iterator[Remark]:
     if row.rank is None and row.reason:
-        values: Values = {"reason": Cell(row.reason, "reason"), "detail": _beside(row.detail)}
+        values: Values = {"reason": Cell(row.reason, "reason"), "detail": Cell(row.detail, _ASIDE)}
         yield Remark("score", "unranked", values)
 
 
@@ -89,6 +105,7 @@ def _gate(gate: Check) -> Iterator[Remark]:
         return
     values: dict[str, str | Cell] = {
         "gate": gate.id,
+        "mark": "" if gate.required else Cell("optional", "gate.mark"),
         "value": words.value(gate.metric, gate.value),
         "limit": words.value(gate.metric, gate.limit),
     }
@@ -106,12 +123,25 @@ def _parts(row: Row, best: Row) -> list[Factor]:
     found = []
     for mine in row.factors:
         theirs = best.factor(mine.metric)
-        if theirs and mine.effect < theirs.effect * (1 - LEAST_POINTS):
-            found.append(words.against(mine, theirs))
-    return sorted(found, key=lambda factor: factor.effect)
+        if theirs and _costs(part := words.against(mine, theirs)):
+            found.append(part)
+    return sorted(found, key=words.influence)
 
 
-def _part(part: Factor, row: Row, best: Row) -> Remark:
+def _costs(part: Factor) -> bool:
+    if part.points is None:
+        return part.effect < 1 - LEAST_PART
+    return part.points < -1000 * LEAST_PART
+
+
+def _tied(row: Row, best: Row, view: View) -> Iterator[Remark]:
+    """That a lower score than the leader's may be chance."""
+    if best.model in row.tied_with:
+        least = Cell("points" if view.adds_up else "share", "least")
+        yield Remark("score", "tied", {"leader": best.model, "least": least})
+
+
+def _part(part: Factor, row: Row, best: Row, view: View) -> Iterator[Remark]:
     """How many points the part costs: the score if it equalled the leader's."""
     score = row.score.value
     values: dict[str, str | Cell] = {
@@ -121,18 +151,23 @@ def _part(part: Factor, row: Row, best: Row) -> Remark:
         "theirs": words.value(part.metric, best.metric(part.metric).value),
     }
     if score is None:
-        return Remark("score", "part.unscored", values | {"ratio": words.number(1 / part.ratio)})
+        yield Remark("score", "part.unscored", values | {"ratio": words.number(1 / part.ratio)})
+        return
     equal = score / part.effect
-    return Remark(
-        "score",
-        "part",
-        values | {"points": f"{equal - score:.0f}", "score": f"{equal:.0f}"},
-    )
+    if part.points is not None:
+        # Of the sum before it was cut off at 0.
+        parts = sum(factor.points or 0.0 for factor in row.factors)
+        equal = max(0.0, view.reference_points + parts - part.points)
+    if equal - score >= LEAST_POINTS:
+        values |= {"points": f"{equal - score:.0f}", "score": f"{equal:.0f}"}
+        yield Remark("score", "part", values)
 
 
-def _dominated(row: Row) -> Iterator[Remark]:
+def _dominated(row: Row, view: View) -> Iterator[Remark]:
     if row.dominated_by:
-        yield Remark("pareto", "dominated", {"models": ", ".join(row.dominated_by[:NAMED])})
+        axes = tuple(Cell(metric, "metric") for metric in view.axes)
+        models = ", ".join(row.dominated_by[:NAMED])
+        yield Remark("pareto", "dominated", {"models": models, "axes": axes})
 
 
 def _decode(row: Row, *, named: bool) -> Iterator[Remark]:
@@ -142,7 +177,8 @@ def _decode(row: Row, *, named: bool) -> Iterator[Remark]:
         return
     values = {"share": show_share(share), "engine": row.backend}
     if share < LOW_MBU:
-        yield Remark("speed", "mbu.low", values)
+        tuned = row.list_name.endswith(TUNED)
+        yield Remark("speed", "mbu.low.tuned" if tuned else "mbu.low", values)
     elif named and share >= HIGH_MBU:
         yield Remark("speed", "mbu.high", values)
 
@@ -161,7 +197,7 @@ def _first_token(row: Row) -> Iterator[Remark]:
     shown = {"rate": words.value("prefill_tok_per_s", rate)}
     if share is None:
         yield Remark("speed", "prefill", shown)
-    else:
+    elif not LOW_MFU <= share < HIGH_MFU:
         key = "prefill.low" if share < LOW_MFU else "prefill.high"
         yield Remark("speed", key, shown | {"share": show_share(share)})
 
@@ -224,8 +260,4 @@ def _share(task: Task) -> str:
 def _findings(row: Row) -> Iterator[Remark]:
     for finding in row.findings:
         code = Cell(finding.code, words.finding_group(finding.code))
-        yield Remark("validity", "finding", {"code": code, "detail": _beside(finding.detail)})
-
-
-def _beside(detail: str) -> str:
-    return f" ({detail})" if detail else ""
+        yield Remark("validity", "finding", {"code": code, "detail": Cell(finding.detail, _ASIDE)})

@@ -47,7 +47,7 @@ def render(
         parts += [Text(), Text(say(lang, "lead.none"), style="bold")]
     if line := words.accuracy_line(words.main_ranking(view), view, lang):
         parts += [Text(), Text(line)]
-    parts += [Text(), Text(say(lang, "ties"), style="dim")]
+    parts += [Text(), Text(words.rule("ties", view, lang), style="dim")]
     parts.append(Text(say(lang, "method.weights"), style="dim"))
     parts += _remarks(view, lang)
     if files:
@@ -77,7 +77,7 @@ def _head(view: View, lang: Lang) -> Text:
     text.append(words.leader(main, lang), style="bold")
     text.append("  ")
     text.append(f"[{words.word(lang, 'tier', view.tier)}]", style=STYLES.get(view.tier, "bold"))
-    text.append(f"\n{words.significance(main, lang)}")
+    text.append(f"\n{words.significance(main, view, lang)}")
     evidence = words.evidence(main, view, lang)
     text.append(f"\n{evidence}" if evidence else "", style="dim")
     facts = [

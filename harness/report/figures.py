@@ -332,10 +332,15 @@ def localscore(view: View) -> Numbers:
         if found is None:
             return (NONE,) * 5
         return (
-            Figure(words.number(found.score)),
-            Figure(words.value("prefill_tok_per_s", found.prompt_tok_per_s)),
-            Figure(words.value("decode_tok_per_s", found.output_tok_per_s)),
-            Figure(words.value("ttft_s", found.ttft_s)),
+            Figure(words.number(found.score), amount=found.score),
+            *(
+                Figure(words.value(metric, amount), amount=amount)
+                for metric, amount in (
+                    ("prefill_tok_per_s", found.prompt_tok_per_s),
+                    ("decode_tok_per_s", found.output_tok_per_s),
+                    ("ttft_s", found.ttft_s),
+                )
+            ),
             Figure(str(found.n)),
         )
 

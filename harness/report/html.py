@@ -25,10 +25,10 @@ from harness.report.words import LANGS, Lang
 if TYPE_CHECKING:
     from markupsafe import Markup
 
-RANKING_COLUMNS = ("accuracy", "ttft_s", "decode_tok_per_s", "peak_resident_bytes")
 HEAT_STEPS = 10
 OPEN_ADVICE = 6
 """Models of a list up to which all that is said of them stands open."""
+_COMMAND = re.compile(r"\bharness run --tune\b")
 EFFECT_STEPS = ((1.10, "up3"), (1.03, "up2"), (1.005, "up1"))
 
 
@@ -83,7 +83,7 @@ def render(scorecard: Mapping[str, Any], *, lang: Lang = "ko") -> str:
         heat=heat,
         effect_class=effect_class,
         main=words.main_ranking(view),
-        columns=RANKING_COLUMNS,
+        columns=words.columns(view),
         open_advice=OPEN_ADVICE,
         figures=figures,
         accuracy=accuracy,
@@ -120,15 +120,20 @@ def sentence(function: str, *values: Any) -> Markup:
 
 
 def remark(found: advice.Remark) -> Markup:
-    """Both languages of one remark on a model."""
-    return _pair({lang: advice.say(found, lang) for lang in LANGS})
+    """Both languages of one remark on a model; commands stand out and are not broken."""
+    from markupsafe import Markup, escape
+
+    said = {lang: str(escape(advice.say(found, lang))) for lang in LANGS}
+    marked = {lang: _COMMAND.sub(r"<code>\g<0></code>", text) for lang, text in said.items()}
+    # Escaped above: what is added is ours.
+    return _pair({lang: Markup(text) for lang, text in marked.items()})  # noqa: S704
 
 
 def name(model: str) -> Markup:
     """A model id that may break after its separators, isolated from the text around it."""
     from markupsafe import Markup
 
-    parts = re.split(r"(?<=[-._/])", model)
+    parts = re.split(r"(?<=[-./])", model)
     return Markup("<bdi>{}</bdi>").format(Markup("<wbr>").join(parts))
 
 
@@ -196,10 +201,11 @@ def heat(share: float | None) -> str:
 
 def effect_class(factor: Factor) -> str:
     """Class of a part of a score: how far it lifts or lowers the score."""
+    effect = factor.effect if factor.points is None else max(1e-3, 1 + factor.points / 1000)
     for least, name in EFFECT_STEPS:
-        if factor.effect >= least:
+        if effect >= least:
             return name
-        if factor.effect <= 1 / least:
+        if effect <= 1 / least:
             return name.replace("up", "down")
     return "even"
 

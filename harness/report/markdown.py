@@ -66,7 +66,7 @@ def render(scorecard: Mapping[str, Any], *, lang: Lang = "en") -> str:
     ]
     for ranking in view.rankings:
         lines += _ranking(ranking, view, lang)
-    lines += [say(lang, "ties"), "", say(lang, "method.weights"), ""]
+    lines += [words.rule("ties", view, lang), "", say(lang, "method.weights"), ""]
     lines += _advice(view, lang) + _parts(view, lang) + _accuracy(view, lang)
     for numbers in figures.all_of(view):
         lines += _figures(numbers, lang)
@@ -89,11 +89,11 @@ def _summary(view: View, main: Ranking | None, lang: Lang) -> list[str]:
     if main is not None and main.leaders:
         first, case = main.leaders[0], words.why(main, view)
         lines.append(f"- {say(lang, 'who')}: {_score(first, lang)}")
-        parts = [f"{words.phrase(f, lang)} ({words.percent(f.effect)})" for f in case.factors]
+        parts = [f"{words.phrase(f, lang)} ({words.effect(f, lang)})" for f in case.factors]
         versus = words.versus(case, view, lang) if parts else ""
         why = f"{versus}: {', '.join(parts)}" if parts else say(lang, "why.reference")
         lines.append(f"- {say(lang, 'why')}: {escape(why)}")
-    lines.append(f"- {say(lang, 'sure')}: {escape(words.significance(main, lang))}")
+    lines.append(f"- {say(lang, 'sure')}: {escape(words.significance(main, view, lang))}")
     if evidence := words.evidence(main, view, lang):
         lines[-1] += f" ({escape(evidence)})"
     lines.append(f"- {say(lang, 'where')}: {escape(words.machine_line(view, lang))}")
@@ -148,7 +148,7 @@ def _advice(view: View, lang: Lang) -> list[str]:
     lines = []
     for ranking in view.rankings:
         for row in ranking.rows:
-            found = advice.remarks(ranking, row)
+            found = advice.remarks(view, ranking, row)
             if found:
                 lines += [f"**{escape(row.place)} {escape(row.model)}**", ""]
                 lines += [f"- {escape(advice.say(remark, lang))}" for remark in found]
@@ -176,7 +176,7 @@ def _parts(view: View, lang: Lang) -> list[str]:
                 cells.append(DASH)
                 continue
             mark = f" {say(lang, 'capped')}" if factor.capped else ""
-            cells.append(f"{factor.ratio:.2f} ({words.percent(factor.effect)}){mark}")
+            cells.append(f"{factor.ratio:.2f} ({words.effect(factor, lang)}){mark}")
         body.append(cells)
     return [
         f"## {say(lang, 'parts')}",
@@ -297,7 +297,9 @@ def _machine(view: View, lang: Lang) -> list[str]:
 
 def _definitions(view: View, lang: Lang) -> list[str]:
     lines = [f"## {say(lang, 'method')}", ""]
-    lines += [f"- {say(lang, f'method.{part}')}" for part in (view.scoring, "rank", "guess")]
+    lines += [
+        f"- {words.rule(f'method.{part}', view, lang)}" for part in (view.scoring, "rank", "guess")
+    ]
     for metric in words.defined(view):
         name = words.word(lang, "metric", metric)
         lines.append(f"- {name} `{metric}`: {words.definition(metric, lang)}")

@@ -13,7 +13,7 @@ from __future__ import annotations
 import inspect
 import math
 import unicodedata
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, TypeVar
 
 from harness.errors import RecordError
@@ -47,6 +47,7 @@ from harness.report.view import (
 from harness.report.words import LANGS
 from harness.score import LISTS, SCHEMA
 from harness.scoring.details import Choices, Share, Templates, Written
+from harness.scoring.formulas import FORMULAS
 
 LONGEST = 240
 _HIDDEN = frozenset({"Cc", "Cf", "Cs", "Co", "Zl", "Zp"})
@@ -130,6 +131,7 @@ def read(scorecard: Json) -> View:
         sandbox=_sandbox(card["entries"]),
         scoring=card.get("scoring", "geometric"),
         weights=card["weights"],
+        axes=tuple(card["pareto"].get("axes", card["weights"])),
         rankings=_rankings(card),
         pairs=tuple(_as(Pair, {**pair, "p": pair["p_adjusted"]}) for pair in card["pairs"]),
         answers=tuple(_as(AnswerPair, pair) for pair in accuracy.get("pairs", ())),
@@ -192,12 +194,9 @@ def _row(entry: Json, card: Json, *, joint: bool) -> Row:
         joint=joint,
         score=Estimate(value=entry["score"], lo=lo, hi=hi),
         tied_with=tuple(entry["tied_with"]),
-        gates=tuple(
-            _as(Check, gate)
-            for gate in (*entry["gates"], *(entry.get("fidelity") or {}).get("gates", ()))
-        ),
+        gates=tuple(_gates(entry)),
         fidelity=_fidelity(entry.get("fidelity")),
-        factors=_factors(entry["ratios"], card["weights"]),
+        factors=_factors(entry["ratios"], card),
         metrics=_estimates(entry["metrics"]),
         cases={case: _estimates(values) for case, values in entry["cases"].items()},
         tasks=tuple(_task(name, task) for name, task in entry["tasks"].items()),
@@ -217,7 +216,16 @@ def _row(entry: Json, card: Json, *, joint: bool) -> Row:
     )
 
 
-def _factors(ratios: Json, weights: Mapping[str, float]) -> tuple[Factor, ...]:
+def _gates(entry: Json) -> Iterator[Check]:
+    for gate in entry["gates"]:
+        yield _as(Check, {"required": True, **gate})
+    for gate in (entry.get("fidelity") or {}).get("gates", ()):
+        yield _as(Check, {**gate, "required": False})
+
+
+def _factors(ratios: Json, card: Json) -> tuple[Factor, ...]:
+    formula = FORMULAS.get(card.get("scoring", ""))
+    adds_up = formula is not None and not formula.logarithmic
     return tuple(
         Factor(
             metric=metric,
@@ -225,8 +233,11 @@ def _factors(ratios: Json, weights: Mapping[str, float]) -> tuple[Factor, ...]:
             ratio=ratios[metric]["value"],
             capped=ratios[metric]["capped"],
             effect=ratios[metric].get("effect") or ratios[metric]["value"] ** weight,
+            points=formula.part(metric, ratios[metric]["value"], weight)
+            if formula and adds_up
+            else None,
         )
-        for metric, weight in weights.items()
+        for metric, weight in card["weights"].items()
         if metric in ratios
     )
 

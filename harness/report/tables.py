@@ -99,21 +99,27 @@ def validity(view: View) -> tuple[Plain, ...]:
 
 
 class Gate(NamedTuple):
-    """A column of the table of gates: a gate and its limit as text, empty where it has none."""
+    """A column of the table of gates: a gate and its limit as text, empty where it has none.
+
+    Attributes:
+        required: False where it does not decide who is ranked.
+    """
 
     id: str
     limit: str
+    required: bool
 
 
 def gates(view: View) -> tuple[Gate, ...]:
     """Every gate that any model was held against, in their order."""
-    found: dict[str, str] = {}
+    found: dict[str, Gate] = {}
     for check in (check for row in view.rows for check in row.gates):
         known = METRICS.get(check.metric)
         sign = "≥" if known and known.direction == "higher" else "≤"
         limit = "" if check.limit is None else f"{sign} {words.value(check.metric, check.limit)}"
-        found[check.id] = found.get(check.id) or limit
-    return tuple(Gate(gate, limit) for gate, limit in found.items())
+        if check.id not in found or not found[check.id].limit:
+            found[check.id] = Gate(check.id, limit, check.required)
+    return tuple(found.values())
 
 
 def _finding(scope: Cell, finding: Finding) -> tuple[Cell, ...]:
@@ -155,9 +161,14 @@ def attempts(view: View) -> Plain:
     return Plain(
         "attempts",
         "attempts.none",
-        ("attempts.number", "run", "started"),
+        ("attempts.number", "run", "started", "note"),
         tuple(
-            (Cell(str(first + i)), Cell(run.run), Cell(words.moment(run.started_utc)))
+            (
+                Cell(str(first + i)),
+                Cell(run.run),
+                Cell(words.moment(run.started_utc)),
+                Cell("this", "attempts") if run.run == view.run else Cell(""),
+            )
             for i, run in enumerate(runs)
         ),
     )
@@ -208,15 +219,16 @@ def fact(name: str, text: str, lang: Lang) -> str:
 def pairs(view: View, ranking: Ranking) -> Plain:
     """Every comparison within one list."""
     inside = {row.model for row in ranking.rows}
+    share = not view.adds_up
     return Plain(
         "compared",
         "",
-        ("pair.a", "pair.b", "gap", "p", "outcome"),
+        ("pair.a", "pair.b", "gap" if share else "gap.column", "p", "outcome"),
         tuple(
             (
                 Cell(pair.a),
                 Cell(pair.b),
-                Cell(words.percent_of(pair.gap)),
+                Cell(words.percent_of(pair.gap) if share else f"{1000 * (pair.gap or 0):.1f}"),
                 Cell(words.probability(pair.p).removeprefix("= ")),
                 Cell("beats" if pair.beats else "ties", "pair"),
             )

@@ -41,6 +41,7 @@ class Factor:
         ratio: better than the reference above 1.
         effect: what the reference's score would be multiplied by if this were the only
             difference; for geometric scores `ratio ** weight`, whose product is score / 1000.
+        points: what it adds to the reference's score where the score is a sum, else None.
     """
 
     metric: str
@@ -48,11 +49,17 @@ class Factor:
     ratio: float
     capped: bool
     effect: float
+    points: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Check:
-    """A gate with its outcome; `passed` is None where it is inconclusive."""
+    """A gate with its outcome.
+
+    Attributes:
+        passed: None where it is inconclusive.
+        required: False where it is shown, and does not decide who is ranked.
+    """
 
     id: str
     metric: str
@@ -60,6 +67,7 @@ class Check:
     value: float | None
     limit: float | None
     reason: str
+    required: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -391,6 +399,7 @@ class View:
         attempt: number of this run among those of its plan, and how many there were.
         earlier: the ones before it that were still kept, oldest first.
         scoring: the formula of the score: geometric, aimers or gate.
+        axes: the metrics of the Pareto front.
         seed: where the accuracy items come from: public, committed, uncommitted; empty = none.
         sandbox: None where no worker got as far as loading a model.
         answers: models compared item by item. detectable: what the items can tell.
@@ -415,6 +424,7 @@ class View:
     sandbox: Sandbox | None
     scoring: str
     weights: Mapping[str, float]
+    axes: tuple[str, ...]
     rankings: tuple[Ranking, ...]
     pairs: tuple[Pair, ...]
     answers: tuple[AnswerPair, ...]
@@ -424,9 +434,14 @@ class View:
     imported: tuple[Imported, ...] = ()
 
     @property
+    def adds_up(self) -> bool:
+        """Whether the score is a sum of points; otherwise it is a product."""
+        return self.scoring == "aimers"
+
+    @property
     def reference_points(self) -> float:
         """What a model like the reference scores."""
-        return 1000 * (self.weights.get("accuracy", 0.0) if self.scoring == "aimers" else 1.0)
+        return 1000 * (self.weights.get("accuracy", 0.0) if self.adds_up else 1.0)
 
     @property
     def rows(self) -> tuple[Row, ...]:

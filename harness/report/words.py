@@ -24,6 +24,8 @@ LANGS: tuple[Lang, Lang] = ("ko", "en")
 DASH = "–"
 NAMED = 3
 """Models named in a sentence before the rest is only counted."""
+USUAL = ("accuracy", "ttft_s", "decode_tok_per_s", "peak_resident_bytes")
+"""Metrics that a ranking shows whatever its score is made of."""
 CALIBRATED = {
     "read_bytes_per_s": "GB/s",
     "copy_bytes_per_s": "GB/s",
@@ -143,25 +145,36 @@ def score(row: Row, lang: Lang) -> str:
     return say(lang, "score_of", score=number(row.score.value), interval=bounds)
 
 
-def significance(ranking: Ranking | None, lang: Lang) -> str:
+def rule(key: str, view: View, lang: Lang, **values: object) -> str:
+    """A sentence on the least gap that counts, in the unit of the score."""
+    least = say(lang, "least.points" if view.adds_up else "least.share")
+    return say(lang, key, least=least, **values)
+
+
+def significance(ranking: Ranking | None, view: View, lang: Lang) -> str:
     """Whether the lead is more than chance, in one sentence."""
     if ranking is None or not ranking.leaders:
         return say(lang, "sure.none")
     if len(ranking.ranked) == 1:
         return say(lang, "sure.alone")
     if len(ranking.leaders) > 1:
-        return say(lang, "sure.no", count=len(ranking.leaders))
+        return rule("sure.no", view, lang, count=len(ranking.leaders))
     tied = ranking.leaders[0].tied_with
     if tied:
-        return say(lang, "sure.partly", models=", ".join(tied[:NAMED]))
-    return say(lang, "sure.yes")
+        return rule("sure.partly", view, lang, models=", ".join(tied[:NAMED]))
+    return rule("sure.yes", view, lang)
 
 
 class Case(NamedTuple):
-    """Why the leader leads: its factors against another model; empty for none."""
+    """Why the leader leads: its factors against another model; empty for none.
+
+    Attributes:
+        model: of which leader, where several share the lead; else empty.
+    """
 
     against: str
     factors: tuple[Factor, ...]
+    model: str = ""
 
 
 def why(ranking: Ranking, view: View) -> Case:
@@ -171,36 +184,52 @@ def why(ranking: Ranking, view: View) -> Case:
     of the effects is the ratio of the two scores, where these are geometric.
     """
     first = ranking.leaders[0]
+    joint = first.model if len(ranking.leaders) > 1 else ""
     behind = [row for row in ranking.ranked if row.rank != 1]
     if behind:
         other = behind[0]
         pairs = ((factor, other.factor(factor.metric)) for factor in first.factors)
         factors = [against(mine, theirs) for mine, theirs in pairs if theirs]
-        return Case(other.model, _by_influence(factors))
+        return Case(other.model, _by_influence(factors), joint)
     if first.model == view.reference:
-        return Case("", ())
-    return Case(view.reference, _by_influence(first.factors))
+        return Case("", (), joint)
+    return Case(view.reference, _by_influence(first.factors), joint)
 
 
 def versus(case: Case, view: View, lang: Lang) -> str:
     """Which model the leader is compared with."""
     key = "why.versus_reference" if case.against == view.reference else "why.versus"
-    return say(lang, key, model=case.against)
+    said = say(lang, key, model=case.against, points=number(view.reference_points))
+    return f"{case.model}: {said}" if case.model else said
 
 
 def against(mine: Factor, theirs: Factor) -> Factor:
     """One model's part of a score relative to another's instead of the reference's."""
-    ratio = mine.ratio / theirs.ratio
+    both_add = mine.points is not None and theirs.points is not None
     return replace(
         mine,
-        ratio=ratio,
+        ratio=mine.ratio / theirs.ratio,
         capped=mine.capped or theirs.capped,
         effect=mine.effect / theirs.effect,
+        points=(mine.points or 0.0) - (theirs.points or 0.0) if both_add else None,
     )
 
 
+def influence(factor: Factor) -> float:
+    """By how much a part lifts (above 0) or lowers a score, to order the parts by."""
+    return math.log(factor.effect) if factor.points is None else factor.points
+
+
 def _by_influence(factors: Sequence[Factor]) -> tuple[Factor, ...]:
-    return tuple(sorted(factors, key=lambda f: -abs(math.log(f.effect))))
+    return tuple(sorted(factors, key=lambda f: -abs(influence(f))))
+
+
+def effect(factor: Factor, lang: Lang) -> str:
+    """What a part does to the score: a percentage, or points where parts are added."""
+    if factor.points is None:
+        return percent(factor.effect)
+    amount = f"{factor.points:+.0f}".replace("-", "−")
+    return say(lang, "effect.points", points="0" if amount[1:] == "0" else amount)
 
 
 def phrase(factor: Factor, lang: Lang) -> str:
@@ -211,6 +240,12 @@ def phrase(factor: Factor, lang: Lang) -> str:
     if factor.ratio > 1:
         return say(lang, "why.better", metric=metric, ratio=f"{factor.ratio:.2f}")
     return say(lang, "why.worse", metric=metric, ratio=f"{1 / factor.ratio:.2f}")
+
+
+def axes(view: View, lang: Lang) -> str:
+    """Caption of the chart of the Pareto front, with the metrics that it compares."""
+    names = ", ".join(word(lang, "metric", metric) for metric in view.axes)
+    return say(lang, "chart.tradeoff.caption", axes=names)
 
 
 def machine(view: View, lang: Lang) -> str:
@@ -224,6 +259,13 @@ def attempt(view: View, lang: Lang) -> str:
     """`run 3 of 7`, or nothing where the ledger says nothing."""
     count, of = view.attempt
     return say(lang, "attempt", number=count, of=of) if count and of else ""
+
+
+def columns(view: View) -> tuple[str, ...]:
+    """The metrics of a ranking: what the score is made of, then what one asks of any model."""
+    usual = dict.fromkeys(USUAL)
+    scored = sorted(view.weights, key=lambda m: USUAL.index(m) if m in usual else len(USUAL))
+    return tuple(dict.fromkeys([*scored, *usual]))
 
 
 def shown_metrics(rows: Sequence[Row], wanted: Sequence[str]) -> tuple[str, ...]:
@@ -374,9 +416,16 @@ def evidence(ranking: Ranking | None, view: View, lang: Lang) -> str:
     first, second = ranking.ranked[:2]
     for pair in view.pairs:
         if {pair.a, pair.b} == {first.model, second.model}:
-            values = {"gap": percent_of(pair.gap), "p": probability(pair.p)}
+            values = {"gap": gap(pair.gap, view, lang), "p": probability(pair.p)}
             return say(lang, "evidence", a=first.model, b=second.model, **values)
     return ""
+
+
+def gap(amount: float | None, view: View, lang: Lang) -> str:
+    """How far two scores are apart: a share of the lower one, or points."""
+    if amount is None or not view.adds_up:
+        return percent_of(amount)
+    return say(lang, "gap.points", points=f"{1000 * amount:.1f}")
 
 
 def percent_of(amount: float | None) -> str:

@@ -60,6 +60,10 @@ class Formula(NamedTuple):
             out[metric] = max(after / self.points(before), _LEAST_EFFECT)
         return out
 
+    def part(self, metric: str, ratio: float, weight: float) -> float:
+        """Under a formula of sums: the points that a ratio adds to the reference's score."""
+        return SCALE * weight * (self._alone(metric, ratio) - self._alone(metric, 1.0))
+
     def _alone(self, metric: str, ratio: float) -> float:
         return float(self.term(metric, np.array(ratio)))
 

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
-from tests.report import sample
+from harness.score import scorecard
+from tests.perf.scoring_trials import FORMULAS, REF
+from tests.report import hostile, sample
 from tests.report.snapshots import golden
+from tests.strategies import records
 
 FAILED_SUITES = ("latency", "memory", "accuracy")
 
@@ -48,6 +52,23 @@ def joint() -> dict[str, Any]:
     )
 
 
+def divided() -> dict[str, Any]:
+    """Scored by sums, in two divisions and one list of synthetic models."""
+    field = [
+        REF,
+        replace(REF, id="ref.q4.gguf", speed=1.4, seed=1),
+        replace(REF, id="other", seed=2, skill=0.7),
+        replace(REF, id="slow", speed=0.4, seed=3),
+        replace(REF, id="made-up", synthetic=True, seed=4),
+    ]
+    return scorecard(records(field, replace(FORMULAS["aimers"], fixed_family="ref")))
+
+
+def attacked() -> dict[str, Any]:
+    """Names that would run, were they not only text."""
+    return hostile.card(hostile.BY_KIND["html"] + hostile.BY_KIND["json"])
+
+
 CARDS: Mapping[str, Callable[[], dict[str, Any]]] = {
     "twenty": lambda: sample.crowd(20),
     "golden": golden,
@@ -59,4 +80,6 @@ CARDS: Mapping[str, Callable[[], dict[str, Any]]] = {
     "joint": joint,
     "none": lambda: sample.card([]),
     "failed": failed,
+    "divided": divided,
+    "attacked": attacked,
 }

@@ -59,6 +59,81 @@ def test_every_sortable_table_sorts_by_figures_not_by_text(opened: Opened) -> No
     assert values == sorted(values)
 
 
+SORTED = """table => {
+  // A time or a size whose unit depends on it can be compared by its amount only.
+  const scales = { 'µs': 1e-6, ms: 1e-3, mJ: 1e-3, KiB: 2 ** 10, MiB: 2 ** 20, GiB: 2 ** 30 };
+  const amount = (cell) => {
+    const shown = [...cell.childNodes].filter(node => node.nodeName !== 'SMALL');
+    const text = shown.map(node => node.textContent).join('').trim();
+    const found = /^(?:< )?([−-]?[\\d,.]+) ?(\\S*)/.exec(text);
+    if (!found) return null;
+    const number = Number(found[1].replace('−', '-').replaceAll(',', ''));
+    return number * (scales[found[2]] ?? 1);
+  };
+  const wrong = [];
+  [...table.tHead.rows[0].cells].forEach((head, column) => {
+    head.querySelector('button')?.click();
+    const sign = head.getAttribute('aria-sort') === 'ascending' ? 1 : -1;
+    for (const body of table.tBodies) {
+      const rows = [...body.rows].filter(row => !row.classList.contains('group'));
+      const cells = rows.map(row => row.cells[column]).filter(cell => cell);
+      if (cells.some(cell => /[A-Za-z가-힣]{4}/.test(cell.textContent))) continue;
+      const found = cells.map(amount).filter(value => value !== null);
+      if (found.some((value, i) => i && sign * (value - found[i - 1]) < 0)) {
+        wrong.push([table.caption?.id ?? head.textContent, column, found.slice(0, 9)]);
+      }
+    }
+  });
+  return wrong;
+}"""
+
+
+@pytest.mark.parametrize("name", ["twenty", "divided"])
+def test_every_column_is_in_the_order_of_the_amounts_shown(opened: Opened, name: str) -> None:
+    page = opened(name)
+    tables = page.locator("table.sortable")
+    wrong = [found for i in range(tables.count()) for found in tables.nth(i).evaluate(SORTED)]
+    assert wrong == []
+
+
+def test_a_sum_of_points_is_told_as_such(opened: Opened) -> None:
+    page = opened("divided")
+    assert "고정 모델 부문" in page.locator("h1").inner_text()
+    who, why, sure, _ = page.locator(".answer").all_inner_texts()
+    assert "토큰당 시간" in who
+    assert "최대 메모리" not in who
+    assert "다른 목록의 1위: other(실제 모델)" in who.replace(" (", "(")
+    assert "기준 모델 ref(500점) 대비" in why
+    assert "%" not in why
+    assert "20점" in sure
+    advice = page.locator("#advice details", has_text="slow").inner_text()
+    assert "같다면 점수는" in advice
+    assert "(+0점)" not in advice
+
+
+def test_what_a_model_calls_itself_does_nothing(opened: Opened) -> None:
+    page = opened("attacked")
+    page.on("dialog", lambda dialog: pytest.fail(dialog.message))
+    page.evaluate("document.querySelectorAll('details').forEach(one => { one.open = true; })")
+    page.get_by_label("이름 검색").fill("<script>")
+    page.get_by_role("button", name="English").first.click()
+    page.evaluate("document.querySelectorAll('thead button').forEach(button => button.click())")
+    active = (
+        "img, iframe, object, embed, base, form, math, template, use, animate, a:not([href^='#'])"
+    )
+    assert page.locator(active).count() == 0
+    assert page.locator("script").count() == page.locator("style").count() == 1
+    assert page.url.startswith("file:")
+    assert "<script>" in page.title()
+
+
+def test_the_title_speaks_the_language_of_the_page(opened: Opened) -> None:
+    page = opened("laptop", lang="en")
+    assert page.title().startswith("Joint first: hanul")
+    page.get_by_role("button", name="한국어").click()
+    assert page.title().startswith("공동 1위 hanul")
+
+
 def test_lists_stay_apart_when_their_common_table_is_sorted(opened: Opened) -> None:
     page = opened("mixed")
     table = page.locator("table", has=page.locator("caption#cap-speed"))
@@ -150,6 +225,21 @@ def test_sorting_works_from_the_keyboard(opened: Opened) -> None:
     assert shown_models(page)[0] == "mirae-2.0b.q4_k_m.gguf"
 
 
+@pytest.mark.parametrize("width", [360, 768, 1280])
+def test_captions_fit_beside_wide_tables(opened: Opened, width: int) -> None:
+    page = opened("golden", width=width)
+    page.evaluate("document.querySelectorAll('details').forEach(one => { one.open = true; })")
+    cut = page.eval_on_selector_all(
+        ".scroll",
+        """all => all.filter(one => {
+          const text = one.querySelector('caption > span:not([lang="en"])');
+          const room = one.getBoundingClientRect().right + 1;
+          return text && text.getBoundingClientRect().right > room;
+        }).map(one => one.querySelector('caption').id)""",
+    )
+    assert cut == []
+
+
 @pytest.mark.parametrize("lang", LANGS)
 @pytest.mark.parametrize("name", ["twenty", "golden", "laptop", "one", "none", "failed"])
 def test_a_telephone_needs_no_sideways_scrolling(opened: Opened, name: str, lang: str) -> None:
@@ -159,7 +249,7 @@ def test_a_telephone_needs_no_sideways_scrolling(opened: Opened, name: str, lang
 
 
 @pytest.mark.parametrize("lang", LANGS)
-@pytest.mark.parametrize("name", ["twenty", "golden", "laptop", "failed"])
+@pytest.mark.parametrize("name", ["twenty", "golden", "laptop", "failed", "divided"])
 def test_nothing_is_cut_on_paper(opened: Opened, name: str, lang: str) -> None:
     page = opened(name, width=A4_WIDTH_PX, height=1000, lang=lang)
     page.emulate_media(media="print")
@@ -170,6 +260,20 @@ def test_nothing_is_cut_on_paper(opened: Opened, name: str, lang: str) -> None:
           .map(one => one.querySelector('caption')?.id ?? one.className ?? one.tagName)""",
     )
     assert wide == []
+    broken = page.eval_on_selector_all(
+        "td.num b, .grouped td, .ranking td.num",
+        """all => all.filter(cell => {
+          const range = document.createRange();
+          const text = cell.firstChild;
+          if (!text || text.nodeType !== 3) return false;
+          const number = /^[−-]?[0-9.,]+/.exec(text.data.trim());
+          if (!number) return false;
+          range.setStart(text, text.data.indexOf(number[0]));
+          range.setEnd(text, text.data.indexOf(number[0]) + number[0].length);
+          return range.getClientRects().length > 1;
+        }).map(cell => cell.textContent.trim())""",
+    )
+    assert broken == []
     assert page.locator(".filter:visible, nav:visible, .toggles:visible").count() == 0
 
 

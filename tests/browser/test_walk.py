@@ -17,7 +17,9 @@ BOXES = """all => all.map(one => {
 
 
 @pytest.mark.parametrize("lang", QUESTIONS)
-@pytest.mark.parametrize("name", ["golden", "laptop", "twenty", "one", "joint", "none", "failed"])
+@pytest.mark.parametrize(
+    "name", ["golden", "laptop", "twenty", "one", "joint", "none", "failed", "divided"]
+)
 def test_the_first_screen_holds_all_four_answers_in_order(
     opened: Opened, name: str, lang: str
 ) -> None:

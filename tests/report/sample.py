@@ -39,6 +39,7 @@ SUITES = (
     *("logic", "table", "pairs"),
 )
 """Of the profile `challenge`."""
+AT_CHANCE = "not better than guessing: the 95 % interval of accuracy 0.016 reaches down to -0.004"
 TASKS = ("ko-arith", "ko-josa", "ko-count", "en-arith", "en-copy")
 
 
@@ -154,7 +155,7 @@ def entry(model: str, *, rank: int | None, speed: float, skill: float) -> dict[s
         "interval": None if rank is None else [score * 0.97, score * 1.03],
         "tied_with": [],
         "reason": "" if rank is not None else "at_chance",
-        "detail": "" if rank is not None else "the interval of accuracy includes 0",
+        "detail": "" if rank is not None else AT_CHANCE,
         "gates": [
             {
                 "id": "memory",
@@ -252,7 +253,7 @@ def answered(i: int) -> dict[str, Any]:
 
 def compared(entries: list[dict[str, Any]]) -> dict[str, Any]:
     """Answers of the ranked models of an accuracy section, pair by pair."""
-    ranked = [entry for entry in entries if entry["rank"] is not None]
+    ranked = by_score(entries)
     return {
         "items": 400 if len(ranked) > 1 else None,
         "discordance": 0.21,
@@ -264,6 +265,11 @@ def compared(entries: list[dict[str, Any]]) -> dict[str, Any]:
             for first, second in itertools.combinations(ranked, 2)
         ],
     }
+
+
+def by_score(entries: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Those that have a score, the highest first."""
+    return sorted((e for e in entries if e["score"]), key=lambda e: -e["score"])
 
 
 def calibration(read_bytes_per_s: float) -> dict[str, Any]:
@@ -320,7 +326,7 @@ def card(entries: list[dict[str, Any]], **changes: Any) -> dict[str, Any]:
                 {
                     "code": "few_repetitions",
                     "severity": "warn",
-                    "detail": "2 processes a suite; a challenge run needs 10",
+                    "detail": "2 processes of 5 requests a case; a full run has 10 of 5",
                 }
             ],
         },
@@ -342,7 +348,8 @@ def card(entries: list[dict[str, Any]], **changes: Any) -> dict[str, Any]:
             {
                 "model": "byeol-2.4b.q4_k_m.gguf",
                 "reason": "not_pulled",
-                "detail": "file is not on this machine",
+                "detail": "byeol-2.4b.q4_k_m.gguf is not on this machine: "
+                "byeol-2.4b.q4_k_m.gguf missing",
                 "hint": "harness models pull byeol-2.4b.q4_k_m.gguf",
             }
         ],
@@ -359,7 +366,7 @@ def card(entries: list[dict[str, Any]], **changes: Any) -> dict[str, Any]:
                 "p_adjusted": 0.04 if a["rank"] != b["rank"] else 0.6,
                 "beats": a["rank"] != b["rank"],
             }
-            for a, b in itertools.combinations((e for e in entries if e["score"]), 2)
+            for a, b in itertools.combinations(by_score(entries), 2)
         ],
         "accuracy": compared(entries),
     }
@@ -382,9 +389,9 @@ def laptop() -> dict[str, Any]:
         {
             "code": "slowed_down",
             "severity": "invalid",
-            "detail": "fixed-p64-n128: the last third of the requests ran at 91 % of the first",
+            "detail": "the last third of requests decoded at 91.0% of the rate of the first",
         },
-        {"code": "not_converged", "severity": "warn", "detail": "fixed-p1024-n128, process 2"},
+        {"code": "not_converged", "severity": "warn", "detail": "3 of 30 warm-ups did not settle"},
     ]
     without_energy(entries[4])
     made = card(entries)
@@ -393,7 +400,7 @@ def laptop() -> dict[str, Any]:
             "model": entries[4]["model"],
             "case": "energy-p256-n128",
             "reason": "energy_too_coarse",
-            "detail": "3 readings inside a request, 5 are needed",
+            "detail": "3 energy readings inside the request; 5 are needed",
             "hint": "",
         }
     )
@@ -410,17 +417,19 @@ def without_energy(made: dict[str, Any]) -> None:
 
 def crowd(count: int) -> dict[str, Any]:
     """Many models, for sizes and label placement."""
-    return card(
-        [
-            entry(
-                f"startup-{i:02d}-model.q4_k_m.gguf",
-                rank=i + 1,
-                speed=0.6 + 0.07 * ((i * 7) % count),
-                skill=2 - 0.05 * i,
-            )
-            for i in range(count)
-        ]
-    )
+    made = [
+        entry(
+            f"startup-{i:02d}-model.q4_k_m.gguf",
+            rank=1,
+            speed=0.6 + 0.07 * ((i * 7) % count),
+            skill=2 - 0.05 * i,
+        )
+        for i in range(count)
+    ]
+    ranked = by_score(made)
+    for place, one in enumerate(ranked, 1):
+        one |= {"rank": place, "rank_range": [max(1, place - 1), place + 1]}
+    return card(ranked)
 
 
 def challenge(count: int) -> dict[str, Any]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import itertools
 import math
+import re
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -11,7 +13,10 @@ import pytest
 from harness.report import advice, words
 from harness.report.advice import Remark
 from harness.report.reading import read
+from harness.score import scorecard
+from tests.perf.scoring_trials import FORMULAS, REF
 from tests.report import sample
+from tests.strategies import records
 
 LANGS = ("ko", "en")
 
@@ -20,7 +25,7 @@ def remarks(entries: list[dict[str, Any]], model: str, **card: Any) -> tuple[Rem
     view = read(sample.card(entries, **{"pareto": {"front": [], "dominated": {}}} | card))
     ranking = next(r for r in view.rankings if any(row.model == model for row in r.rows))
     row = next(row for row in ranking.rows if row.model == model)
-    return advice.remarks(ranking, row)
+    return advice.remarks(view, ranking, row)
 
 
 def pair(**changes: Any) -> list[dict[str, Any]]:
@@ -65,6 +70,66 @@ def test_points_of_all_parts_multiply_to_the_leaders_score() -> None:
     assert lifts == sorted(lifts, reverse=True)
 
 
+def test_points_of_a_sum_are_those_that_the_formula_gives() -> None:
+    """Under `aimers` parts are added: also where all is lost and the score is 0."""
+    field = [
+        replace(REF, id="ref"),
+        replace(REF, id="fast", speed=1.4, skill=0.55, seed=1),
+        replace(REF, id="slow", speed=0.4, seed=3),
+    ]
+    view = read(scorecard(records(field, FORMULAS["aimers"])))
+    (ranking,) = view.rankings
+    best, mine = ranking.rows[0], ranking.rows[-1]
+    assert (best.model, mine.model, mine.score.value) == ("fast", "slow", 0)
+    accuracy = mine.factor("accuracy")
+    theirs = best.factor("tpot_s")
+    assert accuracy is not None
+    assert theirs is not None
+    equal = 500 * accuracy.ratio + 500 * (1 - 1 / theirs.ratio)
+    # Its accuracy alone would leave it at 0, so only its speed is named.
+    (part,) = [r for r in advice.remarks(view, ranking, mine) if r.key == "part"]
+    assert part.values["score"] == part.values["points"] == f"{equal:.0f}"
+    assert equal > 500
+    for row in ranking.rows[:2]:
+        points = [factor.points for factor in row.factors if factor.points is not None]
+        assert len(points) == 2
+        assert 500 + sum(points) == pytest.approx(row.score.value, abs=0.01)
+
+
+def test_a_tie_with_the_leader_is_said_before_its_parts() -> None:
+    found = remarks(pair(tied_with=["leader"]), "mine")
+    assert keys(found, "score")[:2] == ["tied", "part"]
+    assert "2 % 이하" in advice.say(found[0], "ko")
+
+
+def test_nobody_is_told_to_do_what_was_done() -> None:
+    mine = sample.entry("mine", rank=1, speed=1.0, skill=1.0) | {"list": "real-tuned"}
+    mine["metrics"]["mbu"] = sample.estimate(0.2, 0.01, "1")
+    (found,) = [remark for remark in remarks([mine], "mine") if remark.topic == "speed"]
+    for lang in LANGS:
+        assert "--tune" not in advice.say(found, lang)
+
+
+def test_a_gate_that_decides_nothing_says_so() -> None:
+    gate = {"id": "rate", "metric": "decode_tok_per_s", "passed": False, "reason": "beyond_limit"}
+    gate |= {"value": 6.0, "limit": 8.0, "required": False}
+    (found,) = [r for r in remarks(pair(gates=[gate], fidelity=None), "mine") if r.topic == "gate"]
+    assert advice.say(found, "ko").startswith("‘rate’ 관문(참고용)에 미달했습니다.")
+    assert "“rate” (not required):" in advice.say(found, "en")
+
+
+def test_what_a_remark_quotes_is_in_the_readers_language() -> None:
+    detail = "not better than guessing: the 95 % interval of accuracy 0.033 reaches down to -0.095"
+    mine = sample.entry("mine", rank=None, speed=1.0, skill=0.1) | {"detail": detail}
+    findings = [{"code": "output_varies", "severity": "warn"}]
+    findings[0]["detail"] = "the same request gave different outputs"
+    mine["findings"] = findings
+    found = remarks([sample.entry("leader", rank=1, speed=1.0, skill=1.5), mine], "mine")
+    for remark in (found[0], found[-1]):
+        assert not re.search("guessing|request", advice.say(remark, "ko"))
+        assert re.search("guessing|request", advice.say(remark, "en"))
+
+
 def test_the_leader_is_not_measured_against_itself() -> None:
     found = remarks(pair(), "leader")
     assert keys(found, "score") == []
@@ -95,7 +160,7 @@ def test_a_model_without_a_score_says_why_and_how_far_it_is() -> None:
     mine = sample.entry("mine", rank=None, speed=1.0, skill=0.1)
     found = remarks([sample.entry("leader", rank=1, speed=1.0, skill=1.5), mine], "mine")
     assert found[0].key == "unranked"
-    assert "찍기 수준 (the interval of accuracy includes 0)" in advice.say(found[0], "ko")
+    assert "찍기 수준 (찍기보다 낫다고 할 수 없습니다." in advice.say(found[0], "ko")
     (part,) = [remark for remark in found if remark.key == "part.unscored"]
     assert part.values["ratio"] == "15.0"
 
@@ -118,6 +183,7 @@ def test_decoding_below_the_roof_points_at_the_engine(mbu, behind, expected) -> 
     ("load_s", "mfu", "expected"),
     [
         (0.1, 0.1, ["prefill.low"]),
+        (0.1, 0.4, []),
         (0.1, 0.6, ["prefill.high"]),
         (0.1, None, ["prefill"]),
         (9.0, 0.6, ["load", "prefill.high"]),
@@ -193,7 +259,7 @@ def test_every_remark_is_said_in_both_languages_under_a_named_topic(card) -> Non
         remark
         for ranking in view.rankings
         for row in ranking.rows
-        for remark in advice.remarks(ranking, row)
+        for remark in advice.remarks(view, ranking, row)
     ]
     assert found
     for remark, lang in itertools.product(found, LANGS):

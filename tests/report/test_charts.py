@@ -60,8 +60,8 @@ def test_zero_and_equal_values_still_draw() -> None:
 
 def test_titles_stand_in_both_languages() -> None:
     svg = charts.bilingual(charts.scores(read(sample.laptop()).rows))
-    assert re.search('<text lang="ko"[^>]*>점수 \\(기준 모델 = 1000\\)</text>', svg)
-    assert re.search('<text lang="en"[^>]*>Score \\(reference = 1000\\)</text>', svg)
+    assert re.search('<text lang="ko"[^>]*>점수 \\(점선은 기준 모델\\)</text>', svg)
+    assert re.search('<text lang="en"[^>]*>Score \\(dashed: the reference\\)</text>', svg)
     assert "\ue000" not in svg
     assert charts.bilingual(svg) == svg
 

@@ -22,9 +22,9 @@ def test_says_who_leads_why_it_is_a_tie_and_what_to_do_next() -> None:
     assert "[unverified]" in text
     assert "1= hanul-2.1b.q4_k_m.gguf" in text
     assert "the order inside a tie is not a ranking" in " ".join(text.split())
-    assert "sol-360m.q8_0.gguf: at chance: the interval of accuracy includes 0" in text
+    assert "sol-360m.q8_0.gguf: at chance: not better than guessing" in text
     assert "→ harness models pull byeol-2.4b.q4_k_m.gguf" in text
-    assert "few repetitions: 2 processes a suite" in text
+    assert "few repetitions: 2 processes of 5 requests" in text
     assert "memory#0: out of memory" in text
     assert "findings on models: 2 (models: 1); see the report" in text
     assert text.rstrip().endswith("report.html")

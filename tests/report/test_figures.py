@@ -91,13 +91,13 @@ def test_a_model_that_lacks_what_others_have_says_why() -> None:
     energy = lines(figures.energy(view))
     assert energy["", last].missing == (
         "energy_too_coarse",
-        "3 readings inside a request, 5 are needed",
+        "3 energy readings inside the request; 5 are needed",
     )
     assert lines(figures.roofline(view))["", last].missing == ("", "")
     assert words.absent("", "", "en") == "not measured"
     assert words.absent("timeout", "after 60 s", "en") == "not measured: timeout: after 60 s"
     text = markdown.render(sample.laptop(), lang="ko")
-    assert "측정되지 않음: 전력 기록이 너무 성김: 3 readings" in text
+    assert "측정되지 않음: 전력 기록이 너무 성김: " in text
 
 
 def test_a_failed_job_and_a_refused_sample_are_reasons_too() -> None:
@@ -190,15 +190,16 @@ def test_every_attempt_is_listed_with_this_one_last() -> None:
 
 def test_attempts_of_an_older_scorecard_are_this_one_alone() -> None:
     view = read(sample.card([], attempt={"number": 4, "of": 4}))
-    ((number, run, _),) = tables.attempts(view).rows
+    ((number, run, _, note),) = tables.attempts(view).rows
     assert (number.text, run.text) == ("4", view.run)
+    assert words.word("ko", note.group, note.text) == "이 보고서"
 
 
 def test_gates_are_columns_with_their_limits() -> None:
     view = read(sample.laptop())
     assert tables.gates(view) == (
-        tables.Gate("memory", "≤ 4.00 GiB"),
-        tables.Gate("fidelity-kld", "≤ 0.0200 nat"),
+        tables.Gate("memory", "≤ 4.00 GiB", required=True),
+        tables.Gate("fidelity-kld", "≤ 0.0200 nat", required=False),
     )
     worst = next(row for row in view.rows if row.rank is None)
     gate = worst.gate("memory")

@@ -75,7 +75,7 @@ def _ranking(**ranks: int | None):
 
 def test_significance_says_what_the_ranks_say() -> None:
     def said(view) -> str:
-        return words.significance(words.main_ranking(view), "en").split()[0]
+        return words.significance(words.main_ranking(view), view, "en").split()[0]
 
     assert said(_ranking(a=1, b=2)) == "Yes:"
     assert said(_ranking(a=1, b=1, c=3)) == "No:"
@@ -109,7 +109,7 @@ def test_why_of_the_reference_alone_and_of_tied_leaders() -> None:
     alone = _ranking(a=1)
     main = words.main_ranking(alone)
     assert main is not None
-    assert words.why(main, alone) == ("", ())
+    assert words.why(main, alone) == ("", (), "")
     view = read(golden())
     main = words.main_ranking(view)
     assert main is not None

@@ -5,9 +5,9 @@
 
   const spoken = document.querySelectorAll("[data-ko]");
 
-  // Options and the count of shown models cannot hold both languages as elements.
+  // Options, the title and the count of shown models cannot hold both languages as elements.
   const say = (node) => {
-    node.textContent = node.dataset[root.lang].replace(/\{(\w+)\}/g, (_, name) => node.dataset[name]);
+    node.textContent = node.dataset[root.lang].replace(/\{(shown|total)\}/g, (hole, name) => node.dataset[name] ?? hole);
   };
   const speak = (lang) => {
     root.lang = lang;
@@ -30,9 +30,14 @@
     const text = cell.dataset.v ?? (cell.querySelector(`:scope > [lang="${root.lang}"]`) ?? cell).textContent.trim();
     return text === "–" ? "" : text;
   };
+  // `−1.2 [−3, 0.5]`, `12.00 %` and `< 0.001` are sorted by their number.
+  const number = (text) => {
+    const found = /^(?:< )?([−-]?[\d,]*\.?\d+)(?![^\s])/.exec(text);
+    return found ? Number(found[1].replace("−", "-").replaceAll(",", "")) : Number(text);
+  };
   const compare = (a, b) => {
     if (a === "" || b === "") return (a === "") - (b === "");
-    const numbers = [Number(a), Number(b)];
+    const numbers = [number(a), number(b)];
     return numbers.some(Number.isNaN) ? a.localeCompare(b) : numbers[0] - numbers[1];
   };
 
