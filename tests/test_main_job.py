@@ -91,6 +91,11 @@ def test_both_engines_report_sensible_figures(entries: dict[str, dict[str, Any]]
         assert entry["engine"]
 
 
+def test_what_a_suite_sets_is_not_another_engine(entries: dict[str, dict[str, Any]]) -> None:
+    for entry in entries.values():
+        assert "engine_changed" not in {finding["code"] for finding in entry["findings"]}
+
+
 def test_the_smaller_network_knows_less(entries: dict[str, dict[str, Any]]) -> None:
     accuracy = {name: entry["metrics"]["accuracy"] for name, entry in entries.items()}
     assert accuracy["ref-4m.f16.gguf"]["lo"] > accuracy["ref-2m.int8.onnx"]["value"]

@@ -296,6 +296,7 @@ def test_a_context_of_its_own_is_not_another_engine():
             return row
         size = 8192 if row["process"] == 3 else 512
         sizes = {"context_allocated": str(size), "batch": str(size)}
+        sizes["branches"] = f"{size // 512} branches a call"
         return row | {
             "facts": row["facts"] | sizes,
             "options": row["options"] | {"context": size},

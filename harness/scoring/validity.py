@@ -48,8 +48,11 @@ _SPEEDS = {
 }
 _SPREAD = ("ttft_s", "decode_tok_per_s")
 _UNKNOWN = (None, "", "unknown")
-_BY_SUITE = frozenset({"context", "context_allocated", "batch", "micro_batch", "sequences"})
-"""What an engine makes as large as the cases of a suite need; sequences are scoring's."""
+_BY_SUITE = frozenset(
+    {"context", "context_allocated", "batch", "micro_batch", "sequences", "branches"}
+)
+"""What an engine makes as large as the cases of a suite need; sequences and the branches that
+they hold are scoring's."""
 _SENSORS = {
     ("on_battery",): ("power_source", "unknown", "whether the machine ran on battery"),
     ("throttle_count",): ("throttle_count", "unknown", "thermal throttling"),
