@@ -9,6 +9,7 @@ who is trusted vouches for it.
 
 from __future__ import annotations
 
+import stat
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
@@ -22,7 +23,7 @@ from harness.bundle.create import EVIDENCE, KIND, about
 from harness.bundle.keys import PublicKey, load_private
 from harness.errors import Exit, HarnessError, SpecError, printable
 from harness.kit.install import MANIFEST, Refused, examine, read_manifest, sha256_of
-from harness.records import read, run_record, write_whole
+from harness.records import read, run_record, strict_json, write_whole
 from harness.spec import canonical
 
 State = Literal["verified", "unverified", "broken"]
@@ -32,6 +33,17 @@ EXITS = {
     "broken": Exit.REGRESSED,
 }
 SIGNED_LATER = frozenset({attest.ENVELOPE})
+_MOST_ENVELOPE_BYTES = 1 << 20
+_STRANGE = (
+    HarnessError,
+    ArithmeticError,
+    AttributeError,
+    LookupError,
+    RecursionError,
+    TypeError,
+    ValueError,
+)
+"""What records of a stranger may make of scoring."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -172,27 +184,39 @@ def _check_records(folder: Path) -> None:
 
 
 def _check_scorecard(folder: Path, claims: Mapping[str, Any]) -> bool:
-    """Whether this version of harness could build the scorecard again: then it is the same."""
+    """Whether this version of harness builds the same scorecard from the records."""
     found = (folder / "scorecard.json").read_bytes()
     journal = read(folder / "records.jsonl")
     try:
-        card = score.scorecard(journal.records, torn=journal.torn)
-        same = score.dump(card) == found
-        claimed = about(run_record(journal.records), card)
-    except (HarnessError, AttributeError, KeyError, TypeError, ValueError) as error:
+        same = score.dump(score.scorecard(journal.records)) == found
+        claimed = about(run_record(journal.records), strict_json(found.decode()))
+        _require_sound(claimed)
+    except _STRANGE as error:
         raise _BrokenError(
             "records.jsonl", "records_damaged", f"they cannot be scored: {type(error).__name__}"
         ) from error
-    if not same and claims.get("harness") != harness.__version__:
-        return False
-    if not same:
+    if not same and claims.get("harness") == harness.__version__:
         raise _BrokenError("scorecard.json", "scorecard_differs", "the records give another one")
     if canonical(claimed) != canonical(dict(claims)):
-        differs = sorted(
-            k for k in claimed.keys() | claims.keys() if claimed.get(k) != claims.get(k)
-        )
-        raise _BrokenError(MANIFEST, "claim_differs", f"not as recorded: {', '.join(differs)}")
-    return True
+        names = sorted(claimed.keys() | claims.keys())
+        differs = ", ".join(name for name in names if claimed.get(name) != claims.get(name))
+        raise _BrokenError(MANIFEST, "claim_differs", f"not as recorded: {differs}")
+    return same
+
+
+def _require_sound(claims: Mapping[str, Any]) -> None:
+    """Claims of which every later step can read what it needs.
+
+    Raises:
+        ValueError, TypeError, LookupError: they are not.
+    """
+    datetime.fromisoformat(claims["started_utc"])
+    words = [claims[name] for name in ("run", "harness", "nonce", "device", "tier", "verdict")]
+    digests = [digest for files in claims["models"].values() for digest in files.values()]
+    if not all(isinstance(word, str) for word in (*words, *digests)):
+        raise TypeError
+    if any(type(claims["attempt"][name]) is not int for name in ("number", "of")):
+        raise TypeError
 
 
 def _check_models(models: Sequence[Path], claims: Mapping[str, Any]) -> None:
@@ -213,8 +237,12 @@ def _check_signatures(
     folder: Path, trusted: Mapping[str, PublicKey], claims: Mapping[str, Any]
 ) -> list[str]:
     """Ids of the trusted keys whose signatures fit; one that does not fit breaks the bundle."""
+    path = folder / attest.ENVELOPE
     try:
-        data = (folder / attest.ENVELOPE).read_bytes()
+        status = path.lstat()
+        if not stat.S_ISREG(status.st_mode) or status.st_size > _MOST_ENVELOPE_BYTES:
+            raise _BrokenError(attest.ENVELOPE, "bad_signature", "no plain file of 1 MiB or less")
+        data = path.read_bytes()
     except FileNotFoundError:
         return []
     except OSError as error:

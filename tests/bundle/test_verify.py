@@ -190,6 +190,68 @@ def test_edits_are_found(bundle: Path, trusted, edit, reason: str, path: str) ->
     assert found.detail
 
 
+def strange(**changes):
+    """Records whose run record is of another form, in a bundle that fits them."""
+
+    def edit(folder: Path) -> None:
+        def change(records):
+            return [r | changes if r["type"] == "run" else r for r in records]
+
+        rewritten(folder, change)
+        about = json.loads((folder / manifest.MANIFEST).read_bytes())["about"]
+        repacked(folder, **{name: changes[name] for name in changes.keys() & about.keys()})
+
+    return edit
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"started_utc": "yesterday"},
+        {"started_utc": None},
+        {"attempt": []},
+        {"attempt": {"number": "1", "of": 1}},
+        {"nonce": 5},
+        {"models": {}},
+        {"profile": []},
+        {"device": 3},
+    ],
+)
+def test_records_of_another_form_are_no_bug(bundle: Path, trusted, changes) -> None:
+    strange(**changes)(bundle)
+    (bundle / attest.ENVELOPE).unlink()
+    found = verdict(bundle, trusted)
+    assert (found.state, found.path) in {
+        ("broken", "records.jsonl"),
+        ("broken", "scorecard.json"),
+        ("broken", manifest.MANIFEST),
+    }
+
+
+def test_another_version_cannot_say(bundle: Path, trusted, monkeypatch) -> None:
+    """Neither verified nor broken: its own version would have to build the scorecard."""
+    card = json.loads((bundle / "scorecard.json").read_bytes())
+    card["entries"][0]["score"] += 1
+    (bundle / "scorecard.json").write_bytes(score.dump(card))
+    repacked(bundle)
+    (bundle / attest.ENVELOPE).unlink()
+    monkeypatch.setattr(checking.harness, "__version__", "9.9.9")
+    found = verdict(bundle, trusted)
+    assert (found.state, found.exit_code) == ("unverified", 5)
+
+
+@pytest.mark.parametrize("large", [True, False])
+def test_an_envelope_is_a_small_plain_file(bundle: Path, trusted, large: bool) -> None:
+    envelope = bundle / attest.ENVELOPE
+    if large:
+        envelope.write_bytes(b" " * (2 << 20))
+    else:
+        envelope.rename(bundle.parent / "elsewhere")
+        envelope.symlink_to(bundle.parent / "elsewhere")
+    found = verdict(bundle, trusted)
+    assert (found.state, found.reason, found.path) == ("broken", "bad_signature", attest.ENVELOPE)
+
+
 def test_a_forgery_without_a_signature_is_only_unverified(bundle: Path, trusted) -> None:
     """Who rewrites everything needs the signer's key: without it nobody vouches."""
     faster_throughout(bundle)
