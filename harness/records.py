@@ -16,6 +16,7 @@ import contextlib
 import errno
 import json
 import os
+import time
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -27,6 +28,9 @@ from harness.spec import canonical, sha256
 SCHEMA = 1
 # Without it Windows would write two bytes for a line feed, and no checksum would hold.
 _BINARY = getattr(os, "O_BINARY", 0)
+_PAUSES_S = (0.05, 0.1, 0.2, 0.4, 0.8)
+_HELD = frozenset({5, 32, 33})
+"""Windows: access denied, sharing violation, lock violation."""
 Record = dict[str, Any]
 """JSON object with a `type`: run, environment, engine, job, sample, telemetry or event."""
 
@@ -263,11 +267,25 @@ def write_whole(path: Path, data: bytes) -> None:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
-        temporary.replace(path)
+        _replace(temporary, path)
     except OSError as error:
         with contextlib.suppress(OSError):
             temporary.unlink()
         raise unwritable(path, error) from error
+
+
+def _replace(temporary: Path, path: Path) -> None:
+    """Rename over a file; on Windows a scanner or a viewer may hold the old one for a moment."""
+    for pause_s in _PAUSES_S:
+        try:
+            temporary.replace(path)
+        except PermissionError as error:
+            if getattr(error, "winerror", None) not in _HELD:
+                raise
+            time.sleep(pause_s)
+        else:
+            return
+    temporary.replace(path)
 
 
 def unwritable(path: Path, error: OSError) -> RecordError:

@@ -15,7 +15,7 @@ from typing import Any
 
 from harness import score
 from harness.errors import Exit, PrerequisiteError, RecordError, SpecError
-from harness.records import SCHEMA, Journal, read, unwritable, write_whole
+from harness.records import SCHEMA, Journal, decode_line, read, unwritable, write_whole
 
 RUN_ID = re.compile(r"\d{8}T\d{6}Z-[0-9a-f]{6}")
 WORDS = {"latest": 1, "previous": 2}
@@ -155,8 +155,41 @@ def _runs(results: Path) -> list[Path]:
 
 
 def _first_record(folder: Path) -> dict[str, Any]:
-    """The run record of an earlier run; empty where it cannot be read."""
+    """The run record of an earlier run, whose other records may be many; empty without one."""
     try:
-        return dict(read(folder / "records.jsonl").records[0])
-    except (RecordError, IndexError):
+        with (folder / "records.jsonl").open("rb") as file:
+            record = decode_line(file.readline().rstrip(b"\n"))
+    except (OSError, ValueError):
         return {}
+    return record if record["type"] == "run" else {}
+
+
+@contextlib.contextmanager
+def alone(results: Path) -> Iterator[None]:
+    """Keep a second harness from measuring into the same folder meanwhile.
+
+    The lock is the operating system's: whoever dies leaves it open.
+
+    Raises:
+        PrerequisiteError: another harness has it. RecordError: it cannot be made.
+    """
+    from filelock import FileLock, Timeout
+
+    lock = FileLock(results / ".lock")
+    try:
+        results.mkdir(parents=True, exist_ok=True)
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise PrerequisiteError(
+            "another harness is measuring into this folder: both would disturb each other",
+            where=str(results),
+            allowed="one at a time on a machine",
+            hint="wait for it, then the same command again",
+            reason="results_locked",
+        ) from None
+    except OSError as error:
+        raise unwritable(results, error) from error
+    try:
+        yield
+    finally:
+        lock.release()

@@ -27,7 +27,7 @@ from harness.plan import Job, Plan
 from harness.prepare import require_engine
 from harness.probes import roofline
 from harness.records import SCHEMA, JournalWriter, Record, write_whole
-from harness.runs import attempts, exit_code, new_run_folder, write_scorecard
+from harness.runs import alone, attempts, exit_code, new_run_folder, write_scorecard
 from harness.schedule import Arranger, Queue
 from harness.seeds import PUBLIC, Seed
 from harness.spec import BackendOptions, canonical, to_json
@@ -72,6 +72,7 @@ def run(
         nonce: an evaluator's word for this very run, kept with it.
 
     Raises:
+        PrerequisiteError: nothing can be measured, or another harness measures into the folder.
         RecordError: the results folder cannot be written.
     """
     if not plan.jobs:
@@ -81,26 +82,27 @@ def run(
             hint=next((skip.hint for skip in plan.skipped if skip.hint), "harness doctor"),
             reason="nothing_to_measure",
         )
-    earlier = attempts(results, plan.hash)
-    folder = new_run_folder(results)
-    write_whole(folder / "plan.json", canonical(plan))
-    asked = exams(plan, seed.value, own or {}, items)
-    interrupted = False
-    try:
-        hidden = privacy.folders(Path(found.path).parent for found in plan.artefacts)
-        path = folder / "records.jsonl"
-        with contextlib.closing(JournalWriter(path, hidden=hidden)) as journal:
-            journal.append(_run_record(plan, folder.name, earlier, seed, nonce))
-            before = _environment_record(plan, "before")
-            journal.append(before)
-            try:
-                _measure(plan, folder, journal, before["facts"], progress=progress, feed=asked)
-            except KeyboardInterrupt:
-                interrupted = True
-            journal.append(_environment_record(plan, "after"))
-    finally:
-        # What was measured is kept, whatever ended it.
-        card = write_scorecard(folder)
+    with alone(results):
+        earlier = attempts(results, plan.hash)
+        folder = new_run_folder(results)
+        write_whole(folder / "plan.json", canonical(plan))
+        asked = exams(plan, seed.value, own or {}, items)
+        interrupted = False
+        try:
+            hidden = privacy.folders(Path(found.path).parent for found in plan.artefacts)
+            path = folder / "records.jsonl"
+            with contextlib.closing(JournalWriter(path, hidden=hidden)) as journal:
+                journal.append(_run_record(plan, folder.name, earlier, seed, nonce))
+                before = _environment_record(plan, "before")
+                journal.append(before)
+                try:
+                    _measure(plan, folder, journal, before["facts"], progress=progress, feed=asked)
+                except KeyboardInterrupt:
+                    interrupted = True
+                journal.append(_environment_record(plan, "after"))
+        finally:
+            # What was measured is kept, whatever ended it.
+            card = write_scorecard(folder)
     status, exit_code = _status(card, interrupted=interrupted)
     return RunResult(
         folder=folder,

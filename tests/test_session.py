@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import importlib.util
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-from harness import seeds, session
+from harness import runs, seeds, session
 from harness.errors import PrerequisiteError, SpecError
 from harness.extensions import load, target, targets
 from harness.models import chat
@@ -163,3 +165,24 @@ def test_a_run_may_show_every_model_the_canonical_template(
     }
     assert shown[reference] == ("plain", "")
     assert shown[name] == ("canonical", sha256(chat.CANONICAL.read_bytes()))
+
+
+def test_one_harness_at_a_time_measures_into_a_folder(tmp_path):
+    code = "import sys; from pathlib import Path; from harness import runs\n"
+    code += "with runs.alone(Path(sys.argv[1])):\n    print('held', flush=True); sys.stdin.read()"
+    with subprocess.Popen(
+        [sys.executable, "-c", code, str(tmp_path / "results")],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    ) as other:
+        assert other.stdout.readline() == b"held\n"
+        with (
+            pytest.raises(PrerequisiteError, match="another harness is measuring") as caught,
+            runs.alone(tmp_path / "results"),
+        ):
+            pass
+        assert (caught.value.reason, caught.value.exit_code) == ("results_locked", 3)
+        other.kill()
+    # Who was killed has left nothing that could stop the next one.
+    with runs.alone(tmp_path / "results"):
+        pass
