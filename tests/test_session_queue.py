@@ -100,7 +100,9 @@ def test_without_a_power_sensor_energy_is_skipped_with_its_reason(
     monkeypatch.setattr(energy, "open_source", lambda: None)
     suites = Suites(latency=LATENCY, energy=EnergySuite(prompt_tokens=16, output_tokens=8))
     once = dataclasses.replace(PROTOCOL, processes={"latency": 1, "energy": 2}, processes_max={})
-    plan = planned(fake_model(step_s=0.01), used(suites=suites, protocol=once))
+    plan = planned(
+        fake_model(step_s=0.01, prefill_s_per_token=0.001), used(suites=suites, protocol=once)
+    )
     result = session.run(plan, tmp_path / "results")
     assert result.status == "done"
     jobs = [record for record in records_of(result) if record["type"] == "job"]
