@@ -267,7 +267,7 @@ def baseline_noise(*, run_folders: tuple[str, ...], results: Path, as_json: bool
     """Measure this machine's noise from at least three runs of the very same thing.
 
     What they differ by is kept beside the baselines; on this machine compare and gate then
-    call no smaller change one. Five runs or more are better.
+    call no smaller change one. Ten runs are better.
     """
     from harness import baselines
     from harness.metrics import show_share
