@@ -23,7 +23,7 @@ from harness.bundle.create import EVIDENCE, KIND, about
 from harness.bundle.keys import PublicKey, load_private
 from harness.errors import Exit, HarnessError, SpecError, printable
 from harness.kit.install import MANIFEST, Refused, examine, read_manifest, sha256_of
-from harness.records import read, run_record, strict_json, write_whole
+from harness.records import Record, read, run_record, strict_json, write_whole
 from harness.spec import canonical
 
 State = Literal["verified", "unverified", "broken"]
@@ -101,8 +101,7 @@ def verify(
     try:
         claims = _claims(folder)
         _check_files(folder)
-        _check_records(folder)
-        rebuilt = _check_scorecard(folder, claims)
+        rebuilt = _check_scorecard(folder, claims, _check_records(folder))
         _check_models(models, claims)
         signed = _check_signatures(folder, trusted, claims)
     except _BrokenError as error:
@@ -174,22 +173,23 @@ def _check_files(folder: Path) -> None:
             raise _BrokenError(name, "part_missing", "a bundle cannot be without it")
 
 
-def _check_records(folder: Path) -> None:
+def _check_records(folder: Path) -> list[Record]:
+    """The records, whose chain is whole to its end."""
     try:
-        torn = read(folder / "records.jsonl").torn
+        journal = read(folder / "records.jsonl")
     except HarnessError as error:
         raise _BrokenError("records.jsonl", error.reason, error.message) from None
-    if torn:
+    if journal.torn:
         raise _BrokenError("records.jsonl", "records_torn", "its last line is unfinished")
+    return journal.records
 
 
-def _check_scorecard(folder: Path, claims: Mapping[str, Any]) -> bool:
+def _check_scorecard(folder: Path, claims: Mapping[str, Any], records: Sequence[Record]) -> bool:
     """Whether this version of harness builds the same scorecard from the records."""
     found = (folder / "scorecard.json").read_bytes()
-    journal = read(folder / "records.jsonl")
     try:
-        same = score.dump(score.scorecard(journal.records)) == found
-        claimed = about(run_record(journal.records), strict_json(found.decode()))
+        same = score.dump(score.scorecard(records)) == found
+        claimed = about(run_record(records), strict_json(found.decode()))
         _require_sound(claimed)
     except _STRANGE as error:
         raise _BrokenError(
