@@ -19,7 +19,7 @@ from harness import plan as planning
 from harness.backends import BACKENDS, ENGINES
 from harness.errors import Exit, HarnessError, PrerequisiteError, SpecError
 from harness.exam import Budget, Exam, ItemProgress, source_of
-from harness.execute import WATCHES, Outcome, Watch, execute, execute_apart, next_step, prime
+from harness.execute import WATCHES, Outcome, execute, execute_apart, next_step, prime
 from harness.extensions import target
 from harness.heldout import HeldOutTask
 from harness.models import resolve as artefacts
@@ -32,6 +32,7 @@ from harness.schedule import Arranger, Queue
 from harness.seeds import PUBLIC, Seed
 from harness.spec import BackendOptions, canonical, to_json
 from harness.suites import SUITES
+from harness.supervise import Watch
 
 Progress = Callable[[Outcome, int, float], None]
 """Called as each job ends with its outcome, the jobs left and the seconds left."""

@@ -15,8 +15,7 @@ from typing import Any
 import pytest
 
 from harness import exam as exams
-from harness import execute as executing
-from harness import heldout
+from harness import heldout, supervise
 from harness.backends.fake import FakeBackend
 from harness.cases import Case
 from harness.errors import BackendError
@@ -156,7 +155,7 @@ def test_who_holds_the_pipes_does_not_hold_the_parent(tmp_path: Path, monkeypatc
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[1]))
     monkeypatch.setenv("HARNESS_EXAM_LEFT", str(tmp_path / "left"))
     monkeypatch.setenv("HARNESS_SANDBOX", "off")  # where there is one, nothing can be forked
-    monkeypatch.setattr(executing, "_ASKING_ENDS_S", 0.5)
+    monkeypatch.setattr(supervise, "_ASKING_ENDS_S", 0.5)
     others = set(threading.enumerate())
     outcome, records = sit(tmp_path, CASE, targets={"fake": "tests.test_exam_answers:Forking"})
     os.kill(int((tmp_path / "left").read_text()), signal.SIGKILL)  # it is still there

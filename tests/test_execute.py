@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from harness import execute as execution
+from harness import supervise
 from harness.backends import BACKENDS
 from harness.cases import Case
 from harness.execute import Outcome, execute
@@ -283,15 +283,15 @@ def gone(pid: int) -> bool:
 def test_waiting_without_process_descriptors(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delattr(os, "pidfd_open", raising=False)
     quick = subprocess.Popen([sys.executable, "-c", ""])
-    assert execution._wait(quick, 30)
+    assert supervise._wait(quick, 30)
     slow = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
-    assert not execution._wait(slow, 0.1)
+    assert not supervise._wait(slow, 0.1)
     slow.kill()
     slow.wait()
 
 
 def test_the_kernel_s_kill_is_told_from_ours() -> None:
-    ended = execution._Ended(
+    ended = supervise.Ended(
         status=-9,
         wall_s=1,
         stderr="",
@@ -300,7 +300,7 @@ def test_the_kernel_s_kill_is_told_from_ours() -> None:
         oom_kills=1,
         watched=None,
     )
-    assert execution._classify(Part([], torn=False), ended)[:2] == (
+    assert supervise.classify(Part([], torn=False), ended)[:2] == (
         "out_of_memory",
         "killed_by_kernel",
     )

@@ -8,9 +8,10 @@ from pathlib import Path
 
 from harness.backends import BACKENDS
 from harness.cases import Case
-from harness.execute import WATCHES, Conditions, Outcome, Watch, execute
+from harness.execute import WATCHES, Conditions, Outcome, execute
 from harness.plan import Job
 from harness.records import JournalWriter, Record, read
+from harness.supervise import Watch
 from tests.conftest import FakeModel
 from tests.suites.helpers import job
 

@@ -23,11 +23,12 @@ import click
 
 from harness.backends import BACKENDS
 from harness.cases import Case
-from harness.execute import Watch, execute
+from harness.execute import execute
 from harness.plan import Job
 from harness.probes.memory import TreeSampler
 from harness.records import JournalWriter
 from harness.spec import BackendOptions
+from harness.supervise import Watch
 from tests.perf.llama_bench import interval
 from tests.suites.helpers import job
 
