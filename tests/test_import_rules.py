@@ -95,6 +95,7 @@ FREE = {
     "cli_models",
     "cli_preflight",
     "cli_profiles",
+    "cli_run",
     "cli_shared",
     "cli_synth",
     "terminal",

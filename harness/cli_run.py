@@ -1,0 +1,150 @@
+"""`harness run`: parse, prepare a plan, measure it, report. No logic."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import click
+
+from harness import cli_shared, messages
+from harness.messages import Lang
+from harness.messages.commands import Command
+
+if TYPE_CHECKING:
+    from harness.plan import Plan
+
+
+@click.command(cls=Command)
+@click.option("--model", "models", multiple=True, metavar="PATH_OR_ID", help="A model; repeatable.")
+@click.option("--set", "set_name", help="A named set [default: default].")
+@click.option(
+    "--suite",
+    "suites",
+    multiple=True,
+    help="latency, task, kernel, sustained, memory, energy or accuracy; repeatable.",
+)
+@click.option("--profile", default="quick", show_default=True, help="A name or a YAML file.")
+@click.option("--device", default="this-machine", show_default=True, help="A name or a YAML file.")
+@click.option(
+    "--tune",
+    is_flag=True,
+    help="Measure each model also with the fastest thread counts, listed apart.",
+)
+@click.option(
+    "--seed-file",
+    type=click.Path(path_type=Path),
+    help="A secret seed for generated items, from `harness accuracy commit`.",
+)
+@click.option(
+    "--budget",
+    type=cli_shared.DURATION,
+    help="Time for the accuracy items of one model, such as 10m: those that tell most are asked.",
+)
+@click.option("--verify", is_flag=True, help="Score 2 % of the choices again, one full pass each.")
+@click.option(
+    "--chat-template",
+    metavar="WHOSE",
+    type=click.Choice(["own", "canonical"]),
+    help="own or canonical: the chat template to ask in [default: as the profile says].",
+)
+@cli_shared.commercial
+@click.option("--nonce", default="", help="An evaluator's word for this very run, kept with it.")
+@click.option("--dry-run", is_flag=True, help="Print the plan and an estimate; measure nothing.")
+@cli_shared.results
+@cli_shared.models_file
+@cli_shared.lang
+@cli_shared.as_json
+def run(
+    *,
+    models: tuple[str, ...],
+    set_name: str | None,
+    suites: tuple[str, ...],
+    profile: str,
+    device: str,
+    tune: bool,
+    seed_file: Path | None,
+    budget: float | None,
+    verify: bool,
+    chat_template: Literal["own", "canonical"] | None,
+    commercial: bool,
+    nonce: str,
+    dry_run: bool,
+    results: Path,
+    models_file: Path | None,
+    lang: Lang | None,
+    as_json: bool,
+) -> None:
+    """Measure models and write a ranked scorecard.
+
+    \b
+    harness run                          the default set, in a few minutes
+    harness run --model my-model.gguf    your model beside the reference
+    harness run --dry-run                what would be done, and how long it takes
+    """  # noqa: D301 - Click wants the control character itself
+    from harness import seeds, session, specfile, terminal
+    from harness.prepare import own_items, prepare
+    from harness.report import formats
+
+    if models and set_name:
+        raise click.UsageError("--model and --set exclude each other.")
+    if tune and dry_run:
+        raise click.UsageError("--tune measures, --dry-run does not: they exclude each other.")
+    seed = seeds.PUBLIC
+    if seed_file or not dry_run:
+        seed = seeds.for_run(specfile.resolve_profile(profile), seed_file, suites)
+    plan = prepare(
+        models=models,
+        set_name=set_name or "default",
+        suites=suites,
+        profile=profile,
+        device=device,
+        catalogue_path=models_file,
+        tune=terminal.show_tuning if tune else None,
+        seed=seed.value,
+        own=(own := own_items(profile)),
+        budget_s=budget or 0.0,
+        verify=0.02 if verify else 0.0,
+        chat_template=chat_template,
+        commercial=commercial,
+    )
+    if dry_run:
+        _print_plan(plan, as_json=as_json)
+        return
+    terminal.announce(plan)
+    result = session.run(
+        plan,
+        results,
+        terminal.show_progress,
+        seed=seed,
+        own=own,
+        items=terminal.show_items,
+        nonce=nonce,
+    )
+    if budget:
+        terminal.show_reached(result.card)
+    spoken = lang or messages.language()
+    reports = formats.write(formats.Material(card=result.card, folder=result.folder, lang=spoken))
+    if as_json:
+        cli_shared.emit(
+            {
+                "run": str(result.folder),
+                "scorecard": str(result.scorecard),
+                "report": str(reports[-1]),
+                "status": result.status,
+            }
+        )
+    else:
+        terminal.show_card(result.card, result.folder, spoken)
+    terminal.show_blocked(result.card)
+    raise SystemExit(result.exit_code)
+
+
+def _print_plan(plan: Plan, *, as_json: bool) -> None:
+    from harness import terminal
+    from harness.spec import to_json
+
+    if as_json:
+        cli_shared.emit({"plan": to_json(plan), "estimate_s": round(plan.estimate_s, 1)})
+    else:
+        terminal.show_plan(plan)
