@@ -87,7 +87,6 @@ def execute(
         RecordError: the results folder cannot be written.
         KeyboardInterrupt: passed on after the running job's records were adopted.
     """
-    interrupted = False
     for job in jobs:
         conditions = arrange(job) if arrange else Conditions("unknown", 0.0, {})
         part = _part_file(parts, job)
@@ -109,15 +108,11 @@ def execute(
         if conditions.telemetry:
             parent = {"type": "telemetry", "source": "parent", **conditions.telemetry}
             journal.append(parent | {"waited_s": round(conditions.waited_s, 3)} | place(job))
-        yield replace(_adopt(job, part, ended, journal), waited_s=conditions.waited_s)
+        outcome = replace(_adopt(job, part, ended, journal), waited_s=conditions.waited_s)
         _clear(part, job_file, scratch)
+        yield outcome
         if ended.interrupted:
-            interrupted = True
-            break
-    with contextlib.suppress(OSError):
-        parts.rmdir()
-    if interrupted:
-        raise KeyboardInterrupt
+            raise KeyboardInterrupt
 
 
 def adopt_interrupted(jobs: Iterable[Job], parts: Path, journal: JournalWriter) -> None:
@@ -144,6 +139,8 @@ def _clear(part: Path, job_file: Path, scratch: Path) -> None:
     part.with_suffix(MARKS).unlink(missing_ok=True)
     job_file.unlink(missing_ok=True)
     shutil.rmtree(scratch, ignore_errors=True)
+    with contextlib.suppress(OSError):
+        part.parent.rmdir()
 
 
 def _job_file(path: Path, job: Job, orders: Mapping[str, str], folders: Iterable[Path]) -> Path:
