@@ -85,13 +85,13 @@ def test_what_fails_in_its_first_process_is_not_tried_again(
     result = session.run(plan, tmp_path / "results", lambda _, n, __: left.append(n))
     assert left == [2]
     jobs = [record for record in records_of(result) if record["type"] == "job"]
-    crashed = ("crashed", "signal_sigkill")
+    crashed = ("crashed", "worker_killed")
     assert (jobs[0]["outcome"], jobs[0]["reason"]) == crashed
     later = {(job["outcome"], job["reason"]) for job in jobs[1:] if job["process"] < 3}
-    assert later == {("skipped", "signal_sigkill")}
+    assert later == {("skipped", "worker_killed")}
     assert all("its first process ended crashed" in job["detail"] for job in jobs[1:])
     assert result.status == "failed"
-    assert result.card["entries"][0]["reason"] == "signal_sigkill"
+    assert result.card["entries"][0]["reason"] == "worker_killed"
 
 
 def test_without_a_power_sensor_energy_is_skipped_with_its_reason(
