@@ -44,6 +44,7 @@ ALLOWED = {
     "families": CORE | {"spec", "cases"},
     "order": CORE | {"spec", "cases", "plan"},  # of a plan only its types
     "plan": CORE | {"spec", "cases", "families", "order"},
+    "planfile": CORE | {"spec", "plan"},
     "parts": CORE | {"records"},
     "records": CORE | {"spec"},
     "adaptive": CORE | {"spec", "cases", "plan"},
@@ -81,7 +82,8 @@ ALLOWED = {
     "execute": CORE
     | SPEC
     | {"environment", "interrupts", "models", "probes", "sandbox", "supervise"},
-    "exam": CORE | SPEC | {"budget", "heldout", "models", "suites"},
+    "sources": CORE | SPEC | {"heldout", "suites"},
+    "exam": CORE | SPEC | {"budget", "models", "sources", "suites"},
     "doctor": CORE | SPEC | {"environment", "messages", "models", "backends", "probes", "sandbox"},
     "runs": CORE | SPEC | {"score"},
     "scaffold": CORE | SPEC,
@@ -102,6 +104,7 @@ FREE = {
     "cli_shared",
     "cli_synth",
     "terminal",
+    "resume",
     "schedule",
     "session",
     "onecase",
