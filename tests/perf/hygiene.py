@@ -107,7 +107,7 @@ def run(misdeed: Misdeed, times: int, limit_s: float) -> Found:
     with tempfile.TemporaryDirectory() as temporary, _variables(misdeed, token):
         folder = Path(temporary)
         jobs = _jobs(folder, misdeed.name, limit_s if misdeed.state == "timeout" else 60.0)
-        threads, files = _open()
+        threads, files = opened()
         for number in range(times):
             journal = JournalWriter(folder / f"{number}.jsonl")
             bad, good = execute(jobs, _TARGETS, folder / "parts", journal)
@@ -116,7 +116,7 @@ def run(misdeed: Misdeed, times: int, limit_s: float) -> Found:
             overshoot_s = max(overshoot_s, bad.wall_s - jobs[0].timeout_s)
             missed += good.state != "ok"
         threads, files = (
-            now - before for now, before in zip(_open(), (threads, files), strict=True)
+            now - before for now, before in zip(opened(), (threads, files), strict=True)
         )
         return Found(outcomes, overshoot_s, processes(token), threads, files, missed)
 
@@ -167,7 +167,7 @@ def memory_group(limit_bytes: int = _MEMORY_BYTES) -> Iterator[Path | None]:
         group.rmdir()
 
 
-def _open() -> tuple[int, int]:
+def opened() -> tuple[int, int]:
     return threading.active_count(), len([*Path("/proc/self/fd").iterdir()])
 
 
