@@ -96,7 +96,7 @@ def disturb(plan: Plan, results: Path, ended: threading.Event) -> None:
 
     def worker(job: str) -> psutil.Process | None:
         parts = next(results.glob("*/parts"), None)
-        return worker_of(parts / f"{job}.part") if parts else None
+        return worker_of(parts / f"{job}-0.part") if parts else None
 
     process = wait_for(lambda: worker(stopped.id))
     process.send_signal(signal.SIGSTOP)
