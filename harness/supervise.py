@@ -72,7 +72,11 @@ class Watch(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ended:
-    """What is known of a worker that has ended; `status` is its exit status."""
+    """What is known of a worker that has ended.
+
+    Attributes:
+        status: its exit status; None where it could not be started, or would not end.
+    """
 
     status: int | None
     wall_s: float
@@ -102,7 +106,10 @@ def run(
     before = standing()
     with held() as hold:
         started_ns = time.perf_counter_ns()
-        child = _start(job_file, part, started_ns, asked=feed is not None)
+        try:
+            child = _start(job_file, part, started_ns, asked=feed is not None)
+        except OSError as error:
+            return Ended(status=None, wall_s=0.0, stderr=f"{error.strerror}: {error.filename}")
         asking = None
         in_time: bool | None = None
         try:
@@ -163,6 +170,8 @@ def classify(found: Part, ended: Ended) -> tuple[str, str, str]:
         return "timeout", "timeout", f"no end after {ended.wall_s:.0f} s{stuck}"
     if wrong := ended.tampered or found.wrong:
         return "failed", "tampered", wrong
+    if ended.status is None:
+        return "failed", "not_started", ended.stderr
     events = {record["kind"]: record for record in records if record["type"] == "event"}
     if failed := events.get("failed"):
         reason = failed["reason"]
@@ -173,7 +182,11 @@ def classify(found: Part, ended: Ended) -> tuple[str, str, str]:
     if "done" in events:
         # Fewer items than were asked for would be another exam.
         return ("failed", "exam_broken", ended.broken) if ended.broken else ("ok", "", "")
-    status = ended.status or 0
+    return _by_status(ended.status, ended)
+
+
+def _by_status(status: int, ended: Ended) -> tuple[str, str, str]:
+    """What became of a worker that did not say how it ended."""
     last = ended.stderr.strip().splitlines()[-1:] or ["the engine said nothing"]
     if ended.oom_kills > 0 and status == -9:
         return "out_of_memory", "killed_by_kernel", "the system ran out of memory"

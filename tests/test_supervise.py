@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import json
 import os
 import pty
@@ -18,14 +19,18 @@ from pathlib import Path
 import pytest
 
 from harness import interrupts, supervise
+from harness.backends import BACKENDS
+from harness.cases import Case
+from harness.execute import execute
 from harness.parts import Part
-from harness.records import read
+from harness.records import JournalWriter, read
 from harness.sandbox import children, policy
 from harness.sandbox.policy import SWITCH
-from tests.conftest import examples, interruptible
+from tests.conftest import FakeModel, examples, interruptible
 from tests.perf import hygiene
 from tests.perf.hygiene import MARK, MISDEEDS, Misdeed, memory_group, processes
 from tests.perf.interrupts import one_round
+from tests.suites.helpers import job
 from tests.test_cli import fill, under_way
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks at processes in /proc")
@@ -234,6 +239,19 @@ def test_what_the_system_does_not_let_go_of_is_said() -> None:
         "timeout",
         "no end after 4 s, and the system does not let it end",
     )
+
+
+def test_a_worker_that_cannot_be_started_is_a_failed_job(
+    fake_model: FakeModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where somebody has removed the environment that the harness runs in."""
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))
+    case = Case(id="fixed-p8-n4", prompt_tokens=8, output_tokens=4)
+    planned = dataclasses.replace(job("latency", case), path=str(fake_model()))
+    journal = JournalWriter(tmp_path / "records.jsonl")
+    (outcome,) = execute((planned,), BACKENDS, tmp_path / "parts", journal)
+    assert (outcome.state, outcome.reason) == ("failed", "not_started")
+    assert outcome.detail == f"No such file or directory: {tmp_path / 'python'}"
 
 
 def test_a_child_that_has_ended_has_its_own_status() -> None:

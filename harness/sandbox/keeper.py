@@ -33,17 +33,34 @@ _PR_SET_NAME, _PR_GET_NAME = 15, 16
 
 
 def end_with(parent: int, number: int = 9) -> None:
-    """On Linux: get a signal when the parent dies, or the next run would be measured beside us.
+    """Be killed when the parent dies, or the next run would be measured beside us.
 
-    The kernel means the thread that started this process: it must outlive us.
+    Linux means the thread that started this process: it must outlive us. On macOS it takes the
+    interpreter's lock, which an engine may hold. On Windows a job object does it.
 
     Args:
-        parent: its process. Where that is another by now, this process ends at once.
+        parent: its process. Where that has ended by now, this process ends at once.
+        number: another signal in the place of SIGKILL, on Linux.
     """
     if sys.platform == "linux":
         _libc().prctl(_PR_SET_PDEATHSIG, number)
         if os.getppid() != parent:
             os._exit(1)
+    elif sys.platform == "darwin":
+        import threading
+
+        threading.Thread(target=_end_after, args=(parent,), daemon=True).start()
+
+
+def _end_after(parent: int) -> None:
+    """Sleep until a process has ended, and end. Untested on hardware."""
+    if sys.platform == "darwin":
+        import select
+
+        its_end = (parent, select.KQ_FILTER_PROC, select.KQ_EV_ADD, select.KQ_NOTE_EXIT)
+        with contextlib.suppress(ProcessLookupError):  # it has ended
+            select.kqueue().control([select.kevent(*its_end)], 1)
+        os._exit(1)
 
 
 def keep(parent: int) -> None:
