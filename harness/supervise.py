@@ -192,6 +192,8 @@ def _by_status(status: int, ended: Ended) -> tuple[str, str, str]:
         return "out_of_memory", "killed_by_kernel", "the system ran out of memory"
     if status == -9:
         return "crashed", "worker_killed", "somebody killed it (SIGKILL)"
+    if status == -6 and "std::bad_alloc" in ended.stderr:
+        return "out_of_memory", "out_of_memory", "an allocation in native code failed"
     if status < 0:
         name = signal.Signals(-status).name if -status in set(signal.Signals) else str(-status)
         return "crashed", f"signal_{name.lower()}", last[0]

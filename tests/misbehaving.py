@@ -148,6 +148,12 @@ def allocate_too_much() -> None:
     _take()
 
 
+def allocate_in_c() -> None:
+    """More than there is, by C++'s `operator new`, which aborts where nobody catches."""
+    new = ctypes.CDLL("libstdc++.so.6")._Znwm
+    new(ctypes.c_size_t(1 << 62))
+
+
 def abort_with_words() -> None:
     """As native code does whose assertion does not hold."""
     os.write(2, b"GGML_ASSERT(false) failed\n")
@@ -178,6 +184,7 @@ MISDEEDS: Mapping[str, Callable[[], object]] = {
     "fills-scratch": fill_its_scratch,
     "takes-memory": take_all_memory,
     "allocates": allocate_too_much,
+    "allocates-in-c": allocate_in_c,
     "aborts": abort_with_words,
     "segfaults": lambda: ctypes.string_at(0),
     "overflows": overflow_the_stack,

@@ -38,8 +38,15 @@ ROOT = Path(__file__).parents[1]
 OFTEN = {
     *(("ignores", "open"), ("stops", "confined"), ("floods", "confined"), ("runs-away", "open")),
     *(("floods-part", "confined"), ("fills-scratch", "confined"), ("aborts", "open")),
-    *(("overflows", "confined"), ("killed", "open"), ("exits-0", "open"), ("zombie", "open")),
+    *(
+        ("overflows", "confined"),
+        ("killed", "open"),
+        ("allocates-in-c", "confined"),
+        ("exits-0", "open"),
+        ("zombie", "open"),
+    ),
     *(("floods-apart", "open"), ("takes-memory", "open"), ("daemons", "open")),
+    ("allocates-in-c", "confined"),
 }
 """Misdeeds that are looked at each time; the others where HARNESS_TESTS=full."""
 

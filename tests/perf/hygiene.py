@@ -63,6 +63,7 @@ MISDEEDS: tuple[Misdeed, ...] = (
     *_both("floods-part", "failed", "tampered"),
     *_both("fills-scratch", "failed", "unexpected_error"),
     *_both("allocates", "out_of_memory", "out_of_memory"),
+    *_both("allocates-in-c", "out_of_memory", "out_of_memory"),
     *_both("aborts", "crashed", "signal_sigabrt"),
     *_both("segfaults", "crashed", "signal_sigsegv"),
     *_both("overflows", "crashed", "signal_sigsegv"),
