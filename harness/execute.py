@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from harness import supervise
+from harness.interrupts import held
 from harness.parts import read_own, read_part
 from harness.plan import Job
 from harness.probes.memory import tree_sampler
@@ -104,14 +105,16 @@ def execute(
         feed = feeds[job.suite](job) if feeds and job.suite in feeds else None
         if feed:
             feed.keep_in(part.with_suffix(MARKS))
-        ended = supervise.run(job_file, part, job.timeout_s, watches.get(job.suite), feed)
-        if conditions.telemetry:
-            parent = {"type": "telemetry", "source": "parent", **conditions.telemetry}
-            journal.append(parent | {"waited_s": round(conditions.waited_s, 3)} | place(job))
-        outcome = replace(_adopt(job, part, ended, journal), waited_s=conditions.waited_s)
-        _clear(part, job_file, scratch)
-        yield outcome
-        if ended.interrupted:
+        with held() as hold:
+            ended = supervise.run(job_file, part, job.timeout_s, watches.get(job.suite), feed)
+            shutil.rmtree(scratch, ignore_errors=True)  # first: it may have filled the disk
+            if conditions.telemetry:
+                parent = {"type": "telemetry", "source": "parent", **conditions.telemetry}
+                journal.append(parent | {"waited_s": round(conditions.waited_s, 3)} | place(job))
+            outcome = _adopt(job, part, ended, journal)
+            _clear(part, job_file)
+        yield replace(outcome, waited_s=conditions.waited_s)
+        if hold.came:
             raise KeyboardInterrupt
 
 
@@ -133,12 +136,11 @@ def _part_file(parts: Path, job: Job) -> Path:
     return parts / f"{job.id}-{job.retry}.part"
 
 
-def _clear(part: Path, job_file: Path, scratch: Path) -> None:
+def _clear(part: Path, job_file: Path) -> None:
     with contextlib.suppress(OSError):  # without Landlock it may have become a folder
         part.unlink(missing_ok=True)
     part.with_suffix(MARKS).unlink(missing_ok=True)
     job_file.unlink(missing_ok=True)
-    shutil.rmtree(scratch, ignore_errors=True)
     with contextlib.suppress(OSError):
         part.parent.rmdir()
 
