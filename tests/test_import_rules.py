@@ -44,6 +44,7 @@ ALLOWED = {
     "families": CORE | {"spec", "cases"},
     "order": CORE | {"spec", "cases", "plan"},  # of a plan only its types
     "plan": CORE | {"spec", "cases", "families", "order"},
+    "ownhash": CORE | {"spec"},
     "planfile": CORE | {"spec", "plan"},
     "parts": CORE | {"records"},
     "records": CORE | {"spec"},
@@ -84,7 +85,9 @@ ALLOWED = {
     | {"environment", "interrupts", "models", "probes", "sandbox", "supervise"},
     "sources": CORE | SPEC | {"heldout", "suites"},
     "exam": CORE | SPEC | {"budget", "models", "sources", "suites"},
-    "doctor": CORE | SPEC | {"environment", "messages", "models", "backends", "probes", "sandbox"},
+    "doctor": CORE
+    | SPEC
+    | {"environment", "messages", "models", "backends", "ownhash", "probes", "sandbox"},
     "runs": CORE | SPEC | {"score"},
     "scaffold": CORE | SPEC,
 }
