@@ -107,6 +107,13 @@ def score(*, run_folder: str, results: Path, lang: Lang | None, as_json: bool) -
     metavar="FILE",
     help="Results of llama-bench -o json to show beside ours; repeatable.",
 )
+@click.option(
+    "--keys",
+    "trusted",
+    type=click.Path(path_type=Path),
+    multiple=True,
+    help="Trusted public keys, where RUN is a bundle; repeatable.",
+)
 @_results
 @_lang
 @_as_json
@@ -115,21 +122,31 @@ def report(
     run_folder: str,
     names: tuple[str, ...],
     benches: tuple[Path, ...],
+    trusted: tuple[Path, ...],
     results: Path,
     lang: Lang | None,
     as_json: bool,
 ) -> None:
-    """Write the report of RUN (a folder, an id, or latest) into its folder."""
+    """Write the report of RUN (a folder, an id, latest, or a bundle) into its folder.
+
+    A bundle is verified first, and its report written beside it.
+    """
     from harness import runs
+    from harness.bundle import reported
     from harness.interop import llama_bench
     from harness.report import formats
 
-    folder = runs.find_run(run_folder, results)
-    card = runs.write_scorecard(folder)
+    if trusted or reported.is_bundle(Path(run_folder)):
+        folder = Path(run_folder)
+        card = reported.card_of(folder, trusted)
+        target = reported.target_of(folder)
+    else:
+        folder = target = runs.find_run(run_folder, results)
+        card = runs.write_scorecard(folder)
     if benches:
         card |= llama_bench.imported(benches, card, folder)
     material = formats.Material(card=card, folder=folder, lang=lang or messages.language())
-    paths = formats.write(material, names or formats.DEFAULT)
+    paths = formats.write(material, names or formats.DEFAULT, target)
     if as_json:
         _emit({"run": str(folder), "reports": [str(path) for path in paths]})
     else:

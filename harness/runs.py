@@ -26,11 +26,14 @@ _MIN_FREE_BYTES = 64 << 20
 def write_scorecard(folder: Path) -> dict[str, Any]:
     """Rebuild `scorecard.json` of a run folder from its records, and return it.
 
+    The one of a bundle stays as it was handed in.
+
     Raises:
         RecordError: the records cannot be read, or say what no run says.
     """
     _, card = scored(folder / "records.jsonl")
-    write_whole(folder / "scorecard.json", score.dump(card))
+    if not (folder / "MANIFEST.json").is_file():
+        write_whole(folder / "scorecard.json", score.dump(card))
     return card
 
 

@@ -8,6 +8,7 @@ name, before it is opened. Nothing is unpacked and nothing is written.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import itertools
 import os
@@ -16,7 +17,6 @@ import zipfile
 import zlib
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -87,7 +87,7 @@ def check_hashes(content: Content, digests: Mapping[str, Future[str]]) -> None:
             raise _changed(name, "changed, its sha256 is another")
 
 
-@contextmanager
+@contextlib.contextmanager
 def hashing(content: Content) -> Iterator[dict[str, Future[str]]]:
     """sha256 of every file, computed on another core meanwhile."""
     with ThreadPoolExecutor(1) as pool:
@@ -150,13 +150,14 @@ def _check_sizes(listed: Mapping[str, int], present: Mapping[str, int]) -> None:
     Raises:
         BrokenError: the first that differs, or what a bundle cannot be without.
     """
+    for name in listed:
+        if name not in PARTS:
+            raise _changed(MANIFEST, f"it lists {shown(name)}, which is no part of a bundle")
     for name in sorted(listed.keys() | present.keys() - {MANIFEST, ENVELOPE}):
         if name not in present:
             raise _changed(name, "missing")
         if name not in listed:
             raise _changed(name, "extra, the manifest does not have it")
-        if name not in PARTS:
-            raise _changed(name, "the manifest lists what is no part of a bundle")
         if listed[name] != present[name]:
             raise _changed(name, f"changed, {present[name]} bytes instead of {listed[name]}")
     for name in EVIDENCE:
@@ -195,9 +196,13 @@ def _folder(folder: Path) -> tuple[dict[str, _Entry], Any]:
     """What lies in a folder, and how to read a file of it."""
     found: dict[str, _Entry] = {}
     try:
+        # By name first: they may be the last of a million.
+        for name in NAMES:
+            with contextlib.suppress(FileNotFoundError):
+                found[name] = _judged(os.lstat(folder / name))
         with os.scandir(folder) as entries:
             for entry in itertools.islice(entries, _MOST_ENTRIES):
-                if entry.name not in LITTER:
+                if entry.name not in LITTER | NAMES:
                     found[entry.name] = _judged(os.lstat(entry.path))
     except OSError as error:
         raise _no_bundle(folder, f"cannot be read: {error.strerror}") from None
@@ -230,7 +235,7 @@ def _bytes(path: Path, size_bytes: int) -> bytes:
     return data
 
 
-@contextmanager
+@contextlib.contextmanager
 def _opened(path: Path) -> Iterator[zipfile.ZipFile]:
     try:
         _require_small(path)

@@ -51,8 +51,13 @@ FORMATS: Mapping[str, str] = {
 """Name → `module:function`, imported on use."""
 
 
-def write(material: Material, formats: Sequence[str] = DEFAULT) -> list[Path]:
+def write(
+    material: Material, formats: Sequence[str] = DEFAULT, target: Path | None = None
+) -> list[Path]:
     """Write the run in each of these forms; files are replaced whole.
+
+    Args:
+        target: folder of the reports; None = the run's own.
 
     Raises:
         SpecError: a form is not known.
@@ -70,8 +75,9 @@ def write(material: Material, formats: Sequence[str] = DEFAULT) -> list[Path]:
     out = []
     for name in dict.fromkeys(formats):
         for file, data in _render(known[name])(material).items():
-            write_whole(material.folder / file, data)
-            out.append(material.folder / file)
+            path = (target or material.folder) / file
+            write_whole(path, data)
+            out.append(path)
     return out
 
 

@@ -61,6 +61,7 @@ def render(scorecard: Mapping[str, Any], *, lang: Lang = "en") -> str:
         f"**{escape(words.leader(main, lang))}**",
         "",
         f"> **{escape(words.word(lang, 'tier', view.tier))}** {_about_tier(view, lang)}".rstrip(),
+        f"> {escape(words.trust(view, lang))}",
         "",
         *_summary(view, main, lang),
     ]
@@ -80,8 +81,8 @@ def files(material: Material) -> dict[str, bytes]:
 
 
 def _about_tier(view: View, lang: Lang) -> str:
-    known = words.word(lang, "tier.about", view.tier)
-    return "" if known == view.tier else known
+    known = words.word(lang, "tier.about", view.standing)
+    return "" if known == view.standing else known
 
 
 def _summary(view: View, main: Ranking | None, lang: Lang) -> list[str]:

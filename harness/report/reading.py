@@ -41,6 +41,7 @@ from harness.report.view import (
     Skipped,
     Split,
     Task,
+    Trust,
     Variation,
     View,
 )
@@ -114,8 +115,13 @@ def read(scorecard: Json) -> View:
     verdict, attempt = card["verdict"], card["attempt"]
     skipped = [_as(Skipped, {"case": "", **found}) for found in card["skipped"]]
     calibration, accuracy = card.get("calibration") or {}, card.get("accuracy") or {}
+    trust = _trust(card)
+    tier = _shown_tier(card["tier"], trust)
     return View(
-        **{name: card[name] for name in ("run", "harness", "started_utc", "tier", "reference")},
+        **{name: card[name] for name in ("run", "harness", "started_utc", "reference")},
+        tier=tier,
+        standing=tier if tier == card["tier"] else "self_run",
+        trust=trust,
         profile=dict(flatten(card["profile"])),
         device=dict(flatten(card["device"])),
         facts=_facts(card["environment"]),
@@ -179,6 +185,16 @@ def _order(row: Row) -> tuple[float, float, str]:
     return (rank, -(row.score.value or 0.0), row.model)
 
 
+def _trust(card: Json) -> Trust:
+    found = card.get("trust") or {}
+    return Trust(**{**found, "signers": tuple(found.get("signers", ()))})
+
+
+def _shown_tier(claimed: str, trust: Trust) -> str:
+    """A profile makes no run official: an evaluator does, by a signature that was verified."""
+    return "unverified" if claimed == "verified" and trust.state != "verified" else claimed
+
+
 def _row(entry: Json, card: Json, *, joint: bool) -> Row:
     model, template = entry["model"], entry.get("chat_template") or {}
     lo, hi = entry["interval"] or (None, None)
@@ -186,7 +202,7 @@ def _row(entry: Json, card: Json, *, joint: bool) -> Row:
     return Row(
         model=model,
         list_name=entry["list"],
-        tier=entry.get("tier", card["tier"]),
+        tier=_shown_tier(entry.get("tier", card["tier"]), _trust(card)),
         **{name: entry[name] for name in _SAME},
         template=template.get("policy", ""),
         template_sha256=template.get("sha256", ""),

@@ -14,6 +14,19 @@ VOLATILE = frozenset({"memory_available_bytes", "swap_used_bytes", "temperature_
 ABSENT = frozenset({"", "unknown", "none"})
 
 
+class Trust(NamedTuple):
+    """Who vouches for a result.
+
+    Attributes:
+        state: `self` = nobody was asked; `verified` or `unverified` = its bundle was verified.
+        reason: code why a bundle is not verified. signers: names of the trusted keys.
+    """
+
+    state: str = "self"
+    reason: str = ""
+    signers: tuple[str, ...] = ()
+
+
 class Variation(NamedTuple):
     """How far a figure varies, relative to its value; None where there is nothing to compare."""
 
@@ -397,6 +410,8 @@ class View:
     Attributes:
         calibration: before and after the run; None where it was not measured.
         attempt: number of this run among those of its plan, and how many there were.
+        tier: the scorecard's, but `verified` only where an evaluator's signature fits.
+        standing: what is said of the tier: `self_run` where it was only claimed.
         earlier: the ones before it that were still kept, oldest first.
         scoring: the formula of the score: geometric, aimers or gate.
         axes: the metrics of the Pareto front.
@@ -411,6 +426,8 @@ class View:
     harness: str
     started_utc: str
     tier: str
+    standing: str
+    trust: Trust
     reference: str
     profile: Mapping[str, str]
     device: Mapping[str, str]

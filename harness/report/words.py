@@ -255,6 +255,14 @@ def machine(view: View, lang: Lang) -> str:
     return view.device.get("name") or view.device.get("id") or say(lang, "machine.unnamed")
 
 
+def trust(view: View, lang: Lang) -> str:
+    """Who vouches for the result: nobody, unless a bundle was verified for this report."""
+    found = view.trust
+    names = ", ".join(found.signers)
+    reason = word(lang, "unverified", found.reason)
+    return say(lang, f"trust.{found.state}", names=names, reason=reason)
+
+
 def attempt(view: View, lang: Lang) -> str:
     """`run 3 of 7`, or nothing where the ledger says nothing."""
     count, of = view.attempt

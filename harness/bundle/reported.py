@@ -1,0 +1,58 @@
+"""A bundle as a report sees it: its scorecard, and who vouches for it. Nothing in it is written."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from harness.bundle import content
+from harness.bundle.keys import load_trusted
+from harness.bundle.verify import verify
+from harness.errors import HarnessError, SpecError, printable
+from harness.kit.install import MANIFEST
+
+
+def is_bundle(path: Path) -> bool:
+    """Whether a path is one that only a bundle has: a folder with a manifest, or a .zip."""
+    return (path / MANIFEST).is_file() or (path.is_file() and path.suffix.lower() == ".zip")
+
+
+def card_of(path: Path, keys: Sequence[Path]) -> dict[str, Any]:
+    """The scorecard of a bundle that is whole, and beside it `trust`: who vouches for it.
+
+    Raises:
+        SpecError: not a bundle, not a trust file, or it is broken (`bundle_broken`).
+    """
+    found = verify(path, load_trusted(keys), today=datetime.now(UTC).date())
+    if found.state == "broken":
+        raise SpecError(
+            f"what is broken is not reported: {found.path}: {found.detail}",
+            where=printable(str(path)),
+            hint=f"harness bundle verify {printable(str(path))}",
+            reason="bundle_broken",
+        )
+    card: dict[str, Any] = json.loads(content.read(path).files["scorecard.json"])
+    trust = {"state": found.state, "reason": found.reason, "signers": list(found.signers)}
+    return card | {"trust": trust}
+
+
+def target_of(path: Path) -> Path:
+    """Where reports of a bundle go: a folder beside it, since one more file would break it.
+
+    Raises:
+        HarnessError: something else lies there.
+    """
+    target = path.with_name(f"{path.name.removesuffix('.zip')}.report")
+    try:
+        target.mkdir(exist_ok=True)
+    except OSError as error:
+        raise HarnessError(
+            f"no folder for the report can be made: {error.strerror}",
+            where=printable(str(target)),
+            hint="copy the bundle to a folder that you may write to",
+            reason="unwritable",
+        ) from error
+    return target
