@@ -77,7 +77,7 @@ def _head(view: View, lang: Lang) -> Text:
     text.append(words.leader(main, lang), style="bold")
     text.append("  ")
     text.append(f"[{words.word(lang, 'tier', view.tier)}]", style=STYLES.get(view.tier, "bold"))
-    text.append(f"  {words.trust(view, lang)}", style="dim")
+    text.append(f"\n{words.trust(view, lang)}", style="dim")
     text.append(f"\n{words.significance(main, view, lang)}")
     evidence = words.evidence(main, view, lang)
     text.append(f"\n{evidence}" if evidence else "", style="dim")

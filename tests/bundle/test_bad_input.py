@@ -340,7 +340,7 @@ def test_a_report_of_a_bundle_lies_beside_it(bundle: Path, made: Path, tmp_path:
     assert tree(bundle) == before
     done = CliRunner().invoke(cli, ["report", str(bundle), "--format", "markdown", "--lang", "ko"])
     text = (tmp_path / "bundle.report" / "scorecard.md").read_text("utf-8")
-    assert "검증을 받지 않은 결과입니다" in text
+    assert "평가자의 검증을 받지 않은 결과입니다" in text
     shutil.rmtree(tmp_path / "bundle.report")
     (bundle / "sbom.cdx.json").write_text("{}")
     done = CliRunner().invoke(cli, ["report", str(bundle)])
