@@ -39,7 +39,7 @@ from tests.strategies import Candidate, records
 LIMIT_S = 2.0
 BATCH = 2000
 VERIFY = """
-import cProfile, json, pstats, sys, time
+import json, sys, time
 from datetime import UTC, datetime
 from pathlib import Path
 started, cpu = time.perf_counter(), time.process_time()
@@ -51,7 +51,7 @@ took = time.perf_counter() - started, time.process_time() - cpu
 print(json.dumps({"wall_s": took[0], "cpu_s": took[1], "state": found.state}))
 """
 PARTS = """
-import cProfile, json, pstats, sys
+import cProfile, pstats, sys
 from datetime import UTC, datetime
 from pathlib import Path
 from harness.bundle import keys, verify
@@ -62,11 +62,12 @@ pstats.Stats(profiler).sort_stats("cumulative").print_stats(45)
 """
 JSON = """
 import gc, json, sys, time
-started = time.perf_counter()
+started, cpu = time.perf_counter(), time.process_time()
 gc.disable()
 with open(sys.argv[1] + "/records.jsonl", "rb") as file:
     kept = [json.loads(line[9:]) for line in file]
-print(json.dumps({"wall_s": time.perf_counter() - started}))
+took = time.perf_counter() - started, time.process_time() - cpu
+print(json.dumps({"wall_s": took[0], "cpu_s": took[1]}))
 """
 
 
@@ -96,6 +97,8 @@ def run_records(models: int) -> Iterable[dict[str, Any]]:
     ]
     candidates = [Candidate(id="ref", skill=0.6, reference="ref"), *others]
     for record in formed(records(candidates, challenge(), budget=8 << 30)):
+        if "counters" in record:  # no two readings are of one moment
+            record["counters"]["clock_ns"] += record["index"]
         if "output" in record:
             record["output"] = "이 문장은 답으로 쓰인 글입니다. " * draw.randrange(1, 12)
         yield record
@@ -189,9 +192,11 @@ def main() -> None:
             times.setdefault("verify, warm", []).append(warm["wall_s"])
             times.setdefault("verify, CPU", []).append(warm["cpu_s"])
             times.setdefault("sha256sum", []).append(hashed(made)["wall_s"])
-            times.setdefault("json.loads", []).append(child(JSON, made)["wall_s"])
+            plain = child(JSON, made)
+            times.setdefault("json.loads", []).append(plain["wall_s"])
+            times.setdefault("json.loads, CPU", []).append(plain["cpu_s"])
     for name, found in times.items():
-        print(f"{name:<13} {statistics.median(found):.2f} s, worst {max(found):.2f}")
+        print(f"{name:<15} {statistics.median(found):.2f} s, worst {max(found):.2f}")
     held = statistics.median(times["verify, warm"]) <= LIMIT_S
     print(f"at most {LIMIT_S:.0f} s: {'held' if held else 'MISSED'}")
     raise SystemExit(not held)

@@ -46,7 +46,8 @@ def test_it_opens_in_korean_excel_and_by_rfc_4180() -> None:
 def test_what_is_made_up_never_has_the_tier_of_its_run() -> None:
     entries = [sample.entry(name, rank=1, speed=1, skill=1) for name in ("real", "made-up")]
     entries[1] |= {"list": "synthetic", "tier": "synthetic"}
-    table = pd.read_csv(io.BytesIO(rendered(sample.card(entries) | {"tier": "verified"})))
+    verified = {"tier": "verified", "trust": {"state": "verified", "signers": ["jury"]}}
+    table = pd.read_csv(io.BytesIO(rendered(sample.card(entries) | verified)))
     tiers = dict(zip(table["model"], table["tier"], strict=True))
     assert tiers == {"real": "verified", "made-up": "synthetic"}
 

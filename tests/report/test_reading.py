@@ -3,6 +3,7 @@ from __future__ import annotations
 import pytest
 
 from harness.errors import RecordError
+from harness.report import words
 from harness.report.reading import LONGEST, clean, flatten, read
 from tests.report import sample
 from tests.report.snapshots import golden
@@ -81,3 +82,35 @@ def test_facts_that_should_stay_are_marked_when_they_change() -> None:
 def test_flatten() -> None:
     nested = {"a": {"b": 1, "c": None}, "d": [1, "x"], "e": [{"f": True}], "g": False}
     assert flatten(nested) == [("a.b", "1"), ("d", "1, x"), ("e.0.f", "yes"), ("g", "no")]
+
+
+@pytest.mark.parametrize(
+    ("tier", "trust", "shown", "standing"),
+    [
+        ("verified", None, "unverified", "self_run"),
+        ("verified", {"state": "unverified", "reason": "no_evaluator"}, "unverified", "self_run"),
+        ("verified", {"state": "verified", "signers": ["jury"]}, "verified", "verified"),
+        ("unverified", {"state": "verified", "signers": ["jury"]}, "unverified", "unverified"),
+        ("ci", None, "ci", "ci"),
+    ],
+)
+def test_no_profile_makes_a_run_official(tier, trust, shown, standing) -> None:
+    """Only an evaluator's signature that was checked for this very report does."""
+    view = read(golden() | {"tier": tier} | ({"trust": trust} if trust else {}))
+    assert (view.tier, view.standing) == (shown, standing)
+    assert view.trust.state == (trust or {"state": "self"})["state"]
+    if tier == "verified" and shown != tier:
+        found = {
+            row.tier for ranking in read(golden() | {"tier": tier}).rankings for row in ranking.rows
+        }
+        assert "verified" not in found
+
+
+def test_a_report_says_who_vouches_for_it() -> None:
+    for state, said in (
+        (None, "not verified by an evaluator"),
+        ({"state": "unverified", "reason": "key_revoked"}, "the signing key was revoked"),
+        ({"state": "verified", "signers": ["jury", "<b>"]}, "Signature of jury, <b> checked"),
+    ):
+        view = read(golden() | ({"trust": state} if state else {}))
+        assert said in words.trust(view, "en")
