@@ -93,6 +93,13 @@ def outlive() -> None:
     spin()
 
 
+def end_the_keeper(work: Callable[[], object]) -> None:
+    """And leave a daemon, as there is one on systems without keepers."""
+    daemon(work)
+    os.kill(os.getppid(), signal.SIGKILL)
+    spin()
+
+
 def flood(*descriptors: int) -> NoReturn:
     """Write as fast as somebody reads."""
     data = b"x" * 65536
@@ -175,6 +182,8 @@ MISDEEDS: Mapping[str, Callable[[], object]] = {
     "daemon": daemon,
     "daemons": daemons,
     "floods-apart": lambda: daemon(lambda: flood(1, 2)),
+    "holds-on": lambda: end_the_keeper(lambda: time.sleep(10)),
+    "floods-on": lambda: end_the_keeper(lambda: flood(2)),
     "runs-away": run_away,
     "forks": fork_on_and_on,
     "zombie": leave_a_zombie,

@@ -15,6 +15,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import IO
 
 import pytest
 
@@ -23,8 +24,8 @@ from harness.backends import BACKENDS
 from harness.cases import Case
 from harness.execute import execute
 from harness.parts import Part
-from harness.records import JournalWriter, read
-from harness.sandbox import children, policy
+from harness.records import JournalWriter, Record, read
+from harness.sandbox import ask, children, policy
 from harness.sandbox.policy import SWITCH
 from tests.conftest import FakeModel, examples, interruptible
 from tests.perf import hygiene
@@ -35,6 +36,7 @@ from tests.test_cli import fill, under_way
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks at processes in /proc")
 ROOT = Path(__file__).parents[1]
+CASE = Case(id="fixed-p8-n4", prompt_tokens=8, output_tokens=4)
 OFTEN = {
     *(("ignores", "open"), ("stops", "confined"), ("floods", "confined"), ("runs-away", "open")),
     *(("floods-part", "confined"), ("fills-scratch", "confined"), ("aborts", "open")),
@@ -67,6 +69,14 @@ def test_a_misdeed_is_classified_and_leaves_nothing(misdeed: Misdeed) -> None:
     found = hygiene.run(misdeed, 1, 2.0)
     assert dict(found.outcomes) == {f"{misdeed.state} {misdeed.reason}".strip(): 1}
     assert found.clean, found
+
+
+@pytest.mark.parametrize("name", ["holds-on", "floods-on"])
+def test_whoever_holds_the_pipes_of_a_dead_worker_holds_nothing_up(name: str) -> None:
+    """As on macOS, where what left the worker's session is found by nobody: its keeper is dead."""
+    found = hygiene.run(Misdeed(name, "open", "crashed", "worker_killed"), 1, 30.0)
+    assert dict(found.outcomes) == {"crashed worker_killed": 1}
+    assert (found.threads, found.files, found.missed) == (0, 0, 0)
 
 
 @pytest.fixture
@@ -244,8 +254,58 @@ def test_what_the_system_does_not_let_go_of_is_said() -> None:
     assert supervise.classify(Part([], torn=False), ended) == (
         "timeout",
         "timeout",
-        "no end after 4 s, and the system does not let it end",
+        "no end after 4 s: the system does not let it end",
     )
+
+
+class GivesUp:
+    """Asks nothing, and soon has enough of the answers."""
+
+    def __init__(self) -> None:
+        self.records: list[Record] = []
+        self.broken = ""
+
+    def keep_in(self, path: Path) -> None:
+        """Nothing to keep."""
+
+    def serve(self, questions: IO[bytes], answers: IO[bytes]) -> None:
+        """Read a little."""
+        del questions
+        self.broken = f"{len(answers.read(1 << 20))} bytes of nonsense"
+
+
+def test_a_worker_that_nobody_reads_any_more_ends_at_once(
+    tmp_path: Path, mark: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not at its deadline: it would flood a pipe until then."""
+    del mark
+    model = tmp_path / "floods.fake.json"
+    model.write_text("{}")
+    planned = dataclasses.replace(job("latency", CASE), path=str(model))
+    journal = JournalWriter(tmp_path / "records.jsonl")
+    feeds = {"latency": lambda _: GivesUp()}
+    targets = {"fake": "tests.misbehaving:Misbehaving"}
+    (outcome,) = execute((planned,), targets, tmp_path / "parts", journal, feeds=feeds)
+    assert (outcome.state, outcome.reason) == ("failed", "unexpected_error")
+    assert "Broken pipe" in outcome.detail
+
+
+ASKED = """
+import json, sys
+from harness.sandbox import serve
+from tests.misbehaving import daemon
+serve(lambda _: {"daemon": daemon()})
+"""
+
+
+def test_what_a_child_that_is_asked_starts_is_gone(
+    tmp_path: Path, mark: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(SWITCH, "off")
+    (tmp_path / "asked_for_a_daemon.py").write_text(ASKED)
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join((str(ROOT), str(tmp_path))))
+    assert ask("asked_for_a_daemon", {}, timeout_s=30) == {"daemon": None}
+    assert processes(mark) == 0
 
 
 def test_a_worker_that_cannot_be_started_is_a_failed_job(
@@ -253,8 +313,7 @@ def test_a_worker_that_cannot_be_started_is_a_failed_job(
 ) -> None:
     """As where somebody has removed the environment that the harness runs in."""
     monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))
-    case = Case(id="fixed-p8-n4", prompt_tokens=8, output_tokens=4)
-    planned = dataclasses.replace(job("latency", case), path=str(fake_model()))
+    planned = dataclasses.replace(job("latency", CASE), path=str(fake_model()))
     journal = JournalWriter(tmp_path / "records.jsonl")
     (outcome,) = execute((planned,), BACKENDS, tmp_path / "parts", journal)
     assert (outcome.state, outcome.reason) == ("failed", "not_started")
