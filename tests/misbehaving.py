@@ -129,6 +129,13 @@ def fill_its_scratch() -> None:
         file.truncate((4 << 30) + 1)
 
 
+def fill_the_disk() -> None:
+    """Of its scratch folder."""
+    with Path(os.environ["TMPDIR"], "big").open("wb") as file:
+        while True:
+            file.write(b"x" * (1 << 20))
+
+
 def overflow_the_stack() -> None:
     """Recursion in C, deeper than a thread's stack."""
     sys.setrecursionlimit(1 << 30)
@@ -191,6 +198,7 @@ MISDEEDS: Mapping[str, Callable[[], object]] = {
     "floods": lambda: flood(1, 2),
     "floods-part": flood_its_part,
     "fills-scratch": fill_its_scratch,
+    "fills-disk": fill_the_disk,
     "takes-memory": take_all_memory,
     "allocates": allocate_too_much,
     "allocates-in-c": allocate_in_c,

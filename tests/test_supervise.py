@@ -13,7 +13,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import IO
 
@@ -120,9 +120,11 @@ for outcome in execute(jobs, {"fake": "tests.misbehaving:Misbehaving"}, Path(fol
 """
 
 
-def a_harness(folder: Path, *names: str, group: str = "") -> subprocess.Popen[str]:
+def a_harness(
+    folder: Path, *names: str, group: str = "", within: Sequence[str] = ()
+) -> subprocess.Popen[str]:
     """One in a process of its own, with these models."""
-    command = [sys.executable, "-c", HARNESS, str(folder), group, *names]
+    command = [*within, sys.executable, "-c", HARNESS, str(folder), group, *names]
     return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, preexec_fn=interruptible)
 
 
@@ -164,6 +166,34 @@ def test_memory_that_runs_out_costs_the_worker_and_not_the_harness(
             said, _ = harness.communicate(timeout=60)
         assert said.split("\n")[:2] == ["out_of_memory killed_by_kernel", "ok "]
         assert within(5, lambda: processes(mark) == 0)
+
+
+def test_a_disk_that_a_worker_fills_has_room_for_records(
+    tmp_path: Path, mark: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(SWITCH, "off")
+    small = f'mount -t tmpfs -o size=8m none {tmp_path} && exec "$@"'
+    within = ["unshare", "-rm", "sh", "-c", small, "sh"]
+    if subprocess.run([*within, "true"], check=False, capture_output=True).returncode:
+        pytest.skip("may not mount a file system")
+    with a_harness(tmp_path, "fills-disk", "good", within=within) as harness:
+        said, _ = harness.communicate(timeout=60)
+    assert said.split("\n")[:2] == ["failed no_result", "ok "]
+    assert processes(mark) == 0
+
+
+def test_a_command_whose_starter_ignores_children_learns_how_they_end(
+    fake_model: FakeModel, tmp_path: Path
+) -> None:
+    model = fake_model(crash_signal={"at": "load", "signal": "SIGSEGV"})
+    done = subprocess.run(
+        [sys.executable, "-m", "harness", "bench", model.name, "--json"],
+        capture_output=True,
+        check=False,
+        cwd=tmp_path,
+        preexec_fn=lambda: signal.signal(signal.SIGCHLD, signal.SIG_IGN),
+    )
+    assert json.loads(done.stdout)["reason"] == "signal_sigsegv"
 
 
 def test_interrupts_at_any_moment_leave_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
