@@ -139,10 +139,11 @@ def fill_the_disk() -> None:
 def overflow_the_stack() -> None:
     """Recursion in C, deeper than a thread's stack."""
     sys.setrecursionlimit(1 << 30)
-    deep: list[object] = []
+    one: list[object] = []
+    other: list[object] = []
     for _ in range(1 << 18):
-        deep = [deep]
-    repr(deep)
+        one, other = [one], [other]
+    _KEPT.append(one == other)
 
 
 def take_all_memory() -> None:
