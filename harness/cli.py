@@ -26,6 +26,7 @@ from harness.cli_kit import kit
 from harness.cli_models import models
 from harness.cli_profiles import profiles
 from harness.cli_run import run
+from harness.cli_schema import schema
 from harness.cli_shared import as_json as _as_json
 from harness.cli_shared import emit as _emit
 from harness.cli_shared import lang as _lang
@@ -282,7 +283,7 @@ def init(*, folder: Path, as_json: bool) -> None:
 
 for _group in (accuracy, baseline, bundle, kit, models, profiles):
     cli.add_command(_group)
-for _verb in (run, compare, gate):
+for _verb in (run, compare, gate, schema):
     cli.add_command(_verb)
 for _command in (cli_preflight.check, cli_preflight.unpack, synth):
     models.add_command(_command)

@@ -120,10 +120,8 @@ def describe(part: dict[str, Any], doc: str, *bases: str) -> None:
     part["description"] = " ".join(doc.partition("Attributes:")[0].split())
     for text in (doc, *bases):
         # An entry is indented by eight columns, what goes on by twelve.
-        entries = re.finditer(
-            r"^ {8}([a-z0-9_, ]+): (.*(?:\n {12}.*)*)", text.partition("Attributes:")[2], re.MULTILINE
-        )
-        for found in entries:
+        rest = text.partition("Attributes:")[2]
+        for found in re.finditer(r"^ {8}([a-z0-9_, ]+): (.*(?:\n {12}.*)*)", rest, re.MULTILINE):
             for key in found[1].split(", "):
                 part["properties"][key].setdefault("description", " ".join(found[2].split()))
 

@@ -24,6 +24,7 @@ from harness.records import SCHEMA
 from harness.schema import fields, record, sample, scorecard
 from harness.specschema import DIALECT, describe, plain
 
+
 class _Records(TypedDict):
     """All that a schema of records refers to; a model's entry stands in a dataclass."""
 

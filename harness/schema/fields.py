@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, NotRequired
 
 from pydantic import Field
-from typing_extensions import NotRequired, TypedDict
+from typing_extensions import TypedDict
+
+from harness.environment.rules import Severity
 
 Count = Annotated[int, Field(ge=0)]
 """Of tokens, bytes, items …: the field's name says of what."""
@@ -36,8 +38,6 @@ Suite = Literal[
     "fidelity",
 ]
 Fact = str | float | bool | list[str]
-Severity = Literal["warn", "invalid", "unknown"]
-Form = Literal["choice", "free"]
 
 
 class Finding(TypedDict):
@@ -135,25 +135,31 @@ class EarlierRun(TypedDict):
     Attributes:
         run: its id.
         started_utc: when it was started, in UTC.
+        announced: whether it belongs to an announced series.
+        gone: its folder is not there any more.
     """
 
     run: str
     started_utc: str
+    announced: bool
+    gone: bool
 
 
 class Attempt(TypedDict):
     """Which run of its plan this is, by the ledger of its results folder.
 
     Attributes:
-        number: 1 = the first.
+        number: 1 = the first of its announced series, else of its plan.
         of: how many were announced; else as many as were started up to it.
         announced: whether it belongs to a series that was announced before.
-        earlier: the runs before it.
-        ledger: sha256 of this run's line of the ledger; empty = it has none (schema 1).
+        series: which announcement of its plan that was, from 1; 0 = none.
+        earlier: the runs of its plan before it.
+        ledger: sha256 of this run's line of the ledger; empty = there is none (schema 1).
     """
 
     number: Positive
     of: Positive
     announced: bool
+    series: Count
     earlier: list[EarlierRun]
     ledger: KnownSha256

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, NotRequired
 
 from pydantic import Field
-from typing_extensions import NotRequired, TypedDict
+from typing_extensions import TypedDict
 
+from harness.environment.thermal import GateState
 from harness.schema.fields import (
     Amount,
     Attempt,
@@ -57,7 +58,7 @@ class Run(Chained):
         schema: version of the records.
         run: id: UTC time and six hex digits.
         plan: hash of the plan's jobs.
-        plan_sha256: of the bytes of plan.json; empty = not recorded (schema 1).
+        plan_sha256: of the bytes of plan.json; absent = not recorded (schema 1).
         harness: version of the program.
         started_utc: when it began, in UTC.
         attempt: which run of its plan it is.
@@ -74,7 +75,7 @@ class Run(Chained):
     schema: Positive
     run: Annotated[str, Field(pattern=r"^\d{8}T\d{6}Z-[0-9a-f]{6}$")]
     plan: Sha256
-    plan_sha256: KnownSha256
+    plan_sha256: NotRequired[Sha256]
     harness: Name
     started_utc: Utc
     attempt: Attempt
@@ -94,6 +95,7 @@ class Environment(Chained):
         when: before or after them.
         facts: by name; `unknown` where it cannot be read, `none` where there is none.
         findings: what speaks against measuring here and now.
+        builds: versions of harness and of the engines' packages; absent = not recorded (schema 1).
         calibration: null = not measured.
     """
 
@@ -101,6 +103,7 @@ class Environment(Chained):
     when: Literal["before", "after"]
     facts: dict[str, Fact]
     findings: list[Finding]
+    builds: NotRequired[dict[str, str]]
     calibration: Calibration | None
 
 
@@ -203,7 +206,7 @@ class ParentTelemetry(Placed):
     source: Literal["parent"]
     suite: Suite
     facts: dict[str, Fact]
-    gate: Literal["off", "cool", "recovered", "capped", "unknown"]
+    gate: GateState
     waited_s: Amount
 
 

@@ -5,12 +5,13 @@ Times are whole nanoseconds of the clock that the backend measures with.
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, NotRequired
 
 from pydantic import Field
-from typing_extensions import NotRequired, TypedDict
+from typing_extensions import TypedDict
 
-from harness.schema.fields import Amount, Code, Count, Form, JobId, Name, Ns, Positive, Sha256
+from harness.schema.fields import Amount, Code, Count, JobId, Name, Ns, Positive, Sha256
+from harness.spec import Form
 
 
 class Chained(TypedDict):

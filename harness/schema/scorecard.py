@@ -5,10 +5,10 @@ Figures are in SI units, as the metric's `unit` says, rounded to six significant
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NotRequired
 
 from pydantic import Field
-from typing_extensions import NotRequired, TypedDict
+from typing_extensions import TypedDict
 
 from harness.schema.fields import (
     Amount,
@@ -28,7 +28,8 @@ from harness.schema.fields import (
     Skipped,
     Suite,
 )
-from harness.spec import Device, Tier
+from harness.spec import ChatTemplate, Device, Format, Tier
+from harness.specgate import Scoring
 
 Interval = Annotated[list[float], Field(min_length=2, max_length=2)]
 """Lower and upper bound, at 95 %."""
@@ -264,7 +265,7 @@ class Engine(TypedDict, total=False):
     varies: list[str]
 
 
-class ChatTemplate(TypedDict):
+class AskedBy(TypedDict):
     """In whose words a model is asked.
 
     Attributes:
@@ -272,7 +273,7 @@ class ChatTemplate(TypedDict):
         sha256: of its own template; empty = it has none.
     """
 
-    policy: Literal["own", "plain", "canonical"]
+    policy: ChatTemplate
     sha256: str
 
 
@@ -469,12 +470,12 @@ class Entry(TypedDict):
     division: Literal["fixed-model", "open"]
     tier: Tier
     family: str
-    format: Literal["gguf", "onnx", "safetensors", "fake"]
+    format: Format
     quantisation: str
     licence: str
     backend: str
     size_bytes: Count
-    chat_template: ChatTemplate
+    chat_template: AskedBy
     rank: Positive | None
     rank_range: Annotated[list[Positive], Field(min_length=2, max_length=2)] | None
     score: Amount | None
@@ -634,6 +635,36 @@ class Accuracy(TypedDict):
     pairs: list[AccuracyPair]
 
 
+class JobBegunAgain(TypedDict):
+    """A job whose earlier start does not count, because it was begun again.
+
+    Attributes:
+        model: that it measured.
+        suite: that it belongs to.
+        process: which of the fresh processes, from 0.
+        outcome: how that start ended.
+        reason: why, as a code.
+    """
+
+    model: Name
+    suite: Suite
+    process: Count
+    outcome: Outcome
+    reason: Code
+
+
+class Sessions(TypedDict):
+    """In how many goes the run was made.
+
+    Attributes:
+        resumed: when it went on, in UTC; empty = it was made in one go.
+        again: jobs that were begun again.
+    """
+
+    resumed: list[str]
+    again: list[JobBegunAgain]
+
+
 class Scorecard(TypedDict):
     """The scorecard of one run.
 
@@ -644,6 +675,7 @@ class Scorecard(TypedDict):
         harness: version of the program that measured.
         started_utc: when it began, in UTC.
         attempt: which run of its plan it is.
+        sessions: in how many goes it was made.
         seed: what items were drawn from; empty = nothing was asked.
         device: the declared laptop.
         profile: that judged.
@@ -668,11 +700,12 @@ class Scorecard(TypedDict):
     harness: str
     started_utc: str
     attempt: Attempt
-    seed: Seed | dict[str, Any]
+    sessions: Sessions
+    seed: Seed | Annotated[dict[str, Any], Field(max_length=0)]
     device: Device
     profile: ProfileFacts
     reference: Name
-    scoring: Literal["geometric", "aimers", "gate"]
+    scoring: Scoring
     fixed_family: str
     weights: dict[str, Share]
     skipped: list[Skipped]
