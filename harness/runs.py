@@ -85,7 +85,7 @@ def find_run(text: str, results: Path) -> Path:
         SpecError: there is no such run.
     """
     path = Path(text)
-    runs = [folder.name for folder in _runs(results)]
+    runs = [folder.name for folder in run_folders(results)]
     place = WORDS.get(text, 0)
     if 0 < place <= len(runs):
         return results / runs[-place]
@@ -103,20 +103,6 @@ def find_run(text: str, results: Path) -> Path:
         hint="harness run",
         reason="run_missing",
     )
-
-
-def attempts(results: Path, plan_hash: str) -> list[dict[str, str]]:
-    """Runs of this very plan that the folder still holds: a deleted one leaves no trace.
-
-    Returns:
-        `run` and `started_utc` of each, oldest first.
-    """
-    firsts = (_first_record(folder) for folder in _runs(results))
-    return [
-        {"run": str(first.get("run", "")), "started_utc": str(first.get("started_utc", ""))}
-        for first in firsts
-        if first.get("plan") == plan_hash
-    ]
 
 
 def new_run_folder(results: Path) -> Path:
@@ -145,7 +131,7 @@ def new_run_folder(results: Path) -> Path:
     return folder
 
 
-def _runs(results: Path) -> list[Path]:
+def run_folders(results: Path) -> list[Path]:
     """Folders of earlier runs that hold records, oldest first."""
     return sorted(
         path.parent
@@ -154,7 +140,7 @@ def _runs(results: Path) -> list[Path]:
     )
 
 
-def _first_record(folder: Path) -> dict[str, Any]:
+def first_record(folder: Path) -> dict[str, Any]:
     """The run record of an earlier run, whose other records may be many; empty without one."""
     try:
         with (folder / "records.jsonl").open("rb") as file:

@@ -7,14 +7,14 @@ notebook and a test all walk the same path.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import harness
-from harness import environment, metrics, privacy, stats
+from harness import environment, ledger, metrics, privacy, stats
 from harness import plan as planning
 from harness.backends import BACKENDS, ENGINES
 from harness.errors import Exit, HarnessError, PrerequisiteError, SpecError
@@ -27,7 +27,7 @@ from harness.plan import Job, Plan
 from harness.prepare import require_engine
 from harness.probes import roofline
 from harness.records import SCHEMA, JournalWriter, Record, write_whole
-from harness.runs import alone, attempts, exit_code, new_run_folder, write_scorecard
+from harness.runs import alone, exit_code, new_run_folder, write_scorecard
 from harness.schedule import Arranger, Queue
 from harness.seeds import PUBLIC, Seed
 from harness.spec import BackendOptions, canonical, to_json
@@ -63,6 +63,7 @@ def run(
     own: Mapping[str, HeldOutTask] | None = None,
     items: ItemProgress | None = None,
     nonce: str = "",
+    announced: bool = False,
 ) -> RunResult:
     """Measure a plan and leave a scored, reported run folder.
 
@@ -71,21 +72,17 @@ def run(
         own: an evaluator's own items, by the id of their entry.
         items: who is told how far an accuracy job is.
         nonce: an evaluator's word for this very run, kept with it.
+        announced: it is one of those that `announce` has announced.
 
     Raises:
         PrerequisiteError: nothing can be measured, or another harness measures into the folder.
-        RecordError: the results folder cannot be written.
+        RecordError: the results folder cannot be written, or its ledger is damaged.
     """
-    if not plan.jobs:
-        raise PrerequisiteError(
-            "no model of this plan can be measured here",
-            allowed="\n    ".join(f"{skip.model}: {skip.detail}" for skip in plan.skipped),
-            hint=next((skip.hint for skip in plan.skipped if skip.hint), "harness doctor"),
-            reason="nothing_to_measure",
-        )
+    _require_jobs(plan)
     with alone(results):
-        earlier = attempts(results, plan.hash)
+        book = ledger.examine(results)
         folder = new_run_folder(results)
+        attempt = ledger.begin(book, plan, run=folder.name, nonce=nonce, announced=announced)
         write_whole(folder / "plan.json", canonical(plan))
         asked = exams(plan, seed.value, own or {}, items)
         interrupted = False
@@ -93,7 +90,7 @@ def run(
             hidden = privacy.folders(Path(found.path).parent for found in plan.artefacts)
             path = folder / "records.jsonl"
             with contextlib.closing(JournalWriter(path, hidden=hidden)) as journal:
-                journal.append(_run_record(plan, folder.name, earlier, seed, nonce))
+                journal.append(_run_record(plan, folder.name, attempt, seed, nonce))
                 before = _environment_record(plan, "before")
                 journal.append(before)
                 try:
@@ -112,6 +109,30 @@ def run(
         status=status,
         exit_code=exit_code,
     )
+
+
+def announce(plan: Plan, results: Path, of: int, *, nonce: str = "") -> int:
+    """Say before anything is measured how many runs make a plan's official result.
+
+    Returns:
+        How many of them are still to be made: less than `of` where an earlier command began.
+
+    Raises:
+        HarnessError: as `run`; or another number is announced already (`series_open`).
+    """
+    _require_jobs(plan)
+    with alone(results):
+        return ledger.announce(results, plan, of, nonce=nonce)
+
+
+def _require_jobs(plan: Plan) -> None:
+    if not plan.jobs:
+        raise PrerequisiteError(
+            "no model of this plan can be measured here",
+            allowed="\n    ".join(f"{skip.model}: {skip.detail}" for skip in plan.skipped),
+            hint=next((skip.hint for skip in plan.skipped if skip.hint), "harness doctor"),
+            reason="nothing_to_measure",
+        )
 
 
 def _measure(
@@ -230,11 +251,8 @@ def _targets(backends: Iterable[str]) -> dict[str, str]:
     return {name: target(name, BACKENDS, "harness.backends") for name in backends}
 
 
-def _run_record(
-    plan: Plan, run: str, earlier: Sequence[Mapping[str, str]], seed: Seed, nonce: str
-) -> Record:
+def _run_record(plan: Plan, run: str, attempt: Mapping[str, Any], seed: Seed, nonce: str) -> Record:
     asks = any(job.suite == "accuracy" for job in plan.jobs)
-    number = 1 + len(earlier)
     return {
         "type": "run",
         "schema": SCHEMA,
@@ -242,7 +260,7 @@ def _run_record(
         "plan": plan.hash,
         "harness": harness.__version__,
         "started_utc": datetime.now(UTC).isoformat(timespec="seconds"),
-        "attempt": {"number": number, "of": number, "earlier": list(earlier)},
+        "attempt": dict(attempt),
         **({"nonce": nonce} if nonce else {}),
         "profile": to_json(plan.profile),
         "device": to_json(plan.device),
