@@ -20,7 +20,7 @@ import time
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from harness.errors import RecordError
 from harness.spec import canonical, sha256
@@ -33,6 +33,7 @@ _HELD = frozenset({5, 32, 33})
 """Windows: access denied, sharing violation, lock violation."""
 Record = dict[str, Any]
 """JSON object with a `type`: run, environment, engine, job, sample, telemetry or event."""
+_AnyRecord = TypeVar("_AnyRecord", bound=Mapping[str, Any])
 
 
 class Journal(NamedTuple):
@@ -101,14 +102,30 @@ class PartWriter:
 
     A line is handed to the kernel in one `write`, so a killed child loses at most
     the line that it was writing.
+
+    Raises:
+        RecordError: the file cannot be made.
     """
 
     def __init__(self, path: Path) -> None:
-        self._descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | _BINARY, 0o644)
+        self._path = path
+        try:
+            flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | _BINARY
+            self._descriptor = os.open(path, flags, 0o644)
+        except OSError as error:
+            raise unwritable(path, error) from error
 
-    def write(self, record: Mapping[str, Any]) -> None:
-        """Append one record."""
-        _write_all(self._descriptor, encode_line(record))
+    def write(self, *records: Mapping[str, Any]) -> None:
+        """Append records; when this returns, they survive the death of any process.
+
+        Raises:
+            RecordError: the disk is full or the file cannot be written.
+        """
+        lines = b"".join(map(encode_line, records))
+        try:
+            _write_all(self._descriptor, lines)
+        except OSError as error:
+            raise unwritable(self._path, error) from error
 
     def close(self) -> None:
         """Close the file."""
@@ -221,6 +238,27 @@ def read(path: Path) -> Journal:
         size += len(line) + 1
         records.append(record)
     return Journal(records, torn, tip, size)
+
+
+def current(records: Iterable[_AnyRecord]) -> list[_AnyRecord]:
+    """The records that count: of a job that was begun again, those of its last start.
+
+    What an interrupted start has left stays in the file and is evidence; two starts mixed
+    would be a job that nobody has run.
+    """
+    kept = list(records)
+    last: dict[str, int] = {}
+    for record in kept:
+        if "retry" in record:
+            name = str(record.get("job", ""))
+            last[name] = max(last.get(name, 0), int(record["retry"]))
+    if not last:
+        return kept
+    return [
+        record
+        for record in kept
+        if "job" not in record or record.get("retry", 0) == last.get(str(record["job"]), 0)
+    ]
 
 
 def run_record(records: Iterable[Mapping[str, Any]]) -> Mapping[str, Any]:

@@ -105,6 +105,11 @@ def find_run(text: str, results: Path) -> Path:
     )
 
 
+def runs_of(results: Path, plan_hash: str) -> list[Path]:
+    """Folders of the runs of this very plan that are still there, oldest first."""
+    return [path for path in run_folders(results) if first_record(path).get("plan") == plan_hash]
+
+
 def new_run_folder(results: Path) -> Path:
     """A fresh folder named by UTC time and 6 hex, which put runs of one second in their order.
 
