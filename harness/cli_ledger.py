@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from harness import messages
 from harness.cli_shared import as_json as _as_json
 from harness.cli_shared import emit
 from harness.cli_shared import results as _results
@@ -43,7 +44,8 @@ def list_(*, results: Path, as_json: bool) -> None:
         return
     runs = book.ledger.runs
     for plan in dict.fromkeys(line.plan for line in book.ledger.lines):
-        made = ", ".join(f"{len(one.runs)}/{one.announced.of}" for one in book.ledger.series(plan))
+        series = [one for one in book.ledger.series if one.announced.plan == plan]
+        made = ", ".join(f"{len(one.runs)}/{one.announced.of}" for one in series)
         echo(f"plan {plan[:_PLAN_CHARS]}" + (f"  announced runs made: {made}" if made else ""))
         for run in runs:
             if run.plan == plan:
@@ -60,7 +62,7 @@ def list_(*, results: Path, as_json: bool) -> None:
 def _show_run(book: Book, run: Started) -> None:
     place = book.ledger.place(run)
     echo(f"  {run.run}  {run.started_utc}  {place.number}/{place.of}", nl=False)
-    if place.series:
+    if place.announced:
         echo("  announced", nl=False)
     if run.found == "lost":
         echo("  taken up from its folder: the ledger it was started in is gone", nl=False)
@@ -80,14 +82,14 @@ def official(*, text: str, results: Path, as_json: bool) -> None:
 
     RUN_OR_PLAN is a run, or the first digits of a plan [default: what was announced last]. A run
     that is gone, unfinished, invalid or without a score counts as the worst; of two middle ones
-    the worse is taken; of several announcements of one plan the first counts.
+    the worse is taken.
 
     Exit codes: 0 done, 3 nothing announced or runs still to be made, 4 no model has a score.
     """
+    from harness import official as results_of
     from harness.errors import Exit
-    from harness.official import official as result_of
 
-    found = result_of(results, text)
+    found = results_of.official(results, *results_of.meant(results, text))
     if as_json:
         emit(official_json(found))
     else:
@@ -98,9 +100,11 @@ def official(*, text: str, results: Path, as_json: bool) -> None:
 
 def show(found: Official) -> None:
     """An official result on a terminal."""
+    from harness.report import words
+
     echo(f"plan {found.plan[:_PLAN_CHARS]}: median of {len(found.attempts)} announced runs")
-    if found.announced > 1:
-        echo(f"announced {found.announced} times: the first time counts")
+    if found.nonces > 1:
+        echo(f"announced for {found.nonces} nonces: each has a result of its own")
     if found.others:
         echo(f"{found.others} more runs of this plan do not count")
     for number, attempt in enumerate(found.attempts, 1):
@@ -108,8 +112,12 @@ def show(found: Official) -> None:
         if attempt.entries is None:
             echo(f"  {attempt.state}: counts as the worst", nl=False)
         click.echo()
+        if attempt.state == "interrupted":
+            echo(f"  next: harness run --resume {attempt.run}", err=True)
     width = max((len(standing.model) for standing in found.standings), default=0)
-    for standing in found.standings:
+    for standing, before in zip(found.standings, (None, *found.standings), strict=False):
+        if before is None or before.list_name != standing.list_name:
+            click.echo(words.word(messages.language(), "list", standing.list_name))
         _show_standing(standing, width)
     if not found.standings:
         echo("no announced run has a result", err=True)
@@ -127,6 +135,10 @@ def _show_standing(standing: Standing, width: int) -> None:
     if standing.elsewhere:
         echo(f"  also in {standing.elsewhere} runs of other plans", nl=False)
     click.echo()
+    for metric, one in standing.metrics.items():
+        if one.highest is not None:
+            low, middle, high = (_shown(metric, v) for v in (one.lowest, one.value, one.highest))
+            click.echo(f"     {metric:<{width}}  {middle}  ({low} … {high})")
 
 
 _WHY = {
@@ -134,6 +146,12 @@ _WHY = {
     "attempt_lost": "a run of it is lost",
     "too_few_attempts": "fewer than three announced runs",
 }
+
+
+def _shown(metric: str, value: float | None) -> str:
+    from harness.metrics import METRICS
+
+    return "–" if value is None else METRICS[metric].show(value)
 
 
 def _number(value: float | None) -> str:
@@ -149,7 +167,7 @@ def _book_json(book: Book) -> dict[str, Any]:
                 **{name: getattr(run, name) for name in ("run", "plan", "started_utc", "found")},
                 "number": place.number,
                 "of": place.of,
-                "series": place.series,
+                "announced": place.announced,
                 "gone": run.run not in book.kept,
             }
         )
@@ -160,7 +178,7 @@ def _book_json(book: Book) -> dict[str, Any]:
             "of": one.announced.of,
             "runs": [run.run for run in one.runs],
         }
-        for one in book.ledger.series()
+        for one in book.ledger.series
     ]
     unlisted = [line["run"] for line in book.unwritten if line["type"] == "attempt"]
     return {"runs": runs, "series": series, "unlisted": unlisted, "torn": book.ledger.torn}
@@ -174,7 +192,7 @@ def official_json(found: Official) -> dict[str, Any]:
 
     return {
         "plan": found.plan,
-        "announced": found.announced,
+        "nonces": found.nonces,
         "others": found.others,
         "attempts": [
             {"run": a.run, "started_utc": a.started_utc, "state": a.state} for a in found.attempts

@@ -96,13 +96,12 @@ class Place(NamedTuple):
 
     Attributes:
         number, of: within its announced series, else among the runs of its plan up to it.
-        series: which announcement of its plan it belongs to, from 1; 0 = none.
         earlier: the runs of its plan before it.
     """
 
     number: int
     of: int
-    series: int
+    announced: bool
     earlier: tuple[Started, ...]
 
 
@@ -123,36 +122,34 @@ class Ledger:
         """Every started run."""
         return tuple(line for line in self.lines if isinstance(line, Started))
 
-    def series(self, plan: str | None = None, nonce: str | None = None) -> list[Series]:
-        """The announced series, oldest first; of one plan and nonce where these are given."""
-        out: list[Series] = []
-        last: dict[tuple[str, str], int] = {}
+    @property
+    def series(self) -> tuple[Series, ...]:
+        """The announced series, oldest first: one for a plan and a nonce, the first."""
+        out: dict[tuple[str, str], Series] = {}
         for line in self.lines:
             key = (line.plan, line.nonce)
             if isinstance(line, Announced):
-                last[key] = len(out)
-                out.append(Series(line, ()))
-            elif line.announced and key in last and out[last[key]].left > 0:
-                found = out[last[key]]
-                out[last[key]] = found._replace(runs=(*found.runs, line))
-        return [
-            one
-            for one in out
-            if plan in {None, one.announced.plan} and nonce in {None, one.announced.nonce}
-        ]
+                out.setdefault(key, Series(line, ()))
+            elif line.announced and key in out and out[key].left > 0:
+                out[key] = out[key]._replace(runs=(*out[key].runs, line))
+        return tuple(out.values())
 
-    def unfinished(self, plan: str, nonce: str) -> Series | None:
-        """The series of a plan that still lacks runs."""
-        return next((one for one in self.series(plan, nonce) if one.left > 0), None)
+    def find_series(self, plan: str, nonce: str) -> Series | None:
+        """The series of a plan for a nonce, both as digests."""
+        wanted = (plan, nonce)
+        found = (s for s in self.series if (s.announced.plan, s.announced.nonce) == wanted)
+        return next(found, None)
 
     def place(self, run: Started) -> Place:
         """Which run one of these is; what came after it changes nothing."""
         before = Ledger(lines=self.lines[: self.lines.index(run)])
         earlier = tuple(other for other in before.runs if other.plan == run.plan)
-        for series, one in enumerate(self.series(run.plan, run.nonce), 1):
-            if run in one.runs:
-                return Place(one.runs.index(run) + 1, one.announced.of, series, earlier)
-        return Place(len(earlier) + 1, len(earlier) + 1, 0, earlier)
+        series = self.find_series(run.plan, run.nonce)
+        if series and run in series.runs:
+            number = series.runs.index(run) + 1
+            return Place(number, series.announced.of, announced=True, earlier=earlier)
+        number = len(earlier) + 1
+        return Place(number, number, announced=False, earlier=earlier)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -231,7 +228,7 @@ def examine(results: Path) -> Book:
 
 
 def announce(results: Path, plan: Plan, of: int, *, nonce: str = "") -> int:
-    """Say how many runs of a plan make its official result, unless that is said and not done.
+    """Say how many runs of a plan make its official result, unless that is said already.
 
     The caller is `alone` in the folder.
 
@@ -239,18 +236,20 @@ def announce(results: Path, plan: Plan, of: int, *, nonce: str = "") -> int:
         How many of the runs were not started yet.
 
     Raises:
-        SpecError: another number is announced, and not all of those were made.
+        SpecError: another number is announced.
         RecordError: as `examine`, or the ledger cannot be written.
     """
     book = examine(results)
-    if found := book.ledger.unfinished(plan.hash, _short(nonce)):
+    if found := book.ledger.find_series(plan.hash, _short(nonce)):
         if found.announced.of != of:
             raise SpecError(
-                f"{found.announced.of} runs of this plan are announced and {len(found.runs)} made",
+                f"{found.announced.of} runs of this plan are announced, {len(found.runs)} of them "
+                "were started",
                 where=f"--attempts {of}",
-                allowed=f"--attempts {found.announced.of}, which makes the other {found.left}",
+                allowed=f"--attempts {found.announced.of}; an evaluator's --nonce has a series of "
+                "its own",
                 hint="harness ledger list",
-                reason="series_open",
+                reason="announced_already",
             )
         return found.left
     line = {"type": "announcement", **_identity(plan, nonce), "of": of, "announced_utc": _now()}
@@ -266,13 +265,14 @@ def begin(
     The caller is `alone` in the folder.
 
     Returns:
-        `attempt` of the run record: `number`, `of`, `announced`, `series`, `earlier`, `ledger`.
+        `attempt` of the run record: `number`, `of`, `announced`, `earlier`, `ledger`.
 
     Raises:
         PrerequisiteError: no announced run of this plan is left to be made.
         RecordError: the ledger cannot be written.
     """
-    if announced and not book.ledger.unfinished(plan.hash, _short(nonce)):
+    series = book.ledger.find_series(plan.hash, _short(nonce))
+    if announced and not (series and series.left):
         raise PrerequisiteError(
             "all announced runs of this plan were started meanwhile",
             where=str(book.path),
@@ -287,8 +287,7 @@ def begin(
     return {
         "number": place.number,
         "of": place.of,
-        "announced": place.series > 0,
-        "series": place.series,
+        "announced": place.announced,
         "earlier": [
             {
                 "run": other.run,

@@ -1,9 +1,9 @@
-"""The official result of a plan: of every model the median of its announced attempts. Pure but
-for `official`, which reads the ledger and scores the kept records again.
+"""The official result of a plan: of every model the median of its announced attempts.
+
+ledger ─ kept records ─ score ─▶ attempts ─ standings (pure) ─▶ Official
 
 An attempt that is gone, unfinished, invalid or without a score counts as the worst, and of two
-middle ones the worse is taken: to delete or spoil an attempt never helps. Of several
-announcements of one plan the first counts.
+middle ones the worse is taken: to delete or spoil an attempt never helps.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from harness.errors import PrerequisiteError, RecordError, SpecError
-from harness.ledger import Ledger, Series, Started, examine, models_digest
+from harness.ledger import Announced, Ledger, Started, examine, models_digest
 from harness.metrics import METRICS
 from harness.records import run_record
 from harness.runs import find_run, scored
@@ -73,12 +73,12 @@ class Official(NamedTuple):
     """A plan's official result.
 
     Attributes:
-        announced: how often runs of it were announced; the first time counts.
+        nonces: for how many nonces runs of the plan were announced, none being one.
         others: runs of the plan that were not announced for this result.
     """
 
     plan: str
-    announced: int
+    nonces: int
     others: int
     attempts: tuple[Attempt, ...]
     standings: tuple[Standing, ...]
@@ -152,39 +152,34 @@ def _high(full: Standing) -> float:
     return full.score.highest or 0.0
 
 
-def official(results: Path, text: str = "") -> Official:
-    """The official result of a plan in a results folder.
-
-    Args:
-        text: a run (id, folder or latest) of the plan, or the first digits of the plan's hash;
-            empty = what was announced last.
+def official(results: Path, plan: str, nonce: str) -> Official:
+    """The official result of a plan for a nonce, both as the ledger has them.
 
     Raises:
         PrerequisiteError: nothing is announced (`not_announced`), or announced runs are still to
             be made (`series_unfinished`).
-        SpecError: there is no such run or plan.
         RecordError: the ledger is damaged.
     """
     ledger = examine(results).ledger
-    every = _series_meant(ledger, results, text)
-    first = every[0]
-    if first.left:
-        made = len(first.runs)
+    series = ledger.find_series(plan, nonce)
+    if series is None:
+        raise _not_announced(results)
+    if series.left:
+        of = series.announced.of
         raise PrerequisiteError(
-            f"not yet: {made} of {first.announced.of} announced runs were started",
-            allowed=f"the same `harness run --attempts {first.announced.of} …` again, which makes "
-            "those that are missing",
+            f"not yet: {len(series.runs)} of {of} announced runs were started",
+            allowed=f"the same `harness run --attempts {of} …` again, which makes those that are "
+            "missing",
             hint="harness ledger list",
             reason="series_unfinished",
         )
-    tried = [_attempt(results, run) for run in first.runs]
+    tried = [_attempt(results, run) for run in series.runs]
     digests = {model: name for found in tried for model, name in found.digests.items()}
     attempts = tuple(found.attempt for found in tried)
-    plan = first.announced.plan
     return Official(
         plan=plan,
-        announced=len(every),
-        others=sum(run.plan == plan and run not in first.runs for run in ledger.runs),
+        nonces=sum(one.announced.plan == plan for one in ledger.series),
+        others=sum(run.plan == plan and run not in series.runs for run in ledger.runs),
         attempts=attempts,
         standings=tuple(
             standing._replace(elsewhere=_elsewhere(ledger, plan, digests[standing.model]))
@@ -193,32 +188,29 @@ def official(results: Path, text: str = "") -> Official:
     )
 
 
-def _series_meant(ledger: Ledger, results: Path, text: str) -> list[Series]:
-    """Every announcement of the plan that is meant, the oldest first."""
-    plan, nonce = _meant(ledger, results, text) if text else ("", "")
-    if not text and (series := ledger.series()):
-        plan, nonce = series[-1].announced.plan, series[-1].announced.nonce
-    if found := ledger.series(plan, nonce):
-        return found
-    raise PrerequisiteError(
-        f"no runs of plan {plan[:_PLAN_CHARS]} are announced" if plan else "no runs are announced",
-        where=str(results),
-        allowed="an official result is made of runs that were announced before the first of them",
-        hint="harness run --attempts 3",
-        reason="not_announced",
-    )
+def meant(results: Path, text: str = "") -> tuple[str, str]:
+    """Plan and nonce that a user means, as the ledger has them.
 
+    Args:
+        text: a run (id, folder or latest) of the plan, or the first digits of the plan's hash;
+            empty = what was announced last.
 
-def _meant(ledger: Ledger, results: Path, text: str) -> tuple[str, str]:
-    """Plan and nonce of a run, or of a plan by its first digits."""
+    Raises:
+        PrerequisiteError: nothing is announced.
+        SpecError: there is no such run or plan.
+        RecordError: the ledger is damaged.
+    """
+    ledger = examine(results).ledger
     by_id = {run.run: run for run in ledger.runs}
-    if (run := by_id.get(text)) is None:
-        if len(text) >= _PLAN_CHARS:
-            for line in reversed(ledger.lines):
-                if line.plan.startswith(text):
-                    return line.plan, line.nonce
-        run = by_id.get(find_run(text, results).name)
-    if run is None:
+    line: Announced | Started | None = by_id.get(text)
+    if not text:
+        line = next((series.announced for series in reversed(ledger.series)), None)
+        if line is None:
+            raise _not_announced(results)
+    elif line is None and len(text) >= _PLAN_CHARS:
+        line = next((line for line in reversed(ledger.lines) if line.plan.startswith(text)), None)
+    line = line or by_id.get(find_run(text, results).name)
+    if line is None:
         raise SpecError(
             "the ledger does not know this run",
             where=text,
@@ -226,7 +218,17 @@ def _meant(ledger: Ledger, results: Path, text: str) -> tuple[str, str]:
             hint="harness ledger list",
             reason="run_missing",
         )
-    return run.plan, run.nonce
+    return line.plan, line.nonce
+
+
+def _not_announced(results: Path) -> PrerequisiteError:
+    return PrerequisiteError(
+        "no runs of this plan are announced",
+        where=str(results),
+        allowed="an official result is made of runs that were announced before the first of them",
+        hint="harness run --attempts 3",
+        reason="not_announced",
+    )
 
 
 class _Read(NamedTuple):
