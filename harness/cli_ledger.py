@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,9 +14,13 @@ from harness import messages
 from harness.cli_shared import as_json as _as_json
 from harness.cli_shared import emit
 from harness.cli_shared import results as _results
+from harness.errors import Exit
+from harness.messages import Lang, tr
 from harness.messages.commands import Group, echo
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
     from harness.ledger import Book, Started
     from harness.official import Figure, Official, Standing
 
@@ -87,71 +94,84 @@ def official(*, text: str, results: Path, as_json: bool) -> None:
     Exit codes: 0 done, 3 nothing announced or runs still to be made, 4 no model has a score.
     """
     from harness import official as results_of
-    from harness.errors import Exit
 
     found = results_of.official(results, *results_of.meant(results, text))
     if as_json:
         emit(official_json(found))
     else:
         show(found)
+    raise SystemExit(exit_code(found))
+
+
+def exit_code(found: Official) -> Exit:
+    """An official result without any score is no success."""
     scored = any(standing.score.value is not None for standing in found.standings)
-    raise SystemExit(Exit.DONE if scored else Exit.FAILED)
+    return Exit.DONE if scored else Exit.FAILED
 
 
 def show(found: Official) -> None:
     """An official result on a terminal."""
-    from harness.report import words
+    from rich.console import Console
 
+    from harness.report.words import word
+
+    lang = messages.language()
     echo(f"plan {found.plan[:_PLAN_CHARS]}: median of {len(found.attempts)} announced runs")
-    if found.nonces > 1:
-        echo(f"announced for {found.nonces} nonces: each has a result of its own")
-    if found.others:
-        echo(f"{found.others} more runs of this plan do not count")
     for number, attempt in enumerate(found.attempts, 1):
-        echo(f"  {number}  {attempt.run}  {attempt.started_utc}", nl=False)
-        if attempt.entries is None:
-            echo(f"  {attempt.state}: counts as the worst", nl=False)
-        click.echo()
+        state = word(lang, "attempts", attempt.state)
+        fate = "" if attempt.entries else tr(f"  {state}: counts as the worst")
+        click.echo(f"  {number}  {attempt.run}  {attempt.started_utc}{fate}")
         if attempt.state == "interrupted":
             echo(f"  next: harness run --resume {attempt.run}", err=True)
-    width = max((len(standing.model) for standing in found.standings), default=0)
-    for standing, before in zip(found.standings, (None, *found.standings), strict=False):
-        if before is None or before.list_name != standing.list_name:
-            click.echo(words.word(messages.language(), "list", standing.list_name))
-        _show_standing(standing, width)
-    if not found.standings:
-        echo("no announced run has a result", err=True)
+    if found.others:
+        echo(f"{found.others} more runs of this plan do not count")
+    if found.nonces > 1:
+        echo(f"announced for {found.nonces} nonces: each has a result of its own")
+    console = Console(file=sys.stdout)
+    for name, group in itertools.groupby(found.standings, key=lambda s: s.list_name):
+        console.print(_table(name, list(group), lang), highlight=False)
 
 
-def _show_standing(standing: Standing, width: int) -> None:
-    figure = standing.score
-    rank = "–" if standing.rank is None else str(standing.rank)
-    spread = f"({_number(figure.lowest)} … {_number(figure.highest)})"
-    click.echo(
-        f"{rank:>3}  {standing.model:<{width}}  {_number(figure.value):>6}  {spread}", nl=False
-    )
-    if standing.reason:
-        echo(f"  not ranked: {_WHY[standing.reason]}", nl=False)
-    if standing.elsewhere:
-        echo(f"  also in {standing.elsewhere} runs of other plans", nl=False)
-    click.echo()
-    for metric, one in standing.metrics.items():
-        if one.highest is not None:
-            low, middle, high = (_shown(metric, v) for v in (one.lowest, one.value, one.highest))
-            click.echo(f"     {metric:<{width}}  {middle}  ({low} … {high})")
+def _table(name: str, group: Sequence[Standing], lang: Lang) -> Table:
+    """One ranked list: medians, and what the scores lie between."""
+    from rich.table import Table
+    from rich.text import Text
 
-
-_WHY = {
-    "no_score": "it has no score",
-    "attempt_lost": "a run of it is lost",
-    "too_few_attempts": "fewer than three announced runs",
-}
-
-
-def _shown(metric: str, value: float | None) -> str:
     from harness.metrics import METRICS
+    from harness.report.words import DASH, say, word
 
-    return "–" if value is None else METRICS[metric].show(value)
+    table = Table(title=word(lang, "list", name), title_justify="left", box=None)
+    for key in ("rank", "model", "score", "ledger.spread"):
+        table.add_column(say(lang, key), overflow="fold")
+    metrics = list(group[0].metrics)
+    for metric in metrics:
+        table.add_column(word(lang, "short", metric), justify="right")
+    table.add_column(say(lang, "note"))
+    for standing in group:
+        score = standing.score
+        values = ((METRICS[m], standing.metrics[m].value) for m in metrics)
+        table.add_row(
+            DASH if standing.rank is None else str(standing.rank),
+            Text(standing.model),
+            _number(score.value),
+            f"{_number(score.lowest)}–{_number(score.highest)}"
+            if score.highest is not None
+            else DASH,
+            *(DASH if value is None else metric.show(value) for metric, value in values),
+            _note(standing, lang),
+        )
+    return table
+
+
+def _note(standing: Standing, lang: Lang) -> str:
+    from harness.report.words import say, word
+
+    if standing.elsewhere:
+        elsewhere = say(lang, "ledger.elsewhere", count=standing.elsewhere)
+    else:
+        elsewhere = ""
+    reason = word(lang, "reason", standing.reason)
+    return "; ".join(part for part in (reason, elsewhere) if part)
 
 
 def _number(value: float | None) -> str:

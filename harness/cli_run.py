@@ -11,7 +11,6 @@ import click
 from click.core import ParameterSource
 
 from harness import cli_shared, messages
-from harness.errors import Exit
 from harness.messages import Lang
 from harness.messages.commands import Command
 
@@ -270,7 +269,8 @@ def _finish_all(
         )
     elif found:
         cli_ledger.show(found)
-    raise SystemExit(max((result.exit_code for result in ended), default=Exit.DONE))
+    codes = [result.exit_code for result in ended]
+    raise SystemExit(max([*codes, cli_ledger.exit_code(found)] if found else codes))
 
 
 def _finish(result: RunResult, lang: Lang, *, as_json: bool) -> NoReturn:

@@ -273,7 +273,9 @@ def _attempt(results: Path, run: Started) -> _Read:
 def _spoilt(card: Mapping[str, Any]) -> State | None:
     """Why a run that was kept does not count."""
     codes = {finding["code"] for finding in card["verdict"]["findings"]}
-    if "run_incomplete" in codes or not card["environment"]["after"]:
+    outcomes = {job["outcome"] for entry in card["entries"] for job in entry["jobs"]}
+    ended = "run_incomplete" not in codes and card["environment"]["after"]
+    if not ended or "interrupted" in outcomes:
         return "interrupted"
     return "invalid" if card["verdict"]["state"] == "invalid" else None
 
