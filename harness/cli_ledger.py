@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -130,6 +130,12 @@ def show(found: Official) -> None:
     console = Console(file=sys.stdout)
     for name, group in itertools.groupby(found.standings, key=lambda s: s.list_name):
         console.print(_table(name, list(group), lang), highlight=False)
+    notes: dict[str, list[str]] = {}
+    for standing in found.standings:
+        for note in _notes(standing, lang):
+            notes.setdefault(note, []).append(standing.model)
+    for note, models in notes.items():
+        click.echo(f"{', '.join(models)}: {note}")
 
 
 def _table(name: str, group: Sequence[Standing], lang: Lang) -> Table:
@@ -146,7 +152,6 @@ def _table(name: str, group: Sequence[Standing], lang: Lang) -> Table:
     metrics = list(group[0].metrics)
     for metric in metrics:
         table.add_column(word(lang, "short", metric), justify="right")
-    table.add_column(say(lang, "note"))
     for standing in group:
         score = standing.score
         values = ((METRICS[m], standing.metrics[m].value) for m in metrics)
@@ -158,20 +163,18 @@ def _table(name: str, group: Sequence[Standing], lang: Lang) -> Table:
             if score.highest is not None
             else DASH,
             *(DASH if value is None else metric.show(value) for metric, value in values),
-            _note(standing, lang),
         )
     return table
 
 
-def _note(standing: Standing, lang: Lang) -> str:
+def _notes(standing: Standing, lang: Lang) -> Iterator[str]:
+    """Why a model has no rank, and where else it was measured."""
     from harness.report.words import say, word
 
+    if standing.reason:
+        yield word(lang, "reason", standing.reason)
     if standing.elsewhere:
-        elsewhere = say(lang, "ledger.elsewhere", count=standing.elsewhere)
-    else:
-        elsewhere = ""
-    reason = word(lang, "reason", standing.reason)
-    return "; ".join(part for part in (reason, elsewhere) if part)
+        yield say(lang, "ledger.elsewhere", count=standing.elsewhere)
 
 
 def _number(value: float | None) -> str:
