@@ -380,13 +380,14 @@ def _line(
         raise ValueError
     if first:
         _require_schema(record["schema"])
+    if record["type"] not in {"announcement", "attempt"}:
         return
     both = {**{name: _text(record[name]) for name in ("plan", "nonce")}, "sha256": line_sha256}
     if record["type"] == "announcement":
         if not isinstance(record["of"], int) or not 0 < record["of"] <= MOST_ATTEMPTS:
             raise ValueError
         yield Announced(**both, of=record["of"], announced_utc=_text(record["announced_utc"]))
-    elif record["type"] == "attempt":
+    else:
         yield Started(
             **both,
             **{name: _text(record[name]) for name in ("run", "profile", "started_utc")},
