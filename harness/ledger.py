@@ -110,10 +110,12 @@ class Ledger:
     """What a ledger says.
 
     Attributes:
-        lines: in the order in which they were written.
+        begun: it has its first line.
+        lines: what followed, in the order in which it was written.
         torn: an unfinished last line was dropped: a run that had not begun to measure.
     """
 
+    begun: bool = False
     lines: tuple[Announced | Started, ...] = ()
     torn: bool = False
 
@@ -193,7 +195,7 @@ def load(path: Path) -> Ledger:
                 hint=_MEND,
                 reason="ledger_damaged",
             ) from error
-    return Ledger(lines=tuple(lines), torn=journal.torn)
+    return Ledger(begun=bool(journal.records), lines=tuple(lines), torn=journal.torn)
 
 
 def examine(results: Path) -> Book:
@@ -206,7 +208,7 @@ def examine(results: Path) -> Book:
     path = results / NAME
     ledger = load(path)
     known = {run.run: run for run in ledger.runs}
-    unwritten = [] if ledger.lines else [_head()]
+    unwritten = [] if ledger.begun else [_head()]
     kept = set()
     for folder in run_folders(results):
         first = first_record(folder)

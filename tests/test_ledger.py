@@ -234,6 +234,19 @@ def test_every_truncation_of_the_last_line_is_a_torn_one(results: Path, planned:
     assert not ledger.load(path).torn
 
 
+def test_a_first_line_whose_batch_was_torn_is_not_doubled(tmp_path: Path, planned: Plan) -> None:
+    """The first line and a run's are one append: a power cut may keep only the former."""
+    begin(tmp_path, planned, "x")
+    path = tmp_path / NAME
+    for end in range(1, len(path.read_bytes())):
+        cut = path.read_bytes()[:end]
+        (tmp_path / "cut").mkdir()
+        (tmp_path / "cut" / NAME).write_bytes(cut)
+        assert begin(tmp_path / "cut", planned, "y")["number"] == 1
+        assert runs_of(tmp_path / "cut") == ["y"]
+        shutil.rmtree(tmp_path / "cut")
+
+
 def test_a_newer_ledger_is_refused(tmp_path: Path) -> None:
     with contextlib.closing(JournalWriter(tmp_path / NAME)) as journal:
         journal.append({"type": "ledger", "schema": ledger.SCHEMA + 1})
