@@ -238,7 +238,7 @@ def measuring_parent(folder: Path, model: Path) -> subprocess.Popen[str]:
         text=True,
         preexec_fn=interruptible,
     )
-    part = folder / "parts" / f"{planned.id}.part"
+    part = folder / "parts" / f"{planned.id}-0.part"
     deadline = time.monotonic() + 30
     while time.monotonic() < deadline:
         if part.exists() and part.read_bytes().count(b'"request"') >= 3:
