@@ -22,9 +22,10 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import harness
+from harness import records
 from harness.errors import PrerequisiteError, RecordError, SpecError
 from harness.plan import Plan
-from harness.records import JournalWriter, Record, read
+from harness.records import JournalWriter, Record
 from harness.runs import first_record, run_folders
 from harness.spec import digest, sha256
 
@@ -113,11 +114,13 @@ class Ledger:
         begun: it has its first line.
         lines: what followed, in the order in which it was written.
         torn: an unfinished last line was dropped: a run that had not begun to measure.
+        size: bytes up to the end of the last whole line.
     """
 
     begun: bool = False
     lines: tuple[Announced | Started, ...] = ()
     torn: bool = False
+    size: int = 0
 
     @property
     def runs(self) -> tuple[Started, ...]:
@@ -178,16 +181,35 @@ def load(path: Path) -> Ledger:
     if not path.exists():
         return Ledger()
     try:
-        journal = read(path)
         data = path.read_bytes()
+    except OSError as error:
+        raise RecordError(
+            f"the ledger cannot be read: {error.strerror}",
+            where=str(path),
+            hint=_MEND,
+            reason="ledger_unreadable",
+        ) from error
+    return parse(data, path)
+
+
+def parse(data: bytes, path: Path) -> Ledger:
+    """The ledger that the bytes of a file are.
+
+    Raises:
+        RecordError: `ledger_damaged` with the line, or `schema_too_new`.
+    """
+    try:
+        journal = records.parse(data, path)
     except RecordError as error:
-        reason = "ledger_unreadable" if error.reason == "records_missing" else "ledger_damaged"
-        raise RecordError(error.message, where=error.where, hint=_MEND, reason=reason) from error
-    hashes = [sha256(line + b"\n") for line in data.split(b"\n")]
+        raise RecordError(
+            error.message, where=error.where, hint=_MEND, reason="ledger_damaged"
+        ) from error
     lines: list[Announced | Started] = []
-    for number, record in enumerate(journal.records, 1):
+    for number, (record, line) in enumerate(
+        zip(journal.records, data.split(b"\n"), strict=False), 1
+    ):
         try:
-            lines += _line(record, hashes[number - 1], first=number == 1)
+            lines += _line(record, sha256(line + b"\n"), first=number == 1)
         except (KeyError, TypeError, ValueError) as error:
             raise RecordError(
                 "this is not a line of a ledger",
@@ -195,7 +217,9 @@ def load(path: Path) -> Ledger:
                 hint=_MEND,
                 reason="ledger_damaged",
             ) from error
-    return Ledger(begun=bool(journal.records), lines=tuple(lines), torn=journal.torn)
+    return Ledger(
+        begun=bool(journal.records), lines=tuple(lines), torn=journal.torn, size=journal.size
+    )
 
 
 def examine(results: Path) -> Book:
