@@ -93,7 +93,11 @@ def run(
     with alone(results):
         book = ledger.examine(results)
         folder = new_run_folder(results)
-        attempt = ledger.begin(book, plan, run=folder.name, nonce=nonce, announced=announced)
+        try:
+            attempt = ledger.begin(book, plan, run=folder.name, nonce=nonce, announced=announced)
+        except BaseException:
+            folder.rmdir()  # nothing was begun: no empty folder stays for it
+            raise
         planned = planfile.dump(plan)
         write_whole(folder / planfile.NAME, planned)
         first = _run_record(plan, folder.name, attempt, seed, nonce)

@@ -319,6 +319,14 @@ def test_what_is_announced_cannot_be_announced_otherwise(tmp_path: Path, planned
     assert late.value.reason == "series_complete"
 
 
+def test_a_run_that_cannot_be_counted_is_not_begun(tmp_path: Path, planned: Plan) -> None:
+    """Its folder goes again; here because the series was completed by somebody else."""
+    with pytest.raises(PrerequisiteError) as caught:
+        session.run(planned, tmp_path, announced=True)
+    assert caught.value.reason == "series_complete"
+    assert folders(tmp_path) == []
+
+
 def test_each_nonce_has_a_series_of_its_own(tmp_path: Path, planned: Plan) -> None:
     """An evaluator who gives out another word asks for other runs."""
     announce(tmp_path, planned, 1)
