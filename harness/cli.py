@@ -24,6 +24,7 @@ from harness.cli_accuracy import accuracy
 from harness.cli_bundle import bundle
 from harness.cli_compare import baseline, compare, gate
 from harness.cli_kit import kit
+from harness.cli_ledger import ledger
 from harness.cli_models import models
 from harness.cli_profiles import profiles
 from harness.cli_run import run
@@ -282,7 +283,7 @@ def init(*, folder: Path, as_json: bool) -> None:
         echo(f"kept  {path}")
 
 
-for _group in (accuracy, baseline, bundle, kit, models, profiles):
+for _group in (accuracy, baseline, bundle, kit, ledger, models, profiles):
     cli.add_command(_group)
 for _verb in (run, compare, gate, schema):
     cli.add_command(_verb)

@@ -80,7 +80,7 @@ def decode_line(line: bytes) -> Record:
     checksum, _, body = line.partition(b" ")
     if len(checksum) != 8 or int(checksum, 16) != zlib.crc32(body):
         raise ValueError("checksum does not match")
-    record = strict_json(body.decode())
+    record = _quick_json(body)
     if not isinstance(record, dict) or "type" not in record:
         raise ValueError("not a record")
     return record
@@ -98,9 +98,34 @@ def strict_json(text: str) -> Any:
     """What a JSON text says.
 
     Raises:
-        ValueError: it is none, or holds a NaN or an infinity.
+        ValueError: it is none, is nested too deeply, or holds a NaN or an infinity.
     """
-    return _DECODER.decode(text)
+    try:
+        return _DECODER.decode(text)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+
+
+_DIGITS = bytes(0x30 if 0x30 <= byte <= 0x39 else byte for byte in range(256))
+"""For `bytes.translate`: every digit becomes a 0, so that a run of them can be found."""
+_WIDE = (b"0" * 20, b"-" + b"0" * 19)
+
+
+def _quick_json(body: bytes) -> Any:
+    """As `strict_json`, in a third of the time: orjson, where it is known to read the same.
+
+    It makes floats of integers beyond 64 bits, and refuses half characters and deep nesting
+    that the standard library reads: those texts are left to the latter.
+    """
+    import orjson  # not at the top: a measured child never reads
+
+    plain = body.translate(_DIGITS)
+    if _WIDE[0] not in plain and _WIDE[1] not in plain:
+        try:
+            return orjson.loads(body)
+        except orjson.JSONDecodeError:
+            pass
+    return strict_json(body.decode())
 
 
 class PartWriter:
@@ -222,6 +247,15 @@ def read(path: Path) -> Journal:
             hint="harness run",
             reason="records_missing",
         ) from error
+    return parse(data, path)
+
+
+def parse(data: bytes, path: Path) -> Journal:
+    """The journal that the bytes of a file are.
+
+    Raises:
+        RecordError: of a newer schema, or damaged (with the line's number).
+    """
     records: list[Record] = []
     tip, size, schema = "", 0, SCHEMA
     lines = data.split(b"\n")

@@ -27,7 +27,7 @@ from harness.execute import Outcome
 from harness.models.resolve import files_of
 from harness.plan import Job, Plan
 from harness.records import Record
-from harness.runs import attempts, find_run
+from harness.runs import runs_of
 from harness.spec import file_sha256, sha256
 
 _SAME = (
@@ -103,11 +103,11 @@ def examine(folder: Path, *, retry_failed: bool = False) -> Past:
 
 def unfinished(results: Path, plan: Plan, nonce: str = "") -> Past | None:
     """The newest run of this very plan, if it was interrupted and can go on."""
-    earlier = attempts(results, plan.hash)
+    earlier = runs_of(results, plan.hash)
     if not earlier:
         return None
     with contextlib.suppress(HarnessError):
-        past = examine(find_run(earlier[-1]["run"], results))
+        past = examine(earlier[-1])
         if past.left and past.run.get("nonce", "") == nonce:
             return past
     return None

@@ -85,7 +85,7 @@ def find_run(text: str, results: Path) -> Path:
         SpecError: there is no such run.
     """
     path = Path(text)
-    runs = [folder.name for folder in _runs(results)]
+    runs = [folder.name for folder in run_folders(results)]
     place = WORDS.get(text, 0)
     if 0 < place <= len(runs):
         return results / runs[-place]
@@ -105,18 +105,9 @@ def find_run(text: str, results: Path) -> Path:
     )
 
 
-def attempts(results: Path, plan_hash: str) -> list[dict[str, str]]:
-    """Runs of this very plan that the folder still holds: a deleted one leaves no trace.
-
-    Returns:
-        `run` and `started_utc` of each, oldest first.
-    """
-    firsts = (_first_record(folder) for folder in _runs(results))
-    return [
-        {"run": str(first.get("run", "")), "started_utc": str(first.get("started_utc", ""))}
-        for first in firsts
-        if first.get("plan") == plan_hash
-    ]
+def runs_of(results: Path, plan_hash: str) -> list[Path]:
+    """Folders of the runs of this very plan that are still there, oldest first."""
+    return [path for path in run_folders(results) if first_record(path).get("plan") == plan_hash]
 
 
 def new_run_folder(results: Path) -> Path:
@@ -145,7 +136,7 @@ def new_run_folder(results: Path) -> Path:
     return folder
 
 
-def _runs(results: Path) -> list[Path]:
+def run_folders(results: Path) -> list[Path]:
     """Folders of earlier runs that hold records, oldest first.
 
     One that died before its first record was whole has nothing that could be scored.
@@ -165,7 +156,7 @@ def _first_line(path: Path) -> bytes:
         return b"\n"  # it is there: whoever opens it is told what is wrong
 
 
-def _first_record(folder: Path) -> dict[str, Any]:
+def first_record(folder: Path) -> dict[str, Any]:
     """The run record of an earlier run, whose other records may be many; empty without one."""
     try:
         record = decode_line(_first_line(folder / "records.jsonl").rstrip(b"\n"))

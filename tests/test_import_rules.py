@@ -90,6 +90,8 @@ ALLOWED = {
     "exam": CORE | SPEC | {"budget", "models", "sources", "suites"},
     "doctor": CORE | SPEC | {"environment", "messages", "models", "backends", "probes", "sandbox"},
     "runs": CORE | SPEC | {"score"},
+    "ledger": CORE | SPEC | {"runs"},
+    "official": CORE | SPEC | {"ledger", "runs"},
     "scaffold": CORE | SPEC,
 }
 FREE = {
@@ -101,6 +103,7 @@ FREE = {
     "cli_bundle",
     "cli_compare",
     "cli_kit",
+    "cli_ledger",
     "cli_models",
     "cli_preflight",
     "cli_profiles",

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from harness import privacy, runs
+from harness.bundle import attempts
 from harness.bundle.sbom import write_sbom
 from harness.errors import PrerequisiteError, SpecError, printable
 from harness.kit import manifest
@@ -38,12 +39,15 @@ def create(folder: Path, target: Path) -> Path:
         )
     card = runs.write_scorecard(folder)
     run = run_record(read(folder / "records.jsonl").records)
+    counted = attempts.beside(folder, run) if attempts.named(run) else None
     made = target.with_name(f".{target.name}.making")
     try:
         shutil.rmtree(made, ignore_errors=True)
         made.mkdir(parents=True)
         for name in EVIDENCE:
             shutil.copyfile(folder / name, made / name)
+        if counted is not None:
+            (made / attempts.NAME).write_bytes(counted)
         write_sbom(made / "sbom.cdx.json")
         refuse_private(made)
         manifest.write(made, about(run, card))

@@ -127,7 +127,8 @@ def read(scorecard: Json) -> View:
         verdict=verdict["state"],
         findings=_findings(verdict["findings"]),
         attempt=(str(attempt["number"]), str(attempt["of"])),
-        earlier=tuple(_as(Attempt, run) for run in attempt.get("earlier", ())),
+        announced=_announced(attempt),
+        earlier=tuple(map(_attempt, attempt.get("earlier", ()))),
         seed=_seed(card.get("seed") or {}),
         sandbox=_sandbox(card["entries"]),
         scoring=card.get("scoring", "geometric"),
@@ -141,6 +142,17 @@ def read(scorecard: Json) -> View:
         left_out=tuple(s for s in skipped if s.case),
         imported=tuple(_as(Imported, test) for test in card.get("imported", ())),
     )
+
+
+def _attempt(found: Json) -> Attempt:
+    return Attempt(
+        found["run"], found["started_utc"], _announced(found), gone=found.get("gone") is True
+    )
+
+
+def _announced(found: Json) -> bool | None:
+    told = found.get("announced")
+    return told if isinstance(told, bool) else None
 
 
 def _seed(found: Json) -> str:
