@@ -57,7 +57,7 @@ def _to_2(record: Record) -> Record:
         return record
     attempt: Mapping[str, Any] = record.get("attempt") or {"number": 1, "of": 1}
     earlier = [run | {"announced": False, "gone": False} for run in attempt.get("earlier", ())]
-    unannounced = {"announced": False, "series": 0, "ledger": ""}
+    unannounced = {"announced": False, "ledger": ""}
     return record | {"schema": 2, "attempt": {**attempt, **unannounced, "earlier": earlier}}
 
 

@@ -9,7 +9,7 @@ else that does not check out is an error, never a smaller result.
 Schema history
   1  first version
   2  jobs may be begun again within a run (`retry`, events of kind `resumed`); `attempt` comes
-     from a ledger (`announced`, `series`, `ledger`); `plan_sha256`
+     from a ledger (`announced`, `ledger`); `plan_sha256`
 Older records are brought up to date as they are read (`migrate`); the file stays as it is.
 """
 

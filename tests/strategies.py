@@ -250,7 +250,6 @@ def _run(candidates, used, budget):
             "number": 1,
             "of": 1,
             "announced": False,
-            "series": 0,
             "earlier": [],
             "ledger": "1d" * 32,
         },

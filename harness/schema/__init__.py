@@ -21,7 +21,7 @@ from harness import score, spec, specgate, spectext
 from harness.environment.base import FACTS
 from harness.metrics import METRICS
 from harness.records import SCHEMA
-from harness.schema import fields, record, sample, scorecard
+from harness.schema import answers, entry, fields, record, sample, scorecard
 from harness.specschema import DIALECT, describe, plain
 
 
@@ -44,7 +44,7 @@ def scorecard_text() -> str:
 
 def record_schema() -> dict[str, Any]:
     """One record: the JSON behind the checksum of a line of `records.jsonl`."""
-    parts = _parts(_Records, spec, specgate, spectext, fields, sample, record)
+    parts = _parts(_Records, spec, specgate, spectext, fields, sample, answers, record)
     found = parts.pop("_Records")["properties"]["record"]
     parts["ModelFiles"]["allOf"] = [{"$ref": "#/$defs/Model"}]
     parts["Run"]["properties"]["schema"] |= {"const": SCHEMA}
@@ -61,7 +61,7 @@ def record_schema() -> dict[str, Any]:
 
 def scorecard_schema() -> dict[str, Any]:
     """A whole `scorecard.json`."""
-    parts = _parts(scorecard.Scorecard, spec, fields, scorecard)
+    parts = _parts(scorecard.Scorecard, spec, fields, entry, scorecard)
     top = parts.pop("Scorecard")
     top["properties"]["schema"] |= {"const": score.SCHEMA}
     estimate = {"$ref": "#/$defs/Estimate"}

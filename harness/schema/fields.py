@@ -152,7 +152,6 @@ class Attempt(TypedDict):
         number: 1 = the first of its announced series, else of its plan.
         of: how many were announced; else as many as were started up to it.
         announced: whether it belongs to a series that was announced before.
-        series: which announcement of its plan that was, from 1; 0 = none.
         earlier: the runs of its plan before it.
         ledger: sha256 of this run's line of the ledger; empty = there is none (schema 1).
     """
@@ -160,6 +159,5 @@ class Attempt(TypedDict):
     number: Positive
     of: Positive
     announced: bool
-    series: Count
     earlier: list[EarlierRun]
     ledger: KnownSha256

@@ -8,6 +8,7 @@ from pydantic import Field
 from typing_extensions import TypedDict
 
 from harness.environment.thermal import GateState
+from harness.schema.answers import KnowledgeSample
 from harness.schema.fields import (
     Amount,
     Attempt,
@@ -28,7 +29,7 @@ from harness.schema.fields import (
     Suite,
     Utc,
 )
-from harness.schema.sample import AnySample, Chained, Placed
+from harness.schema.sample import Chained, Placed, TimedSample
 from harness.spec import BackendOptions, Device, Profile
 
 
@@ -285,5 +286,6 @@ AnyRecord = (
     | NotNeeded
     | TemplateHoldsItems
     | Resumed
-    | AnySample
+    | TimedSample
+    | KnowledgeSample
 )
