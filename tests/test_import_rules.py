@@ -45,6 +45,7 @@ ALLOWED = {
     "families": CORE | {"spec", "cases"},
     "order": CORE | {"spec", "cases", "plan"},  # of a plan only its types
     "plan": CORE | {"spec", "cases", "families", "order"},
+    "ownhash": CORE | {"spec"},
     "planfile": CORE | {"spec", "plan"},
     "parts": CORE | {"records"},
     "migrate": CORE,
@@ -88,7 +89,9 @@ ALLOWED = {
     | {"environment", "interrupts", "models", "probes", "sandbox", "supervise"},
     "sources": CORE | SPEC | {"heldout", "suites"},
     "exam": CORE | SPEC | {"budget", "models", "sources", "suites"},
-    "doctor": CORE | SPEC | {"environment", "messages", "models", "backends", "probes", "sandbox"},
+    "doctor": CORE
+    | SPEC
+    | {"environment", "messages", "models", "backends", "ownhash", "probes", "sandbox"},
     "runs": CORE | SPEC | {"score"},
     "ledger": CORE | SPEC | {"runs"},
     "official": CORE | SPEC | {"ledger", "runs"},

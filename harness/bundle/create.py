@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import shutil
+import stat
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,17 +15,19 @@ from harness.bundle import attempts
 from harness.bundle.sbom import write_sbom
 from harness.errors import PrerequisiteError, SpecError, printable
 from harness.kit import manifest
-from harness.records import read, run_record, unwritable
+from harness.records import read, run_record, unwritable, write_whole
 
 KIND = "bundle"
 EVIDENCE = ("records.jsonl", "scorecard.json")
 """What a bundle cannot be without. The plan is not among it: it has this machine's paths, and the
 run record says all that it was made of."""
+PARTS = (*EVIDENCE, "sbom.cdx.json")
+"""All that a manifest may list."""
 _MOST_LEAKS = 5
 
 
 def create(folder: Path, target: Path) -> Path:
-    """Write the bundle of a run into a new folder.
+    """Write the bundle of a run into a new folder, or into one file that ends in .zip.
 
     Raises:
         PrerequisiteError: `target` is there already.
@@ -51,12 +56,27 @@ def create(folder: Path, target: Path) -> Path:
         write_sbom(made / "sbom.cdx.json")
         refuse_private(made)
         manifest.write(made, about(run, card))
-        made.rename(target)
+        if target.suffix.lower() == ".zip":
+            write_whole(target, zipped({path.name: path.read_bytes() for path in made.iterdir()}))
+        else:
+            made.rename(target)
     except OSError as error:
         raise unwritable(target, error) from error
     finally:
         shutil.rmtree(made, ignore_errors=True)
     return target
+
+
+def zipped(files: Mapping[str, bytes]) -> bytes:
+    """A .zip of these files, in order; dates and modes of this machine are not in it."""
+    made = io.BytesIO()
+    with zipfile.ZipFile(made, "w", zipfile.ZIP_DEFLATED, compresslevel=6) as archive:
+        for name, data in sorted(files.items()):
+            entry = zipfile.ZipInfo(name)
+            entry.compress_type = zipfile.ZIP_DEFLATED
+            entry.external_attr = (stat.S_IFREG | 0o644) << 16
+            archive.writestr(entry, data)
+    return made.getvalue()
 
 
 def about(run: Mapping[str, Any], card: Mapping[str, Any]) -> dict[str, Any]:
@@ -65,6 +85,7 @@ def about(run: Mapping[str, Any], card: Mapping[str, Any]) -> dict[str, Any]:
         "kind": KIND,
         "run": run["run"],
         "harness": run["harness"],
+        "harness_sha256": run.get("harness_sha256", ""),
         "started_utc": run["started_utc"],
         "nonce": run.get("nonce", ""),
         "attempt": run["attempt"],
