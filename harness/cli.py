@@ -127,11 +127,11 @@ def report(
     from harness.report import formats
 
     folder = runs.find_run(run_folder, results)
-    card = runs.write_scorecard(folder)
-    if benches:
-        card |= llama_bench.imported(benches, card, folder)
-    material = formats.Material(card=card, folder=folder, lang=lang or messages.language())
+    _, card = runs.scored(folder / "records.jsonl")
+    shown = card | (llama_bench.imported(benches, card, folder) if benches else {})
+    material = formats.Material(card=shown, folder=folder, lang=lang or messages.language())
     paths = formats.write(material, names or formats.DEFAULT)
+    runs.keep_scorecard(folder, card)  # only now: what cannot be reported is left as it is
     if as_json:
         _emit({"run": str(folder), "reports": [str(path) for path in paths]})
     else:

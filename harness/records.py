@@ -315,7 +315,11 @@ def run_record(records: Iterable[Mapping[str, Any]]) -> Mapping[str, Any]:
     first = found[0]
     for name in ("run", "profile", "device", "models"):
         if name not in first:
-            raise RecordError(f"the run record has no {name!r}", reason="bad_run_record")
+            raise RecordError(
+                f"the run record has no {name!r}",
+                hint="use an untouched copy, or measure again with `harness run`",
+                reason="bad_run_record",
+            )
         if any(canonical(other.get(name)) != canonical(first[name]) for other in found):
             raise RecordError(
                 f"records of different runs: their {name!r} differs",

@@ -20,9 +20,9 @@ import harness
 from harness import runs, score
 from harness.bundle import attest, content
 from harness.bundle.content import BrokenError, Content, check_hashes, hashing
-from harness.bundle.create import about
+from harness.bundle.create import about, require_present
 from harness.bundle.keys import PublicKey, load_private
-from harness.errors import Exit, HarnessError, SpecError, printable
+from harness.errors import Exit, HarnessError, SchemaError, SpecError, printable
 from harness.kit.install import MANIFEST, Refused, sha256_of
 from harness.records import Journal, Record, parse, run_record, strict_json
 from harness.spec import canonical, sha256
@@ -90,6 +90,7 @@ def verify(
 
     Raises:
         SpecError: the folder is not a bundle at all.
+        SchemaError, IncomparableError: its records are of a newer schema, or of an older one.
     """
     claims: dict[str, Any] = {}
     try:
@@ -142,12 +143,15 @@ def _check_records(content: Content) -> list[Record]:
         except HarnessError as error:
             found = error
         check_hashes(content, digests)
+    if isinstance(found, SchemaError):
+        raise found
     if isinstance(found, HarnessError):
         line = found.where.rpartition(":")[2]
         where = f"line {line}: " if line.isdigit() else ""
         raise BrokenError("records.jsonl", found.reason, f"{where}{found.message}")
     if found.torn:
         raise BrokenError("records.jsonl", "records_torn", "its last line is unfinished")
+    require_present(found, "records.jsonl")
     return found.records
 
 

@@ -61,6 +61,7 @@ class Run(Chained):
         plan: hash of the plan's jobs.
         plan_sha256: of the bytes of plan.json; absent = not recorded (schema 1).
         harness: version of the program.
+        harness_sha256: of its own files; absent = not recorded (schema 1).
         started_utc: when it began, in UTC.
         attempt: which run of its plan it is.
         nonce: an evaluator's word for this very run; absent = none was given.
@@ -78,6 +79,7 @@ class Run(Chained):
     plan: Sha256
     plan_sha256: NotRequired[Sha256]
     harness: Name
+    harness_sha256: NotRequired[Sha256]
     started_utc: Utc
     attempt: Attempt
     nonce: NotRequired[str]
