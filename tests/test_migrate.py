@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -154,3 +156,17 @@ def test_the_journal_of_an_older_version_stays_a_journal(tmp_path: Path) -> None
     path.write_bytes((folder(1) / "records.jsonl").read_bytes())
     lines = path.read_bytes().splitlines(keepends=True)
     assert read(path).tip == sha256(lines[-1])
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="its commands are those of a POSIX shell")
+def test_records_can_be_checked_by_hand() -> None:
+    """As docs/records.md says."""
+    page = (Path(__file__).parents[1] / "docs" / "records.md").read_text("utf-8")
+    script = page.partition("```sh\n")[2].partition("```")[0]
+    done = subprocess.run(
+        ["sh", "-c", script], cwd=folder(SCHEMA), capture_output=True, text=True, check=True
+    )
+    first, second, checksum, computed = done.stdout.splitlines()
+    assert second == f'"prev":"{first.split()[0]}"'
+    assert checksum == computed
+    assert all(f"\n| {version} |" in page for version in range(1, SCHEMA + 1))

@@ -6,7 +6,7 @@ import copy
 import functools
 import json
 import typing
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from jsonschema import Draft202012Validator
 from harness import resume, schema, spec, specgate, spectext
 from harness.metrics import METRICS
 from harness.plan import SUITE_VERSIONS
-from harness.records import JournalWriter, decode_line, read
+from harness.records import JournalWriter, read
 from harness.schema import fields
 from harness.score import LISTS, dump
 from harness.score import scorecard as score
@@ -26,52 +26,21 @@ from tests.conftest import Harness
 from tests.conftest import examples as examples_of
 from tests.golden_records import FAKES, GOLDEN
 from tests.golden_run import golden_records
+from tests.schemas import (
+    CARD,
+    CARDS,
+    KINDS,
+    RECORD,
+    RECORDS,
+    TAGS,
+    kind,
+    on_disk,
+    part_of,
+    record_faults,
+)
 
 Json = dict[str, Any]
-TAGS = ("type", "kind", "form", "source")
-"""Fields that tell kinds of records apart."""
 DOCS = Path(__file__).parents[1] / "docs"
-RECORD, CARD = schema.record_schema(), schema.scorecard_schema()
-RECORDS, CARDS = Draft202012Validator(RECORD), Draft202012Validator(CARD)
-
-
-def tags(part: Json) -> dict[str, str]:
-    """What tells a part of the schema of records apart."""
-    known = part.get("properties", {})
-    return {tag: known[tag]["const"] for tag in TAGS if "const" in known.get(tag, {})}
-
-
-KINDS = [
-    (tags(part), Draft202012Validator({**part, "$defs": RECORD["$defs"]}))
-    for part in RECORD["$defs"].values()
-    if "type" in tags(part)
-]
-
-
-def part_of(record: Json) -> Draft202012Validator:
-    """The part of the schema that describes a record: asking all takes twenty times as long."""
-    (own,) = (found for wanted, found in KINDS if wanted.items() <= record.items())
-    return own
-
-
-def on_disk(path: Path) -> list[Json]:
-    """Records as they stand in a file, `seq` and `prev` included."""
-    return [decode_line(line) for line in path.read_bytes().splitlines()]
-
-
-def faults(path: Path) -> list[str]:
-    """What the schema of records has against those of a file, once a kind."""
-    found = {
-        kind(record): f"{list(error.path)}: {error.message[:200]}"
-        for record in on_disk(path)
-        for error in part_of(record).iter_errors(record)
-    }
-    return [f"{name}: {fault}" for name, fault in found.items()]
-
-
-def kind(record: Mapping[str, Any]) -> str:
-    """Which part of the schema describes a record."""
-    return " ".join(str(record[k]) for k in TAGS if k in record)
 
 
 @functools.cache
@@ -136,7 +105,7 @@ def test_records_and_scorecard_of_the_golden_run_are_valid(tmp_path: Path) -> No
     journal = JournalWriter(tmp_path / "records.jsonl")
     journal.append(*golden_records())
     journal.close()
-    assert faults(tmp_path / "records.jsonl") == []
+    assert record_faults(tmp_path / "records.jsonl") == []
     CARDS.validate(json.loads(dump(score(golden_records()))))
 
 
@@ -191,7 +160,7 @@ def test_a_run_of_every_suite_is_valid(tmp_path: Path, run_harness: Harness) -> 
     (folder,) = (tmp_path / "results").glob("2*")
     suites = {r["suite"] for r in on_disk(folder / "records.jsonl") if r["type"] == "job"}
     assert suites == {*SUITE_VERSIONS} - {"fidelity"}  # which wants a network of two precisions
-    assert faults(folder / "records.jsonl") == []
+    assert record_faults(folder / "records.jsonl") == []
     CARDS.validate(json.loads((folder / "scorecard.json").read_bytes()))
 
 
