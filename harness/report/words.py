@@ -256,9 +256,14 @@ def machine(view: View, lang: Lang) -> str:
 
 
 def attempt(view: View, lang: Lang) -> str:
-    """`run 3 of 7`, or nothing where the ledger says nothing."""
+    """`run 3 of 7`, whether it was announced, and how many before it are gone."""
     count, of = view.attempt
-    return say(lang, "attempt", number=count, of=of) if count and of else ""
+    if not (count and of):
+        return ""
+    kinds = {True: "attempt.announced", False: "attempt.unannounced", None: "attempt"}
+    said = say(lang, kinds[view.announced], number=count, of=of)
+    gone = sum(run.gone for run in view.earlier)
+    return f"{said}; {say(lang, 'attempt.gone', count=gone)}" if gone else said
 
 
 def columns(view: View) -> tuple[str, ...]:
