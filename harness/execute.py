@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from harness import supervise
+from harness.interrupts import held
 from harness.parts import read_own, read_part
 from harness.plan import Job
 from harness.probes.memory import tree_sampler
@@ -87,7 +88,6 @@ def execute(
         RecordError: the results folder cannot be written.
         KeyboardInterrupt: passed on after the running job's records were adopted.
     """
-    interrupted = False
     for job in jobs:
         conditions = arrange(job) if arrange else Conditions("unknown", 0.0, {})
         part = _part_file(parts, job)
@@ -105,19 +105,17 @@ def execute(
         feed = feeds[job.suite](job) if feeds and job.suite in feeds else None
         if feed:
             feed.keep_in(part.with_suffix(MARKS))
-        ended = supervise.run(job_file, part, job.timeout_s, watches.get(job.suite), feed)
-        if conditions.telemetry:
-            parent = {"type": "telemetry", "source": "parent", **conditions.telemetry}
-            journal.append(parent | {"waited_s": round(conditions.waited_s, 3)} | place(job))
-        yield replace(_adopt(job, part, ended, journal), waited_s=conditions.waited_s)
-        _clear(part, job_file, scratch)
-        if ended.interrupted:
-            interrupted = True
-            break
-    with contextlib.suppress(OSError):
-        parts.rmdir()
-    if interrupted:
-        raise KeyboardInterrupt
+        with held() as hold:
+            ended = supervise.run(job_file, part, job.timeout_s, watches.get(job.suite), feed)
+            shutil.rmtree(scratch, ignore_errors=True)  # first: it may have filled the disk
+            if conditions.telemetry:
+                parent = {"type": "telemetry", "source": "parent", **conditions.telemetry}
+                journal.append(parent | {"waited_s": round(conditions.waited_s, 3)} | place(job))
+            outcome = _adopt(job, part, ended, journal)
+            _clear(part, job_file)
+        yield replace(outcome, waited_s=conditions.waited_s)
+        if hold.came:
+            raise KeyboardInterrupt
 
 
 def adopt_interrupted(jobs: Iterable[Job], parts: Path, journal: JournalWriter) -> None:
@@ -138,12 +136,13 @@ def _part_file(parts: Path, job: Job) -> Path:
     return parts / f"{job.id}-{job.retry}.part"
 
 
-def _clear(part: Path, job_file: Path, scratch: Path) -> None:
+def _clear(part: Path, job_file: Path) -> None:
     with contextlib.suppress(OSError):  # without Landlock it may have become a folder
         part.unlink(missing_ok=True)
     part.with_suffix(MARKS).unlink(missing_ok=True)
     job_file.unlink(missing_ok=True)
-    shutil.rmtree(scratch, ignore_errors=True)
+    with contextlib.suppress(OSError):
+        part.parent.rmdir()
 
 
 def _job_file(path: Path, job: Job, orders: Mapping[str, str], folders: Iterable[Path]) -> Path:
