@@ -41,7 +41,7 @@ def scored(path: Path) -> tuple[Journal, dict[str, Any]]:
         RecordError: the records cannot be read, or say what no run says.
     """
     try:
-        with _collector_at_rest():
+        with collector_at_rest():
             journal = read(path)
             return journal, score.scorecard(journal.records, torn=journal.torn)
     except RecordError as error:
@@ -57,7 +57,7 @@ def scored(path: Path) -> tuple[Journal, dict[str, Any]]:
 
 
 @contextlib.contextmanager
-def _collector_at_rest() -> Iterator[None]:
+def collector_at_rest() -> Iterator[None]:
     """Records are millions of small objects without cycles: looking for some takes a quarter
     of the time.
     """

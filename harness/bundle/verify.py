@@ -9,7 +9,6 @@ who is trusted vouches for it.
 
 from __future__ import annotations
 
-import stat
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
@@ -17,14 +16,15 @@ from pathlib import Path
 from typing import Any, Literal
 
 import harness
-from harness import score
-from harness.bundle import attest
-from harness.bundle.create import EVIDENCE, KIND, about
+from harness import runs, score
+from harness.bundle import attest, content
+from harness.bundle.content import BrokenError, Content, check_hashes, hashing
+from harness.bundle.create import about
 from harness.bundle.keys import PublicKey, load_private
 from harness.errors import Exit, HarnessError, SpecError, printable
-from harness.kit.install import MANIFEST, Refused, examine, read_manifest, sha256_of
-from harness.records import Record, read, run_record, strict_json, write_whole
-from harness.spec import canonical
+from harness.kit.install import MANIFEST, Refused, sha256_of
+from harness.records import Journal, Record, parse, run_record, strict_json
+from harness.spec import canonical, sha256
 
 State = Literal["verified", "unverified", "broken"]
 EXITS = {
@@ -32,8 +32,6 @@ EXITS = {
     "unverified": Exit.INCOMPARABLE,
     "broken": Exit.REGRESSED,
 }
-SIGNED_LATER = frozenset({attest.ENVELOPE})
-_MOST_ENVELOPE_BYTES = 1 << 20
 _STRANGE = (
     HarnessError,
     ArithmeticError,
@@ -71,14 +69,6 @@ class Verdict:
         return EXITS[self.state]
 
 
-class _BrokenError(Exception):
-    """A check that failed: file, reason code and a sentence."""
-
-    def __init__(self, path: str, reason: str, detail: str) -> None:
-        super().__init__(detail)
-        self.path, self.reason, self.detail = path, reason, detail
-
-
 def verify(
     folder: Path,
     trusted: Mapping[str, PublicKey],
@@ -99,12 +89,13 @@ def verify(
     """
     claims: dict[str, Any] = {}
     try:
-        claims = _claims(folder)
-        _check_files(folder)
-        rebuilt = _check_scorecard(folder, claims, _check_records(folder))
+        found = content.read(folder)
+        claims = found.claims
+        with runs.collector_at_rest():
+            rebuilt = _check_scorecard(found, _check_records(found))
         _check_models(models, claims)
-        signed = _check_signatures(folder, trusted, claims)
-    except _BrokenError as error:
+        signed = _check_signatures(found, trusted)
+    except BrokenError as error:
         return Verdict(
             state="broken",
             reason=error.reason,
@@ -114,7 +105,7 @@ def verify(
         )
     names = tuple(sorted(trusted[name].name for name in signed))
     doubts = [
-        *_unsigned(folder, trusted, signed),
+        *_unsigned(found, trusted, signed),
         *_uncounted([trusted[name] for name in signed], claims, today),
         *_stale(claims, nonce, rebuilt=rebuilt),
     ]
@@ -133,74 +124,44 @@ def verify(
     return Verdict(state="verified", tier=claims["tier"], signers=names, claims=claims)
 
 
-def _claims(folder: Path) -> dict[str, Any]:
-    """What the manifest says of the run.
+def _check_records(content: Content) -> list[Record]:
+    """The records, whose chain is whole to its end.
 
-    Raises:
-        SpecError: `not_a_bundle`.
-        _BrokenError: it was one: records are there, and no manifest of them.
+    They are read while the files are hashed, on two cores; what a hash says comes first.
     """
-    try:
-        claims: dict[str, Any] = read_manifest(folder)["about"]
-        if claims.get("kind") == KIND:
-            return claims
-        why = f"its manifest is of a {printable(str(claims.get('kind'))[:40])!r}"
-    except Refused as refused:
-        why = str(refused)
-    if (folder / MANIFEST).is_file() and (folder / "records.jsonl").is_file():
-        raise _BrokenError(MANIFEST, "manifest_broken", why)
-    raise _no_bundle(folder, why)
+    found: Journal | HarnessError
+    with hashing(content) as digests:
+        try:
+            found = parse(content.files["records.jsonl"], Path("records.jsonl"))
+        except HarnessError as error:
+            found = error
+        check_hashes(content, digests)
+    if isinstance(found, HarnessError):
+        line = found.where.rpartition(":")[2]
+        where = f"line {line}: " if line.isdigit() else ""
+        raise BrokenError("records.jsonl", found.reason, f"{where}{found.message}")
+    if found.torn:
+        raise BrokenError("records.jsonl", "records_torn", "its last line is unfinished")
+    return found.records
 
 
-def _no_bundle(folder: Path, why: str) -> SpecError:
-    return SpecError(
-        f"not a bundle: {why}",
-        where=printable(str(folder)),
-        allowed="a folder of `harness bundle create`",
-        hint="harness bundle create RUN --to FOLDER",
-        reason="not_a_bundle",
-    )
-
-
-def _check_files(folder: Path) -> None:
-    try:
-        examine(folder, SIGNED_LATER)
-    except Refused as refused:
-        text = str(refused)
-        raise _BrokenError(text.partition(":")[0], "manifest_broken", text) from None
-    for name in EVIDENCE:
-        if not (folder / name).is_file():
-            raise _BrokenError(name, "part_missing", "a bundle cannot be without it")
-
-
-def _check_records(folder: Path) -> list[Record]:
-    """The records, whose chain is whole to its end."""
-    try:
-        journal = read(folder / "records.jsonl")
-    except HarnessError as error:
-        raise _BrokenError("records.jsonl", error.reason, error.message) from None
-    if journal.torn:
-        raise _BrokenError("records.jsonl", "records_torn", "its last line is unfinished")
-    return journal.records
-
-
-def _check_scorecard(folder: Path, claims: Mapping[str, Any], records: Sequence[Record]) -> bool:
+def _check_scorecard(found: Content, records: Sequence[Record]) -> bool:
     """Whether this version of harness builds the same scorecard from the records."""
-    found = (folder / "scorecard.json").read_bytes()
+    data, claims = found.files["scorecard.json"], found.claims
     try:
-        same = score.dump(score.scorecard(records)) == found
-        claimed = about(run_record(records), strict_json(found.decode()))
+        same = score.dump(score.scorecard(records)) == data
+        claimed = about(run_record(records), strict_json(data.decode()))
         _require_sound(claimed)
     except _STRANGE as error:
-        raise _BrokenError(
+        raise BrokenError(
             "records.jsonl", "records_damaged", f"they cannot be scored: {type(error).__name__}"
         ) from error
     if not same and claims.get("harness") == harness.__version__:
-        raise _BrokenError("scorecard.json", "scorecard_differs", "the records give another one")
-    if canonical(claimed) != canonical(dict(claims)):
+        raise BrokenError("scorecard.json", "scorecard_differs", "the records give another one")
+    if canonical(claimed) != canonical(claims):
         names = sorted(claimed.keys() | claims.keys())
         differs = ", ".join(name for name in names if claimed.get(name) != claims.get(name))
-        raise _BrokenError(MANIFEST, "claim_differs", f"not as recorded: {differs}")
+        raise BrokenError(MANIFEST, "claim_differs", f"not as recorded: {differs}")
     return same
 
 
@@ -230,35 +191,25 @@ def _check_models(models: Sequence[Path], claims: Mapping[str, Any]) -> None:
             ) from None
         if digest not in measured:
             name = printable(path.name)
-            raise _BrokenError(name, "other_model", "this file is not one that was measured")
+            raise BrokenError(name, "other_model", "this file is not one that was measured")
 
 
-def _check_signatures(
-    folder: Path, trusted: Mapping[str, PublicKey], claims: Mapping[str, Any]
-) -> list[str]:
+def _check_signatures(found: Content, trusted: Mapping[str, PublicKey]) -> list[str]:
     """Ids of the trusted keys whose signatures fit; one that does not fit breaks the bundle."""
-    path = folder / attest.ENVELOPE
-    try:
-        status = path.lstat()
-        if not stat.S_ISREG(status.st_mode) or status.st_size > _MOST_ENVELOPE_BYTES:
-            raise _BrokenError(attest.ENVELOPE, "bad_signature", "no plain file of 1 MiB or less")
-        data = path.read_bytes()
-    except FileNotFoundError:
+    if (data := found.files.get(attest.ENVELOPE)) is None:
         return []
-    except OSError as error:
-        raise _BrokenError(attest.ENVELOPE, "bad_signature", str(error.strerror)) from None
-    wanted = attest.statement(claims, sha256_of(folder / MANIFEST))
+    wanted = canonical(attest.statement(found.claims, sha256(found.files[MANIFEST])))
     out = []
     try:
         for name in attest.signers(data):
             if key := trusted.get(name):
-                if canonical(attest.verify(data, key)) != canonical(wanted):
-                    raise _BrokenError(
+                if canonical(attest.verify(data, key)) != wanted:
+                    raise BrokenError(
                         attest.ENVELOPE, "other_bundle", "it was signed for another bundle"
                     )
                 out.append(name)
     except attest.SignatureRefusedError as error:
-        raise _BrokenError(attest.ENVELOPE, "bad_signature", error.message) from None
+        raise BrokenError(attest.ENVELOPE, "bad_signature", error.message) from None
     return out
 
 
@@ -266,8 +217,8 @@ Doubts = Iterator[tuple[str, str]]
 """Reason codes and sentences why a whole bundle is not verified, the gravest first."""
 
 
-def _unsigned(folder: Path, trusted: Mapping[str, PublicKey], signed: Sequence[str]) -> Doubts:
-    if not (folder / attest.ENVELOPE).exists():
+def _unsigned(found: Content, trusted: Mapping[str, PublicKey], signed: Sequence[str]) -> Doubts:
+    if attest.ENVELOPE not in found.files:
         yield "not_signed", "nobody has signed it"
     if not trusted:
         yield "no_trusted_keys", "no file of trusted keys was given (--keys)"
@@ -301,30 +252,30 @@ def _refusal(key: PublicKey, measured: date, today: date) -> tuple[str, str] | N
     return None
 
 
-def sign(folder: Path, key: Path) -> Path:
+def sign(path: Path, key: Path) -> Path:
     """Sign a bundle that is whole, beside the signatures that it has.
 
     Returns:
-        The envelope's file.
+        The file that was written: the envelope, or the .zip with it.
 
     Raises:
         SpecError: not a bundle, or not a key; or it is broken (`bundle_broken`).
         PrerequisiteError: the key's file is missing.
+        RecordError: it cannot be written.
     """
     secret = load_private(key)
-    found = verify(folder, {}, today=datetime.now(UTC).date())
+    found = verify(path, {}, today=datetime.now(UTC).date())
     if found.state == "broken":
         raise SpecError(
             f"what is broken is not signed: {found.path}: {found.detail}",
-            where=printable(str(folder)),
+            where=printable(str(path)),
             hint="harness bundle create RUN --to NEW_FOLDER",
             reason="bundle_broken",
         )
-    path = folder / attest.ENVELOPE
-    earlier = path.read_bytes() if path.exists() else b""
-    wanted = attest.statement(found.claims, sha256_of(folder / MANIFEST))
-    write_whole(path, attest.sign(wanted, secret, earlier))
-    return path
+    files = content.read(path).files
+    wanted = attest.statement(found.claims, sha256(files[MANIFEST]))
+    envelope = attest.sign(wanted, secret, files.get(attest.ENVELOPE, b""))
+    return content.add(path, attest.ENVELOPE, envelope)
 
 
 def to_json(verdict: Verdict) -> dict[str, Any]:
