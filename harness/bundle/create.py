@@ -18,7 +18,7 @@ KIND = "bundle"
 EVIDENCE = ("records.jsonl", "scorecard.json")
 """What a bundle cannot be without. The plan is not among it: it has this machine's paths, and the
 run record says all that it was made of."""
-PARTS = (*EVIDENCE, "sbom.cdx.json")
+PARTS = (*EVIDENCE, attempts.NAME, "sbom.cdx.json")
 """All that a manifest may list."""
 _MOST_LEAKS = 5
 
@@ -39,9 +39,9 @@ def create(folder: Path, target: Path) -> Path:
             hint=f"harness bundle create {printable(folder.name)} --to NEW_FOLDER",
             reason="target_exists",
         )
-    card = runs.write_scorecard(folder)
     run = run_record(read(folder / "records.jsonl").records)
     counted = attempts.beside(folder, run) if attempts.named(run) else None
+    card = runs.write_scorecard(folder)
     made = target.with_name(f".{target.name}.making")
     try:
         shutil.rmtree(made, ignore_errors=True)
