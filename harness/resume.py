@@ -25,6 +25,7 @@ from harness.backends import ENGINES
 from harness.errors import HarnessError, IncomparableError, PrerequisiteError, RecordError
 from harness.execute import Outcome
 from harness.models.resolve import files_of
+from harness.ownhash import harness_sha256
 from harness.plan import Job, Plan
 from harness.records import Record
 from harness.runs import runs_of
@@ -126,9 +127,11 @@ def require_here(past: Past) -> None:
 
 
 def builds(plan: Plan) -> dict[str, str]:
-    """Versions of harness and of the packages that the plan's engines consist of."""
+    """Versions of harness and of the packages that the plan's engines consist of, and the hash
+    of harness's own files.
+    """
     packages = {p for job in plan.jobs for p in ENGINES.get(job.backend, {}).values()}
-    found = {"harness": harness.__version__}
+    found = {"harness": harness.__version__, "harness_sha256": harness_sha256()}
     for package in sorted(packages | {"numpy"}):
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
             found[package] = importlib.metadata.version(package)

@@ -15,7 +15,16 @@ from typing import Any
 
 from harness import score
 from harness.errors import Exit, PrerequisiteError, RecordError, SpecError
-from harness.records import SCHEMA, Journal, decode_line, read, unwritable, write_whole
+from harness.records import (
+    SCHEMA,
+    Journal,
+    Record,
+    decode_line,
+    read,
+    run_record,
+    unwritable,
+    write_whole,
+)
 
 RUN_ID = re.compile(r"\d{8}T\d{6}Z-[0-9a-f]{6}")
 WORDS = {"latest": 1, "previous": 2}
@@ -30,8 +39,17 @@ def write_scorecard(folder: Path) -> dict[str, Any]:
         RecordError: the records cannot be read, or say what no run says.
     """
     _, card = scored(folder / "records.jsonl")
-    write_whole(folder / "scorecard.json", score.dump(card))
+    keep_scorecard(folder, card)
     return card
+
+
+def keep_scorecard(folder: Path, card: Mapping[str, Any]) -> None:
+    """Write a scorecard into its run folder.
+
+    Raises:
+        RecordError: it cannot be written.
+    """
+    write_whole(folder / "scorecard.json", score.dump(card))
 
 
 def scored(path: Path) -> tuple[Journal, dict[str, Any]]:
@@ -54,6 +72,22 @@ def scored(path: Path) -> tuple[Journal, dict[str, Any]]:
             hint="use an untouched copy, or measure again with `harness run`",
             reason="records_damaged",
         ) from error
+
+
+def records_of(folder: Path) -> list[Record]:
+    """The records of one whole run.
+
+    Raises:
+        RecordError: they cannot be read, or are not those of one run.
+    """
+    path = folder / "records.jsonl"
+    try:
+        records = read(path).records
+        run_record(records)
+    except RecordError as error:
+        error.where = error.where or str(path)
+        raise
+    return records
 
 
 @contextlib.contextmanager
@@ -82,7 +116,7 @@ def find_run(text: str, results: Path) -> Path:
     """The folder of a run given by path or id; `latest` is the newest, `previous` the one before.
 
     Raises:
-        SpecError: there is no such run.
+        SpecError: there is no such run. RecordError: it is there without its records.
     """
     path = Path(text)
     runs = [folder.name for folder in run_folders(results)]
@@ -95,6 +129,13 @@ def find_run(text: str, results: Path) -> Path:
     for candidate in (path.parent if inside else path, results / text):
         if is_file(candidate / "records.jsonl"):
             return candidate
+        if any(is_file(candidate / name) for name in ("plan.json", "scorecard.json")):
+            raise RecordError(
+                "this run has lost its records, and nothing else can stand for them",
+                where=str(candidate / "records.jsonl"),
+                hint="put an untouched copy back, or measure again with `harness run`",
+                reason="part_missing",
+            )
     raise SpecError(
         "no run with records here",
         where=text,

@@ -32,6 +32,7 @@ from harness.execute import (
 from harness.extensions import target
 from harness.heldout import HeldOutTask
 from harness.models import resolve as artefacts
+from harness.ownhash import harness_sha256
 from harness.plan import Job, Plan
 from harness.prepare import held_out, require_engine
 from harness.probes import roofline
@@ -357,6 +358,7 @@ def _run_record(plan: Plan, run: str, attempt: Mapping[str, Any], seed: Seed, no
         "run": run,
         "plan": plan.hash,
         "harness": harness.__version__,
+        "harness_sha256": harness_sha256(),
         "started_utc": datetime.now(UTC).isoformat(timespec="seconds"),
         "attempt": dict(attempt),
         **({"nonce": nonce} if nonce else {}),

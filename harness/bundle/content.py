@@ -9,7 +9,6 @@ name, before it is opened. Nothing is unpacked and nothing is written.
 from __future__ import annotations
 
 import hashlib
-import io
 import itertools
 import os
 import stat
@@ -22,7 +21,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from harness.bundle.attest import ENVELOPE
-from harness.bundle.create import EVIDENCE, KIND, PARTS
+from harness.bundle.create import EVIDENCE, KIND, PARTS, zipped
 from harness.errors import SpecError, printable
 from harness.kit.install import LITTER, MANIFEST, Refused, is_safe, parse_manifest, shown
 from harness.records import write_whole
@@ -109,18 +108,6 @@ def add(path: Path, name: str, data: bytes) -> Path:
         return path / name
     write_whole(path, zipped({**read(path).files, name: data}))
     return path
-
-
-def zipped(files: Mapping[str, bytes]) -> bytes:
-    """A .zip of these files, in order; dates and modes of this machine are not in it."""
-    made = io.BytesIO()
-    with zipfile.ZipFile(made, "w", zipfile.ZIP_DEFLATED, compresslevel=6) as archive:
-        for name, data in sorted(files.items()):
-            entry = zipfile.ZipInfo(name)
-            entry.compress_type = zipfile.ZIP_DEFLATED
-            entry.external_attr = (stat.S_IFREG | 0o644) << 16
-            archive.writestr(entry, data)
-    return made.getvalue()
 
 
 class _Entry(NamedTuple):

@@ -9,7 +9,8 @@ who is trusted vouches for it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import re
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -20,9 +21,9 @@ from harness import runs, score
 from harness.bundle import attempts, attest, content
 from harness.bundle.attempts import Attempts
 from harness.bundle.content import BrokenError, Content, check_hashes, hashing
-from harness.bundle.create import about
+from harness.bundle.create import about, require_present
 from harness.bundle.keys import PublicKey, load_private
-from harness.errors import Exit, HarnessError, SpecError, printable
+from harness.errors import Exit, HarnessError, SchemaError, SpecError, printable
 from harness.kit.install import MANIFEST, Refused, sha256_of
 from harness.records import Journal, Record, parse, run_record, strict_json
 from harness.spec import canonical, sha256
@@ -33,6 +34,7 @@ EXITS = {
     "unverified": Exit.INCOMPARABLE,
     "broken": Exit.REGRESSED,
 }
+_SHA256 = re.compile(r"[0-9a-f]{64}")
 _STRANGE = (
     HarnessError,
     ArithmeticError,
@@ -79,6 +81,7 @@ def verify(
     today: date,
     nonce: str | None = None,
     models: Sequence[Path] = (),
+    released: Collection[str] | None = None,
 ) -> Verdict:
     """Verify a bundle. Nothing in it is written to, and nothing in it is run.
 
@@ -86,9 +89,11 @@ def verify(
         trusted: public keys by id; without any, nothing is verified.
         nonce: what the evaluator gave out for this very run; None = not asked for.
         models: files that have to be among those that were measured.
+        released: hashes of harness's own files that may have measured; None = any.
 
     Raises:
         SpecError: the folder is not a bundle at all.
+        SchemaError, IncomparableError: its records are of a newer schema, or of an older one.
     """
     claims: dict[str, Any] = {}
     try:
@@ -113,6 +118,7 @@ def verify(
         *_unsigned(found, trusted, signed),
         *_uncounted([trusted[name] for name in signed], claims, today),
         *_stale(claims, nonce, rebuilt=rebuilt),
+        *_altered(records, released),
     ]
     if doubts:
         reason, detail = doubts[0]
@@ -144,12 +150,15 @@ def _check_records(content: Content) -> list[Record]:
         except HarnessError as error:
             found = error
         check_hashes(content, digests)
+    if isinstance(found, SchemaError):
+        raise found
     if isinstance(found, HarnessError):
         line = found.where.rpartition(":")[2]
         where = f"line {line}: " if line.isdigit() else ""
         raise BrokenError("records.jsonl", found.reason, f"{where}{found.message}")
     if found.torn:
         raise BrokenError("records.jsonl", "records_torn", "its last line is unfinished")
+    require_present(found, "records.jsonl")
     return found.records
 
 
@@ -197,7 +206,10 @@ def _require_sound(claims: Mapping[str, Any]) -> None:
         ValueError, TypeError, LookupError: they are not.
     """
     datetime.fromisoformat(claims["started_utc"])
-    words = [claims[name] for name in ("run", "harness", "nonce", "device", "tier", "verdict")]
+    words = [
+        claims[name]
+        for name in ("run", "harness", "harness_sha256", "nonce", "device", "tier", "verdict")
+    ]
     digests = [digest for files in claims["models"].values() for digest in files.values()]
     if not all(isinstance(word, str) for word in (*words, *digests)):
         raise TypeError
@@ -268,6 +280,48 @@ def _stale(claims: Mapping[str, Any], nonce: str | None, *, rebuilt: bool) -> Do
         yield "other_version", f"install harness {claims['harness']} to build the scorecard again"
 
 
+def _altered(records: Sequence[Record], released: Collection[str] | None) -> Doubts:
+    """Whether one program measured throughout, and whether it is one that was released."""
+    said = {str(run_record(records).get("harness_sha256", ""))} | {
+        str(record["builds"].get("harness_sha256", ""))
+        for record in records
+        if record["type"] == "environment" and isinstance(record.get("builds"), dict)
+    }
+    if len(said) > 1:
+        yield "other_harness", "the program was changed while it measured"
+    if released is not None and (others := sorted(said - set(released))):
+        named = ", ".join(printable(name)[:64] or "one that does not say" for name in others)
+        yield "other_harness", f"measured by a program that was not released: {named}"
+
+
+def read_released(texts: Sequence[str]) -> frozenset[str]:
+    """Hashes of programs: each text is one, or a file whose lines begin with one.
+
+    Raises:
+        SpecError: it is neither (`bad_release`).
+    """
+    found: set[str] = set()
+    for text in texts:
+        if _SHA256.fullmatch(text):
+            found.add(text)
+            continue
+        try:
+            lines = Path(text).read_text("utf-8").splitlines()
+        except (OSError, ValueError):
+            lines = []
+        hashes = [line.split()[0] for line in lines if line.strip() and line[0] != "#"]
+        if not hashes or not all(map(_SHA256.fullmatch, hashes)):
+            raise SpecError(
+                "neither a hash of harness nor a file of them",
+                where=printable(text),
+                allowed="64 hex digits, or a file whose lines begin with them",
+                hint="harness doctor shows the hash of this one",
+                reason="bad_release",
+            )
+        found.update(hashes)
+    return frozenset(found)
+
+
 def _refusal(key: PublicKey, measured: date, today: date) -> tuple[str, str] | None:
     """Why a signature that fits does not count."""
     if key.revoked:
@@ -325,8 +379,9 @@ def text(verdict: Verdict) -> str:
     if verdict.state != "broken":
         claims = verdict.claims
         lines += [
-            f"  run      {claims['run']}, harness {claims['harness']}",
+            f"  run      {claims['run']}",
             f"  attempt  {_attempt_text(claims['attempt'], verdict.attempts)}",
+            f"  harness  {claims['harness']} {claims['harness_sha256']}".rstrip(),
             f"  profile  {claims['profile']['id']} v{claims['profile']['version']}",
             f"  device   {claims['device']}",
             f"  tier     {verdict.tier}; the run itself: {claims['verdict']}",

@@ -17,6 +17,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, TypeVar
 
 from harness.errors import RecordError
+from harness.migrate import known
 from harness.report.others import Bench, Client, Compat, Imported, LocalScore, Spread
 from harness.report.view import (
     AnswerPair,
@@ -100,16 +101,16 @@ def read(scorecard: Json) -> View:
     """Clean and order a scorecard.
 
     Raises:
-        RecordError: the value is no scorecard of a schema this version reads.
+        RecordError: the value is no scorecard. SchemaError: of a newer schema.
     """
-    kind, schema = scorecard.get("kind"), scorecard.get("schema")
-    if kind != "scorecard" or schema != SCHEMA:
+    if scorecard.get("kind") != "scorecard":
         raise RecordError(
-            f"kind {clean(kind)!r}, schema {clean(schema)!r} cannot be reported",
-            allowed=f"kind 'scorecard', schema {SCHEMA}",
+            f"kind {clean(scorecard.get('kind'))!r} cannot be reported",
+            allowed="kind 'scorecard'",
             hint="harness score RUN",
             reason="scorecard_unreadable",
         )
+    known("scorecard", scorecard.get("schema"), SCHEMA, "")
     card = cleaned(scorecard)
     verdict, attempt = card["verdict"], card["attempt"]
     skipped = [_as(Skipped, {"case": "", **found}) for found in card["skipped"]]
