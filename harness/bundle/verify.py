@@ -392,14 +392,15 @@ def text(verdict: Verdict) -> str:
 
 def _attempt_text(claimed: Mapping[str, Any], counted: Attempts | None) -> str:
     """Which run it was in its results folder, and what else was started there."""
-    text = f"run {claimed['number']} of {claimed['of']}"
+    which = f"run {claimed['number']} of {claimed['of']}"
     if counted is None:
-        return text
-    gone = sum(run.get("gone") is True for run in claimed["earlier"])
-    parts = [
-        f"{text} {'announced' if claimed['announced'] else 'in this folder, not announced'}",
-        f"{len(claimed['earlier'])} of its plan before it ({gone} without records)",
-        f"{counted.later} later",
-        f"{counted.elsewhere} of other plans with its models",
-    ]
-    return ", ".join(parts)
+        return which
+    if claimed["announced"]:
+        which = f"run {claimed['number']} of {claimed['of']} announced"
+    else:
+        which = f"run {claimed['number']} in this folder, not announced"
+    gone = sum(run["gone"] is True for run in claimed["earlier"])
+    return (
+        f"{which}; {len(claimed['earlier'])} of its plan before it ({gone} without records), "
+        f"{counted.later} later; {counted.elsewhere} of other plans with its models"
+    )

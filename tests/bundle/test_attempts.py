@@ -143,7 +143,7 @@ def test_a_bundle_tells_which_run_it_is(results: Path, tmp_path: Path) -> None:
     assert (found.state, found.reason) == ("unverified", "not_signed")
     assert found.attempts == attempts.Attempts(later=1, elsewhere=1)
     said = (
-        "  attempt  run 1 of 2 announced, 1 of its plan before it (0 without records), 1 later, "
+        "  attempt  run 1 of 2 announced; 1 of its plan before it (0 without records), 1 later; "
         "1 of other plans with its models"
     )
     assert said in checking.text(found).splitlines()
