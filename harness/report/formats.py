@@ -54,7 +54,7 @@ FORMATS: Mapping[str, str] = {
 def write(
     material: Material, formats: Sequence[str] = DEFAULT, target: Path | None = None
 ) -> list[Path]:
-    """Write the run in each of these forms; files are replaced whole.
+    """Write the run in each of these forms: all or, where one cannot be made, none.
 
     Args:
         target: folder of the reports; None = the run's own.
@@ -72,13 +72,13 @@ def write(
                 hint="harness report latest --format html",
                 reason="unknown_name",
             )
-    out = []
+    files: dict[str, bytes] = {}
     for name in dict.fromkeys(formats):
-        for file, data in _render(known[name])(material).items():
-            path = (target or material.folder) / file
-            write_whole(path, data)
-            out.append(path)
-    return out
+        files |= _render(known[name])(material)
+    folder = target or material.folder
+    for file, data in files.items():
+        write_whole(folder / file, data)
+    return [folder / file for file in files]
 
 
 def json_file(value: Any) -> bytes:
