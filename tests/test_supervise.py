@@ -9,12 +9,14 @@ import os
 import pty
 import random
 import secrets
+import select
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import IO
 
 import pytest
@@ -25,7 +27,7 @@ from harness.cases import Case
 from harness.execute import execute
 from harness.parts import Part
 from harness.records import JournalWriter, Record, read
-from harness.sandbox import ask, children, policy
+from harness.sandbox import ask, children, keeper, policy
 from harness.sandbox.policy import SWITCH
 from tests.conftest import FakeModel, examples, interruptible
 from tests.perf import hygiene
@@ -368,3 +370,17 @@ def test_a_child_that_has_ended_has_its_own_status() -> None:
     assert children.wait(child, 30)
     assert children.end(child) == 3
     assert children.end(child) == 3, "once more does no harm"
+
+
+def test_on_macos_a_worker_waits_for_the_end_of_its_parent(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a recorded kqueue: the system's own is not here."""
+    calls: list[object] = []
+    for name in ("KQ_FILTER_PROC", "KQ_EV_ADD", "KQ_NOTE_EXIT"):
+        monkeypatch.setattr(select, name, name, raising=False)
+    monkeypatch.setattr(select, "kevent", lambda *what: what, raising=False)
+    queue = SimpleNamespace(control=lambda *what: calls.append(what))
+    monkeypatch.setattr(select, "kqueue", lambda: queue, raising=False)
+    monkeypatch.setattr(os, "_exit", calls.append)
+    monkeypatch.setattr(sys, "platform", "darwin")
+    keeper._end_after(7)
+    assert calls == [([(7, "KQ_FILTER_PROC", "KQ_EV_ADD", "KQ_NOTE_EXIT")], 1), 1]
