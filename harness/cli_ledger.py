@@ -68,16 +68,16 @@ def list_(*, results: Path, as_json: bool) -> None:
 
 def _show_run(book: Book, run: Started) -> None:
     place = book.ledger.place(run)
-    echo(f"  {run.run}  {run.started_utc}  {place.number}/{place.of}", nl=False)
+    parts = [f"  {run.run}", run.started_utc, f"{place.number}/{place.of}"]
     if place.announced:
-        echo("  announced", nl=False)
+        parts.append(tr("announced"))
     if run.found == "lost":
-        echo("  taken up from its folder: the ledger it was started in is gone", nl=False)
+        parts.append(tr("taken up from its folder: the ledger it was started in is gone"))
     elif run.found:
-        echo("  taken up from its folder: its harness kept no ledger", nl=False)
+        parts.append(tr("taken up from its folder: its harness kept no ledger"))
     if run.run not in book.kept:
-        echo("  its records are gone", nl=False)
-    click.echo()
+        parts.append(tr("its records are gone"))
+    click.echo("  ".join(parts))
 
 
 @ledger.command()

@@ -24,6 +24,7 @@ from typing import Any, Literal, NamedTuple
 import harness
 from harness import records
 from harness.errors import PrerequisiteError, RecordError, SpecError
+from harness.migrate import known
 from harness.plan import Plan
 from harness.records import JournalWriter, Record
 from harness.runs import first_record, run_folders
@@ -176,7 +177,8 @@ def load(path: Path) -> Ledger:
     """Read and verify a ledger; one that is not there is empty.
 
     Raises:
-        RecordError: `ledger_damaged` with the line, `ledger_unreadable`, `schema_too_new`.
+        RecordError: `ledger_damaged` with the line, or `ledger_unreadable`.
+        SchemaError: it is of a newer schema.
     """
     if not path.exists():
         return Ledger()
@@ -196,7 +198,8 @@ def parse(data: bytes, path: Path) -> Ledger:
     """The ledger that the bytes of a file are.
 
     Raises:
-        RecordError: `ledger_damaged` with the line, or `schema_too_new`.
+        RecordError: `ledger_damaged` with the line.
+        SchemaError: it is of a newer schema.
     """
     try:
         journal = records.parse(data, path)
@@ -400,12 +403,12 @@ def _line(
 
     Raises:
         KeyError, TypeError, ValueError: it has another form.
-        RecordError: it is of a newer schema.
+        SchemaError: it is of a newer schema.
     """
     if first != (record["type"] == "ledger"):
         raise ValueError
     if first:
-        _require_schema(record["schema"])
+        known("ledger", record["schema"], SCHEMA, NAME)
     if record["type"] not in {"announcement", "attempt"}:
         return
     both = {**{name: _text(record[name]) for name in ("plan", "nonce")}, "sha256": line_sha256}
@@ -427,18 +430,6 @@ def _text(value: object) -> str:
     if not isinstance(value, str):
         raise TypeError
     return value
-
-
-def _require_schema(schema: object) -> None:
-    if not isinstance(schema, int):
-        raise TypeError
-    if schema > SCHEMA:
-        raise RecordError(
-            f"ledger schema {schema} is newer than {SCHEMA}",
-            where=NAME,
-            hint="install the harness version that wrote it, or a newer one",
-            reason="schema_too_new",
-        )
 
 
 def _append(book: Book, line: Record) -> None:

@@ -65,7 +65,7 @@ def check(data: bytes, run: Mapping[str, Any]) -> Attempts:
 
     Raises:
         ValueError: it has no such line, or tells otherwise; says what.
-        RecordError: it is damaged, or of a newer schema.
+        HarnessError: it is damaged, or of a newer schema.
     """
     found = ledger.parse(data, Path(NAME))
     if found.torn:

@@ -21,7 +21,7 @@ KIND = "bundle"
 EVIDENCE = ("records.jsonl", "scorecard.json")
 """What a bundle cannot be without. The plan is not among it: it has this machine's paths, and the
 run record says all that it was made of."""
-PARTS = (*EVIDENCE, "sbom.cdx.json")
+PARTS = (*EVIDENCE, attempts.NAME, "sbom.cdx.json")
 """All that a manifest may list."""
 _MOST_LEAKS = 5
 

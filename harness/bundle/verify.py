@@ -1,7 +1,7 @@
 """Whether a bundle is what was run: each check in turn, closed at the first that fails.
 
     files as the manifest says ─▶ records unbroken ─▶ claims as recorded ─▶ scorecard rebuilt
-    ─▶ signed by a trusted key that is valid ─▶ nonce ─▶ verified
+    ─▶ counted in the ledger ─▶ signed by a trusted key that is valid ─▶ nonce ─▶ verified
 
 What is broken was changed after it was made; what is only unverified is whole, but nobody
 who is trusted vouches for it.
@@ -18,7 +18,8 @@ from typing import Any, Literal
 
 import harness
 from harness import runs, score
-from harness.bundle import attest, content
+from harness.bundle import attempts, attest, content
+from harness.bundle.attempts import Attempts
 from harness.bundle.content import BrokenError, Content, check_hashes, hashing
 from harness.bundle.create import about, require_present
 from harness.bundle.keys import PublicKey, load_private
@@ -55,6 +56,7 @@ class Verdict:
         path: the first file that is broken.
         tier: of the scorecard; never `verified` without an evaluator's signature.
         signers: names of the trusted keys whose signatures fit.
+        attempts: what the ledger tells; None where the run was counted in none.
     """
 
     state: State
@@ -63,6 +65,7 @@ class Verdict:
     path: str = ""
     tier: str = "unverified"
     signers: tuple[str, ...] = ()
+    attempts: Attempts | None = None
     claims: Mapping[str, Any]
 
     @property
@@ -99,6 +102,7 @@ def verify(
         with runs.collector_at_rest():
             records = _check_records(found)
             rebuilt = _check_scorecard(found, records)
+        counted = _check_ledger(found, run_record(records))
         _check_models(models, claims)
         signed = _check_signatures(found, trusted)
     except BrokenError as error:
@@ -126,9 +130,12 @@ def verify(
             detail=detail,
             tier=tier,
             signers=names,
+            attempts=counted,
             claims=claims,
         )
-    return Verdict(state="verified", tier=claims["tier"], signers=names, claims=claims)
+    return Verdict(
+        state="verified", tier=claims["tier"], signers=names, attempts=counted, claims=claims
+    )
 
 
 def _check_records(content: Content) -> list[Record]:
@@ -173,6 +180,23 @@ def _check_scorecard(found: Content, records: Sequence[Record]) -> bool:
         differs = ", ".join(name for name in names if claimed.get(name) != claims.get(name))
         raise BrokenError(MANIFEST, "claim_differs", f"not as recorded: {differs}")
     return same
+
+
+def _check_ledger(found: Content, run: Mapping[str, Any]) -> Attempts | None:
+    """What the ledger tells of the run; None for runs that were counted in none."""
+    data = found.files.get(attempts.NAME)
+    if not attempts.named(run):
+        if data is not None:
+            raise BrokenError(attempts.NAME, "ledger_differs", "the run names no line of it")
+        return None
+    if data is None:
+        raise BrokenError(attempts.NAME, "part_missing", "the run was counted in it")
+    try:
+        return attempts.check(data, run)
+    except HarnessError as error:
+        raise BrokenError(attempts.NAME, error.reason, f"{error.where}: {error.message}") from None
+    except _STRANGE as error:
+        raise BrokenError(attempts.NAME, "ledger_differs", str(error)) from None
 
 
 def _require_sound(claims: Mapping[str, Any]) -> None:
@@ -342,6 +366,7 @@ def to_json(verdict: Verdict) -> dict[str, Any]:
         "path": verdict.path,
         "tier": verdict.tier,
         "signers": list(verdict.signers),
+        "attempts": verdict.attempts._asdict() if verdict.attempts else None,
         "claims": dict(verdict.claims),
     }
 
@@ -353,9 +378,9 @@ def text(verdict: Verdict) -> str:
     lines = [f"{verdict.state}{why}"]
     if verdict.state != "broken":
         claims = verdict.claims
-        number = f"run {claims['attempt']['number']} of {claims['attempt']['of']}"
         lines += [
-            f"  run      {claims['run']}, {number}",
+            f"  run      {claims['run']}",
+            f"  attempt  {_attempt_text(claims['attempt'], verdict.attempts)}",
             f"  harness  {claims['harness']} {claims['harness_sha256']}".rstrip(),
             f"  profile  {claims['profile']['id']} v{claims['profile']['version']}",
             f"  device   {claims['device']}",
@@ -363,3 +388,19 @@ def text(verdict: Verdict) -> str:
             f"  signers  {', '.join(verdict.signers) or 'nobody who is trusted'}",
         ]
     return "\n".join(printable(line) for line in "\n".join(lines).splitlines())
+
+
+def _attempt_text(claimed: Mapping[str, Any], counted: Attempts | None) -> str:
+    """Which run it was in its results folder, and what else was started there."""
+    which = f"run {claimed['number']} of {claimed['of']}"
+    if counted is None:
+        return which
+    if claimed["announced"]:
+        which = f"run {claimed['number']} of {claimed['of']} announced"
+    else:
+        which = f"run {claimed['number']} in this folder, not announced"
+    gone = sum(run["gone"] is True for run in claimed["earlier"])
+    return (
+        f"{which}; {len(claimed['earlier'])} of its plan before it ({gone} without records), "
+        f"{counted.later} later; {counted.elsewhere} of other plans with its models"
+    )

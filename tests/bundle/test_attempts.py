@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import shutil
 from collections.abc import Callable
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +14,14 @@ import pytest
 from harness import session
 from harness.bundle import attempts
 from harness.bundle import create as making
+from harness.bundle import verify as checking
+from harness.bundle.verify import Verdict
 from harness.errors import RecordError
+from harness.kit import manifest
+from harness.kit.manifest import MANIFEST
 from harness.plan import Plan
 from harness.prepare import prepare
-from harness.records import JournalWriter, decode_line, read, run_record
+from harness.records import JournalWriter, decode_line, read, run_record, strict_json
 from tests.test_cli import fill
 
 Change = Callable[[list[dict[str, Any]]], object]
@@ -121,6 +126,51 @@ def test_a_line_of_another_run_is_found(results: Path, name: str, value: object)
     run = {**run_of(folders(results)[1]), name: value}
     with pytest.raises(ValueError, match=name):
         attempts.check((results / attempts.NAME).read_bytes(), run)
+
+
+def bundle_of(folder: Path, target: Path, change: Callable[[Path], object] = bool) -> Verdict:
+    """A bundle that is changed, and given a manifest that fits, as its verifier sees it."""
+    made = making.create(folder, target)
+    change(made / attempts.NAME)
+    about = strict_json((made / MANIFEST).read_text("utf-8"))["about"]
+    (made / MANIFEST).unlink()
+    manifest.write(made, about)
+    return checking.verify(made, {}, today=date(2026, 11, 27))
+
+
+def test_a_bundle_tells_which_run_it_is(results: Path, tmp_path: Path) -> None:
+    found = bundle_of(folders(results)[1], tmp_path / "bundle")
+    assert (found.state, found.reason) == ("unverified", "not_signed")
+    assert found.attempts == attempts.Attempts(later=1, elsewhere=1)
+    said = (
+        "  attempt  run 1 of 2 announced; 1 of its plan before it (0 without records), 1 later; "
+        "1 of other plans with its models"
+    )
+    assert said in checking.text(found).splitlines()
+    assert checking.to_json(found)["attempts"] == {"later": 1, "elsewhere": 1}
+
+
+def test_a_bundle_whose_ledger_is_not_the_runs_is_broken(results: Path, tmp_path: Path) -> None:
+    anew = rewritten(results, lambda lines: lines.pop(1))
+    damaged = (results / attempts.NAME).read_bytes().replace(b'"of":2', b'"of":1')
+    wanted = {
+        "gone": (Path.unlink, "part_missing"),
+        "anew": (lambda path: path.write_bytes(anew), "ledger_differs"),
+        "damaged": (lambda path: path.write_bytes(damaged), "ledger_damaged"),
+        "torn": (lambda path: path.write_bytes(path.read_bytes()[:-9]), "ledger_differs"),
+        "empty": (lambda path: path.write_bytes(b""), "ledger_differs"),
+    }
+    for name, (change, reason) in wanted.items():
+        found = bundle_of(folders(results)[1], tmp_path / name, change)
+        assert (found.state, found.reason, found.path) == ("broken", reason, attempts.NAME)
+
+
+def test_a_ledger_that_no_run_names_is_no_evidence(made: Path, tmp_path: Path) -> None:
+    """Of a run of an older harness, which was counted in none."""
+    folder = shutil.copytree(made / "run", tmp_path / "run")
+    found = bundle_of(folder, tmp_path / "bundle", lambda path: path.write_bytes(b""))
+    assert (found.state, found.reason) == ("broken", "ledger_differs")
+    assert found.detail == "the run names no line of it"
 
 
 def test_an_unfinished_line_stays_behind(results: Path) -> None:
