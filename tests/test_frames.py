@@ -247,7 +247,7 @@ def test_a_scorecard_alone_has_no_samples(tmp_path: Path, run: Run) -> None:
         b"[" * 100_000,
         b"\xff",
         b"[]",
-        json.dumps({"kind": "scorecard", "schema": 99}).encode(),
+        json.dumps({"kind": "scorecard", "schema": "99"}).encode(),
         json.dumps({"kind": "scorecard", "schema": 1}).encode(),
         json.dumps({"kind": "scorecard", "schema": 1, "entries": 7}).encode(),
     ],

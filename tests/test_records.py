@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from harness import records
 from harness.errors import RecordError
 from harness.records import (
+    SCHEMA,
     JournalWriter,
     decode_line,
     encode_line,
@@ -25,7 +26,7 @@ from harness.records import (
 )
 
 RECORDS = [
-    {"type": "run", "schema": 1, "run": "r"},
+    {"type": "run", "schema": SCHEMA, "run": "r"},
     {"type": "sample", "text": "한글 \u2028 줄", "values": [1, 2.5, None]},
     {"type": "job", "outcome": "ok"},
 ]

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from harness.errors import RecordError
-from harness.score import dump, scorecard
+from harness.score import SCHEMA, dump, scorecard
 from harness.spec import Protocol, Suites, digest, to_json
 from tests.golden_run import PATH, golden_records
 from tests.strategies import MIB, Candidate, profile, records
@@ -61,7 +61,7 @@ def test_golden_is_rebuilt_byte_for_byte():
 
 def test_golden_has_what_reports_must_show():
     card = json.loads(PATH.read_bytes())
-    assert card["schema"] == 1
+    assert card["schema"] == SCHEMA
     assert card["kind"] == "scorecard"
     assert card["verdict"]["state"] == "unverified"
     assert {e["list"] for e in card["entries"]} == {"embedded", "real", "real-tuned"}

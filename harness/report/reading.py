@@ -104,14 +104,15 @@ def read(scorecard: Json) -> View:
     Raises:
         RecordError: the value is no scorecard. SchemaError: of a newer schema.
     """
-    if scorecard.get("kind") != "scorecard":
+    kind, schema = scorecard.get("kind"), scorecard.get("schema")
+    if kind != "scorecard" or type(schema) is not int:
         raise RecordError(
-            f"kind {clean(scorecard.get('kind'))!r} cannot be reported",
-            allowed="kind 'scorecard'",
+            f"kind {clean(kind)!r}, schema {clean(schema)!r} cannot be reported",
+            allowed=f"kind 'scorecard', schema 1 to {SCHEMA}",
             hint="harness score RUN",
             reason="scorecard_unreadable",
         )
-    known("scorecard", scorecard.get("schema"), SCHEMA, "")
+    known("scorecard", schema, SCHEMA, "")
     card = cleaned(scorecard)
     verdict, attempt = card["verdict"], card["attempt"]
     skipped = [_as(Skipped, {"case": "", **found}) for found in card["skipped"]]

@@ -5,6 +5,7 @@ import pytest
 from harness.errors import RecordError
 from harness.report import words
 from harness.report.reading import LONGEST, clean, flatten, read
+from harness.score import SCHEMA
 from tests.report import sample
 from tests.report.snapshots import golden
 
@@ -32,12 +33,12 @@ def test_clean_bounds_length() -> None:
     assert clean("x" * LONGEST) == "x" * LONGEST
 
 
-@pytest.mark.parametrize("change", [{"schema": 2}, {"kind": "run"}, {"schema": None}])
+@pytest.mark.parametrize("change", [{"schema": "2"}, {"kind": "run"}, {"schema": None}])
 def test_another_schema_is_refused_with_the_command_that_mends_it(change) -> None:
     with pytest.raises(RecordError) as caught:
         read(sample.card([], **change))
     assert caught.value.hint.startswith("harness score")
-    assert caught.value.allowed == "kind 'scorecard', schema 1"
+    assert caught.value.allowed == f"kind 'scorecard', schema 1 to {SCHEMA}"
 
 
 def test_ranks_are_marked_as_shared_within_their_list_only() -> None:
