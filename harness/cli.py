@@ -332,6 +332,9 @@ def _settle_process() -> None:
     for name in ("SIGTERM", "SIGHUP"):  # SIGHUP: the terminal was closed
         if number := getattr(signal, name, None):
             signal.signal(number, _interrupt)
+    if number := getattr(signal, "SIGCHLD", None):
+        # Whoever started us may ignore it, and then nobody is told how a child has ended.
+        signal.signal(number, signal.SIG_DFL)
     codecs.register_error("plainer", messages.plainer)
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)

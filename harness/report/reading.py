@@ -115,6 +115,7 @@ def read(scorecard: Json) -> View:
     verdict, attempt = card["verdict"], card["attempt"]
     skipped = [_as(Skipped, {"case": "", **found}) for found in card["skipped"]]
     calibration, accuracy = card.get("calibration") or {}, card.get("accuracy") or {}
+    sessions = card.get("sessions") or {}
     return View(
         **{name: card[name] for name in ("run", "harness", "started_utc", "tier", "reference")},
         profile=dict(flatten(card["profile"])),
@@ -129,6 +130,8 @@ def read(scorecard: Json) -> View:
         attempt=(str(attempt["number"]), str(attempt["of"])),
         announced=_announced(attempt),
         earlier=tuple(map(_attempt, attempt.get("earlier", ()))),
+        resumed=len(sessions.get("resumed", ())),
+        again=len(sessions.get("again", ())),
         seed=_seed(card.get("seed") or {}),
         sandbox=_sandbox(card["entries"]),
         scoring=card.get("scoring", "geometric"),

@@ -407,6 +407,7 @@ class View:
             of its plan up to it.
         announced: whether it is one of such a series; None where that was not recorded yet.
         earlier: the runs of its plan before it, oldest first.
+        resumed: how often it was interrupted and went on. again: jobs that were begun again.
         scoring: the formula of the score: geometric, aimers or gate.
         axes: the metrics of the Pareto front.
         seed: where the accuracy items come from: public, committed, uncommitted; empty = none.
@@ -430,6 +431,8 @@ class View:
     attempt: tuple[str, str]
     announced: bool | None
     earlier: tuple[Attempt, ...]
+    resumed: int
+    again: int
     seed: str
     sandbox: Sandbox | None
     scoring: str
