@@ -1,5 +1,6 @@
 """One small run folder, its bundle, and keys of three people."""
 
+import contextlib
 import shutil
 from datetime import date
 from pathlib import Path
@@ -7,9 +8,11 @@ from typing import Any
 
 import pytest
 
+from harness import ledger
 from harness.bundle import create, keys
 from harness.bundle import verify as checking
 from harness.records import JournalWriter
+from harness.spec import digest
 from tests.answered import formed
 from tests.strategies import Candidate, profile, records
 
@@ -24,6 +27,24 @@ def small_run() -> list[dict[str, Any]]:
     return [run | {"attempt": attempt}, *rest]
 
 
+def counted(found: list[dict[str, Any]], results: Path) -> list[dict[str, Any]]:
+    """A run's records, and beside them the ledger with the line that it was started by."""
+    (run,) = (record for record in found if record["type"] == "run")
+    line = {
+        "type": "attempt",
+        **{name: run[name] for name in ("run", "plan", "started_utc")},
+        "profile": digest(run["profile"])[:16],
+        "nonce": ledger.nonce_digest(run.get("nonce", "")),
+        "models": sorted({ledger.models_digest(model["sha256"]) for model in run["models"]}),
+        "announced": False,
+    }
+    path = results / ledger.NAME
+    with contextlib.closing(JournalWriter(path)) as journal:
+        journal.append({"type": "ledger", "schema": ledger.SCHEMA}, line)
+    run["attempt"] = {**run["attempt"], "ledger": ledger.load(path).runs[-1].sha256}
+    return found
+
+
 @pytest.fixture(scope="session")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Not to be written to: a folder with `run`, `bundle` (signed) and keys."""
@@ -31,7 +52,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     run = home / "run"
     run.mkdir()
     journal = JournalWriter(run / "records.jsonl")
-    journal.append(*small_run())
+    journal.append(*counted(small_run(), home))
     journal.close()
     for name, role in (("jury", "evaluator"), ("startup", "startup"), ("stranger", "evaluator")):
         keys.generate(home / name, name=name, role=role, days=365, today=date(2026, 1, 1))

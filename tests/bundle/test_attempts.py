@@ -22,6 +22,7 @@ from harness.kit.manifest import MANIFEST
 from harness.plan import Plan
 from harness.prepare import prepare
 from harness.records import JournalWriter, decode_line, read, run_record, strict_json
+from tests.bundle.conftest import small_run
 from tests.test_cli import fill
 
 Change = Callable[[list[dict[str, Any]]], object]
@@ -165,9 +166,12 @@ def test_a_bundle_whose_ledger_is_not_the_runs_is_broken(results: Path, tmp_path
         assert (found.state, found.reason, found.path) == ("broken", reason, attempts.NAME)
 
 
-def test_a_ledger_that_no_run_names_is_no_evidence(made: Path, tmp_path: Path) -> None:
-    """Of a run of an older harness, which was counted in none."""
-    folder = shutil.copytree(made / "run", tmp_path / "run")
+def test_a_ledger_that_no_run_names_is_no_evidence(tmp_path: Path) -> None:
+    """Of a run that was counted in none."""
+    folder = tmp_path / "run"
+    folder.mkdir()
+    with contextlib.closing(JournalWriter(folder / "records.jsonl")) as journal:
+        journal.append(*small_run())
     found = bundle_of(folder, tmp_path / "bundle", lambda path: path.write_bytes(b""))
     assert (found.state, found.reason) == ("broken", "ledger_differs")
     assert found.detail == "the run names no line of it"

@@ -18,7 +18,7 @@ from harness.errors import HarnessError, SpecError
 from harness.kit import manifest
 from harness.records import JournalWriter, read, run_record
 from harness.spec import canonical
-from tests.bundle.conftest import TODAY
+from tests.bundle.conftest import TODAY, counted
 
 FLIPS = int(os.environ.get("HARNESS_FLIPS", "100"))
 """`HARNESS_FLIPS=1000 pytest tests/bundle -k flip` is the figure of docs/bundles.md."""
@@ -358,7 +358,10 @@ def test_another_runs_nonce(bundle: Path, trusted) -> None:
 def test_the_signature_of_another_bundle(bundle: Path, made: Path, tmp_path: Path, trusted) -> None:
     run = shutil.copytree(made / "run", tmp_path / "run")
     rewritten(
-        run, lambda records: [{**r, "nonce": "x"} if r["type"] == "run" else r for r in records]
+        run,
+        lambda records: counted(
+            [{**r, "nonce": "x"} if r["type"] == "run" else r for r in records], tmp_path
+        ),
     )
     making.create(run, tmp_path / "other")
     shutil.copy(bundle / attest.ENVELOPE, tmp_path / "other")
