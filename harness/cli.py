@@ -122,13 +122,16 @@ def report(
     as_json: bool,
 ) -> None:
     """Write the report of RUN (a folder, an id, or latest) into its folder."""
+    from harness import ledger as ledger_of
     from harness import runs
     from harness.interop import llama_bench
     from harness.report import formats
 
     folder = runs.find_run(run_folder, results)
     _, card = runs.scored(folder / "records.jsonl")
-    shown = card | (llama_bench.imported(benches, card, folder) if benches else {})
+    later = ledger_of.later(folder, card["run"])
+    shown = card | {"attempt": card["attempt"] | {"later": later}}
+    shown |= llama_bench.imported(benches, card, folder) if benches else {}
     material = formats.Material(card=shown, folder=folder, lang=lang or messages.language())
     paths = formats.write(material, names or formats.DEFAULT)
     runs.keep_scorecard(folder, card)  # only now: what cannot be reported is left as it is

@@ -406,7 +406,8 @@ class View:
         attempt: number of this run, and of how many: of its announced series, else of the runs
             of its plan up to it.
         announced: whether it is one of such a series; None where that was not recorded yet.
-        earlier: the runs of its plan before it, oldest first.
+        earlier: the runs of its plan before it, oldest first. later: how many came after it,
+            where the ledger was at hand.
         resumed: how often it was interrupted and went on. again: jobs that were begun again.
         scoring: the formula of the score: geometric, aimers or gate.
         axes: the metrics of the Pareto front.
@@ -445,6 +446,7 @@ class View:
     skipped: tuple[Skipped, ...]
     left_out: tuple[Skipped, ...]
     imported: tuple[Imported, ...] = ()
+    later: int = 0
 
     @property
     def adds_up(self) -> bool:
