@@ -133,6 +133,7 @@ def report(
 
     A bundle is verified first, and its report written beside it.
     """
+    from harness import ledger as ledger_of
     from harness import runs
     from harness.bundle import reported
     from harness.interop import llama_bench
@@ -141,11 +142,13 @@ def report(
     bundle = bool(trusted) or reported.is_bundle(Path(run_folder))
     if bundle:
         folder = Path(run_folder)
-        card = reported.card_of(folder, trusted)
+        card = shown = reported.card_of(folder, trusted)
     else:
         folder = runs.find_run(run_folder, results)
         _, card = runs.scored(folder / "records.jsonl")
-    shown = card | (llama_bench.imported(benches, card, folder) if benches else {})
+        later = ledger_of.later(folder, card["run"])
+        shown = card | {"attempt": card["attempt"] | {"later": later}}
+    shown = shown | (llama_bench.imported(benches, card, folder) if benches else {})
     material = formats.Material(card=shown, folder=folder, lang=lang or messages.language())
     target = reported.target_of(folder) if bundle else folder
     paths = formats.write(material, names or formats.DEFAULT, target)

@@ -256,6 +256,20 @@ def examine(results: Path) -> Book:
     return Book(path=path, ledger=ledger, kept=frozenset(kept), unwritten=tuple(unwritten))
 
 
+def later(folder: Path, run: str) -> int:
+    """How many runs of its plan were started after a run, by the ledger beside its folder; 0
+    where there is none that can be read.
+    """
+    try:
+        runs = load(folder.resolve().parent / NAME).runs
+    except RecordError:
+        return 0
+    for place, own in enumerate(runs):
+        if own.run == run:
+            return sum(other.plan == own.plan for other in runs[place + 1 :])
+    return 0
+
+
 def announce(results: Path, plan: Plan, of: int, *, nonce: str = "") -> int:
     """Say how many runs of a plan make its official result, unless that is said already.
 

@@ -356,6 +356,18 @@ def test_a_result_is_found_by_run_and_by_plan(results: Path, run_harness: Harnes
     assert "no run with records here" in unknown.stderr
 
 
+def test_a_later_report_says_how_many_came_after(results: Path, run_harness: Harness) -> None:
+    """The page may say more than the scorecard, which is built from the records alone."""
+    first = announced(results)[0]
+    before = (first / "scorecard.json").read_bytes()
+    run_harness("report", first.name, "--lang", "en", "--format", "markdown")
+    text = (first / "scorecard.md").read_text("utf-8")
+    assert "run 1 of 3 announced; 2 started later" in text
+    assert (first / "scorecard.json").read_bytes() == before
+    run_harness("report", announced(results)[2].name, "--lang", "en", "--format", "markdown")
+    assert "later" not in (announced(results)[2] / "scorecard.md").read_text("utf-8")[:2000]
+
+
 def test_a_torn_ledger_is_said(results: Path, run_harness: Harness) -> None:
     path = results / "ledger.jsonl"
     path.write_bytes(path.read_bytes() + b'1234abcd {"type":"att')

@@ -150,6 +150,7 @@ def read(scorecard: Json) -> View:
         detectable=_as(Detectable, accuracy) if accuracy.get("items") else None,
         skipped=tuple(s for s in skipped if not s.case),
         left_out=tuple(s for s in skipped if s.case),
+        later=attempt.get("later", 0),
         imported=tuple(_as(Imported, test) for test in card.get("imported", ())),
     )
 

@@ -421,7 +421,8 @@ class View:
         announced: whether it is one of such a series; None where that was not recorded yet.
         tier: the scorecard's, but `verified` only where an evaluator's signature fits.
         standing: what is said of the tier: `self_run` where it was only claimed.
-        earlier: the runs of its plan before it, oldest first.
+        earlier: the runs of its plan before it, oldest first. later: how many came after it,
+            where the ledger was at hand.
         resumed: how often it was interrupted and went on. again: jobs that were begun again.
         scoring: the formula of the score: geometric, aimers or gate.
         axes: the metrics of the Pareto front.
@@ -462,6 +463,7 @@ class View:
     skipped: tuple[Skipped, ...]
     left_out: tuple[Skipped, ...]
     imported: tuple[Imported, ...] = ()
+    later: int = 0
 
     @property
     def adds_up(self) -> bool:

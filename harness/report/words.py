@@ -274,6 +274,8 @@ def attempt(view: View, lang: Lang) -> str:
     said = [say(lang, kinds[view.announced], number=count, of=of)]
     if gone := sum(run.gone for run in view.earlier):
         said.append(say(lang, "attempt.gone", count=gone))
+    if view.later:
+        said.append(say(lang, "attempt.later", count=view.later))
     if view.resumed or view.again:
         said.append(say(lang, "attempt.resumed", count=view.resumed, again=view.again))
     return "; ".join(said)
