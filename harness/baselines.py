@@ -21,8 +21,9 @@ from harness.compare import LEAST_PROCESSES
 from harness.comparing import sides
 from harness.comparing.noise import NO_FLOOR, Floor, measured_floor
 from harness.comparing.sides import Side
+from harness.durable import unwritable, write_whole
 from harness.errors import PrerequisiteError, RecordError, SpecError, did_you_mean, printable
-from harness.records import run_record, strict_json, unwritable, write_whole
+from harness.records import run_record, strict_json
 from harness.spec import digest
 
 SCHEMA = 1

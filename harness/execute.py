@@ -18,10 +18,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 from harness import supervise
+from harness.durable import unwritable
 from harness.parts import read_part
 from harness.plan import Job
 from harness.probes.memory import tree_sampler
-from harness.records import JournalWriter, Record, read, unwritable
+from harness.records import JournalWriter, Record, read
 from harness.sandbox.environment import clean
 from harness.spec import canonical, to_json
 from harness.supervise import ENVIRONMENT, Feed, Watch

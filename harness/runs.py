@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from harness import score
+from harness.durable import unwritable, write_whole
 from harness.errors import Exit, PrerequisiteError, RecordError, SpecError
-from harness.records import SCHEMA, Journal, decode_line, read, unwritable, write_whole
+from harness.records import SCHEMA, Journal, decode_line, read
 
 RUN_ID = re.compile(r"\d{8}T\d{6}Z-[0-9a-f]{6}")
 WORDS = {"latest": 1, "previous": 2}

@@ -17,6 +17,7 @@ import harness
 from harness import environment, metrics, privacy, stats
 from harness import plan as planning
 from harness.backends import BACKENDS, ENGINES
+from harness.durable import write_whole
 from harness.errors import Exit, HarnessError, PrerequisiteError, SpecError
 from harness.exam import Budget, Exam, ItemProgress, source_of
 from harness.execute import WATCHES, Outcome, execute, execute_apart, next_step, prime
@@ -26,7 +27,7 @@ from harness.models import resolve as artefacts
 from harness.plan import Job, Plan
 from harness.prepare import require_engine
 from harness.probes import roofline
-from harness.records import SCHEMA, JournalWriter, Record, write_whole
+from harness.records import SCHEMA, JournalWriter, Record
 from harness.runs import alone, attempts, exit_code, new_run_folder, write_scorecard
 from harness.schedule import Arranger, Queue
 from harness.seeds import PUBLIC, Seed

@@ -18,6 +18,7 @@ SPEC = {
     "cases",
     "plan",
     "parts",
+    "durable",
     "records",
     "specfile",
     "specprofile",
@@ -45,7 +46,8 @@ ALLOWED = {
     "order": CORE | {"spec", "cases", "plan"},  # of a plan only its types
     "plan": CORE | {"spec", "cases", "families", "order"},
     "parts": CORE | {"records"},
-    "records": CORE | {"spec"},
+    "durable": CORE,
+    "records": CORE | {"durable", "spec"},
     "adaptive": CORE | {"spec", "cases", "plan"},
     "extensions": CORE,
     "sandbox": {"sandbox"},

@@ -9,9 +9,10 @@ from typing import Any
 
 from harness import privacy, runs
 from harness.bundle.sbom import write_sbom
+from harness.durable import unwritable
 from harness.errors import PrerequisiteError, SpecError, printable
 from harness.kit import manifest
-from harness.records import read, run_record, unwritable
+from harness.records import read, run_record
 
 KIND = "bundle"
 EVIDENCE = ("records.jsonl", "scorecard.json")

@@ -21,9 +21,10 @@ from harness import score
 from harness.bundle import attest
 from harness.bundle.create import EVIDENCE, KIND, about
 from harness.bundle.keys import PublicKey, load_private
+from harness.durable import write_whole
 from harness.errors import Exit, HarnessError, SpecError, printable
 from harness.kit.install import MANIFEST, Refused, examine, read_manifest, sha256_of
-from harness.records import Record, read, run_record, strict_json, write_whole
+from harness.records import Record, read, run_record, strict_json
 from harness.spec import canonical
 
 State = Literal["verified", "unverified", "broken"]
