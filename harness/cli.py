@@ -319,7 +319,7 @@ def main() -> None:
 def _after_interruption(arguments: list[str]) -> str:
     """What an interrupted command leaves, and what to do next."""
     if arguments[:1] == ["run"]:
-        return "interrupted; `harness score latest` shows what a run has kept"
+        return "interrupted; what was measured is kept\n  next: harness run --resume latest"
     kept = "what has come is kept" if "pull" in arguments[:2] else "nothing half made is used"
     return f"interrupted; {kept}\n  next: the same command again"
 

@@ -243,7 +243,8 @@ def export(*, run: str, output: Path, results: Path, as_json: bool) -> None:
     from harness.interop import lm_eval_files
 
     folder = runs.find_run(run, results)
-    found = lm_eval_files.export(records.read(folder / "records.jsonl").records)
+    kept = records.current(records.read(folder / "records.jsonl").records)
+    found = lm_eval_files.export(kept)
     if not found:
         raise SpecError(
             "the run asked no accuracy items",

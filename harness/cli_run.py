@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Final, Literal, NoReturn
 
 import click
+from click.core import ParameterSource
 
 from harness import cli_shared, messages
 from harness.messages import Lang
@@ -13,6 +14,12 @@ from harness.messages.commands import Command
 
 if TYPE_CHECKING:
     from harness.plan import Plan
+    from harness.session import RunResult
+
+_WITH_RESUME: Final = frozenset(
+    {"resumed", "retry_failed", "seed_file", "dry_run", "results", "lang", "as_json"}
+)
+"""Options that mean something for a run that goes on."""
 
 
 @click.command(cls=Command)
@@ -50,6 +57,15 @@ if TYPE_CHECKING:
 )
 @cli_shared.commercial
 @click.option("--nonce", default="", help="An evaluator's word for this very run, kept with it.")
+@click.option(
+    "--resume",
+    "resumed",
+    metavar="RUN",
+    help="Go on with a run that was interrupted: a folder, an id, or latest.",
+)
+@click.option(
+    "--retry-failed", is_flag=True, help="With --resume: run jobs that did not end well once more."
+)
 @click.option("--dry-run", is_flag=True, help="Print the plan and an estimate; measure nothing.")
 @cli_shared.results
 @cli_shared.models_file
@@ -69,6 +85,8 @@ def run(
     chat_template: Literal["own", "canonical"] | None,
     commercial: bool,
     nonce: str,
+    resumed: str | None,
+    retry_failed: bool,
     dry_run: bool,
     results: Path,
     models_file: Path | None,
@@ -81,11 +99,19 @@ def run(
     harness run                          the default set, in a few minutes
     harness run --model my-model.gguf    your model beside the reference
     harness run --dry-run                what would be done, and how long it takes
+    harness run --resume latest          go on after a crash or Ctrl-C
     """  # noqa: D301 - Click wants the control character itself
-    from harness import seeds, session, specfile, terminal
+    from harness import resume, runs, seeds, session, specfile, terminal
     from harness.prepare import own_items, prepare
-    from harness.report import formats
 
+    spoken = lang or messages.language()
+    if resumed is not None or retry_failed:
+        _refuse_others(resumed)
+        folder = runs.find_run(resumed or "", results)
+        if dry_run:
+            terminal.show_left(resume.examine(folder, retry_failed=retry_failed))
+            return
+        _finish(_resume(folder, seed_file, retry_failed=retry_failed), spoken, as_json=as_json)
     if models and set_name:
         raise click.UsageError("--model and --set exclude each other.")
     if tune and dry_run:
@@ -111,6 +137,9 @@ def run(
     if dry_run:
         _print_plan(plan, as_json=as_json)
         return
+    begun = resume.unfinished(results, plan, nonce)
+    if begun and terminal.wants_to_go_on(begun):
+        _finish(_resume(begun.folder, seed_file), spoken, as_json=as_json)
     terminal.announce(plan)
     result = session.run(
         plan,
@@ -123,8 +152,41 @@ def run(
     )
     if budget:
         terminal.show_reached(result.card)
-    spoken = lang or messages.language()
-    reports = formats.write(formats.Material(card=result.card, folder=result.folder, lang=spoken))
+    _finish(result, spoken, as_json=as_json)
+
+
+def _refuse_others(resumed: str | None) -> None:
+    """Everything about a resumed run was settled when it was begun."""
+    if resumed is None:
+        raise click.UsageError("--retry-failed needs --resume.")
+    context = click.get_current_context()
+    for option in context.command.params:
+        source = context.get_parameter_source(option.name or "")
+        if source is ParameterSource.COMMANDLINE and option.name not in _WITH_RESUME:
+            raise click.UsageError(
+                f"--resume goes on with a run as it was begun: without {option.opts[0]}."
+            )
+
+
+def _resume(folder: Path, seed_file: Path | None, *, retry_failed: bool = False) -> RunResult:
+    from harness import session, terminal
+
+    return session.resume(
+        folder,
+        terminal.show_progress,
+        seed_file=seed_file,
+        items=terminal.show_items,
+        retry_failed=retry_failed,
+        announce=terminal.announce_resumed,
+    )
+
+
+def _finish(result: RunResult, lang: Lang, *, as_json: bool) -> NoReturn:
+    """Write the reports, show the card, and end as the run did."""
+    from harness import terminal
+    from harness.report import formats
+
+    reports = formats.write(formats.Material(card=result.card, folder=result.folder, lang=lang))
     if as_json:
         cli_shared.emit(
             {
@@ -135,7 +197,7 @@ def run(
             }
         )
     else:
-        terminal.show_card(result.card, result.folder, spoken)
+        terminal.show_card(result.card, result.folder, lang)
     terminal.show_blocked(result.card)
     raise SystemExit(result.exit_code)
 

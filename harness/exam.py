@@ -15,20 +15,18 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import repeat
 from pathlib import Path
 from statistics import fmean
-from typing import IO, Any, NamedTuple, Protocol
+from typing import IO, Any, NamedTuple
 
-from harness import heldout
 from harness.budget import FLOOR, SHARED, Stratum, allocate, item_variance, reached
 from harness.cases import Case
 from harness.errors import HarnessError
-from harness.heldout import HeldOutTask
 from harness.models import chat
 from harness.plan import Job
-from harness.records import Record
-from harness.spec import Artefact, Form
+from harness.records import PartWriter, Record
+from harness.sources import Source
+from harness.spec import Artefact, Form, Profile
 from harness.suites import exchange
-from harness.suites.tasks import case_item, load_task
-from harness.suites.tasks.base import Grade, Item
+from harness.suites.tasks.base import Item
 
 ItemProgress = Callable[[str, int, int, float], None]
 """Called now and then with a model, items answered, items in all (0 = as many as the time allows)
@@ -39,91 +37,6 @@ _TEXT_CHARS_MAX = 1 << 20
 """Of one answer: all of them are held, and no item asks for so much."""
 _VERIFIED_LEAST = 1
 """Choice items of each case that are scored both ways: near-ties are judged by them."""
-
-
-class Source(Protocol):
-    """Where the items of a case come from: a generator, or an evaluator's file."""
-
-    def items(self, form: Form) -> Iterator[Item]:
-        """Items in the order of their index."""
-        ...
-
-    @property
-    def delimiter(self) -> str:
-        """Begins every choice, and is no part of its length."""
-        ...
-
-    def shots(self, form: Form) -> str:
-        """Solved items before each question, as text; empty for none."""
-        ...
-
-    def chance(self, item: Item) -> float:
-        """Expected score of a guesser."""
-        ...
-
-    def mark(self, text: str, item: Item) -> Grade:
-        """Mark a free answer."""
-        ...
-
-
-class Generated:
-    """Items of a generated task under a seed."""
-
-    delimiter = " "
-
-    def __init__(self, case: Case, seed: bytes) -> None:
-        self._case = case
-        self._seed = seed
-        self._task = load_task(case.task)
-
-    def items(self, form: Form) -> Iterator[Item]:
-        """As many as the case has of this form."""
-        for index in range(self._case.items_of(form)):
-            yield case_item(self._case, form, index, self._seed)
-
-    def shots(self, form: Form) -> str:
-        """Items of negative index, which are never asked, each with its answer."""
-        indices = range(-1, -1 - self._case.shots, -1)
-        solved = [case_item(self._case, form, index, self._seed) for index in indices]
-        return "".join(f"{item.context} {item.answer.lstrip()}\n\n" for item in solved)
-
-    def chance(self, item: Item) -> float:
-        """One in so many choices, or what the task states for free answers."""
-        return self._task.CHANCE["choice" if item.choices else "free"]
-
-    def mark(self, text: str, item: Item) -> Grade:
-        """Mark by the task's own rules."""
-        return self._task.mark(text, item)
-
-
-class Own:
-    """An evaluator's own items, asked in their file's order."""
-
-    def __init__(self, task: HeldOutTask) -> None:
-        self._task = task
-        self.delimiter = task.delimiter
-
-    def items(self, form: Form) -> Iterator[Item]:
-        """All of them; a file has one form."""
-        return iter(self._task.items if form == self._task.form else ())
-
-    def shots(self, form: Form) -> str:
-        """What the file, or its task, says should stand before every question."""
-        del form
-        return self._task.prefix
-
-    def chance(self, item: Item) -> float:
-        """One in so many choices; 0 for free answers."""
-        return 1 / len(item.choices) if item.choices else 0.0
-
-    def mark(self, text: str, item: Item) -> Grade:
-        """Mark by the item's own checker."""
-        return heldout.mark(text, item)
-
-
-def source_of(case: Case, seed: bytes, own: Mapping[str, HeldOutTask]) -> Source:
-    """Where the items of a case come from."""
-    return Own(own[case.task]) if case.data_sha256 else Generated(case, seed)
 
 
 class Question(NamedTuple):
@@ -144,10 +57,16 @@ class Budget:
     slowest, decides for all. `half_width` is what it expects of the interval of the mean.
     """
 
-    def __init__(self, seconds: float) -> None:
+    def __init__(self, seconds: float, items: Mapping[str, int] | None = None) -> None:
         self.seconds = seconds
-        self.items: dict[str, int] | None = None
+        self.items = dict(items) if items else None
         self.half_width = math.inf
+
+    @classmethod
+    def of(cls, profile: Profile, items: Mapping[str, int] | None = None) -> Budget | None:
+        """A profile's, if it has one; of a resumed run with the `items` that were decided on."""
+        accuracy = profile.suites.accuracy
+        return cls(accuracy.budget_s, items) if accuracy and accuracy.budget_s else None
 
 
 class _Pilot(NamedTuple):
@@ -188,6 +107,11 @@ class Exam:
         """Sample records, in the order of asking; complete when `serve` has returned."""
         self.broken = ""
         """Why not everything was asked."""
+        self._writer: PartWriter | None = None
+
+    def keep_in(self, path: Path) -> None:
+        """Append what is marked to this file as well: hours of answers survive a crash."""
+        self._writer = PartWriter(path)
 
     def serve(self, questions: IO[bytes], answers: IO[bytes]) -> None:
         """Ask everything; ends early where the worker does."""
@@ -210,6 +134,9 @@ class Exam:
                 self.broken = f"it left out {', '.join(sorted(prepared))}"
         except (BrokenPipeError, ValueError, KeyError, TypeError, OverflowError) as error:
             self.broken = self.broken or f"the worker answered nonsense or nothing: {error!r}"
+        finally:
+            if self._writer:
+                self._writer.close()
 
     def _ask(
         self, asked: Iterable[Question], questions: IO[bytes], answers: IO[bytes]
@@ -229,11 +156,16 @@ class Exam:
                 self.broken = f"no answer to item {question.number} of {question.case}"
                 raise BrokenPipeError(self.broken)
             marked = list(self._marked(question, answer))
-            self.records += marked
+            self._keep(*marked)
             count += 1
             right += any(record.get("correct", False) for record in marked)
             self._tell()
         return count, right
+
+    def _keep(self, *marked: Record) -> None:
+        self.records += marked
+        if self._writer:
+            self._writer.write(*marked)
 
     def _tell(self) -> None:
         """Say how far it is, at most every few seconds: nothing here is timed."""
@@ -360,7 +292,7 @@ class Exam:
         if count := chat.quoted(template, (item.question for item, _ in items)):
             # Without its words: reports are public, the items may not be.
             event = {"type": "event", "kind": "template_holds_items"}
-            self.records.append(event | {"items": count, "of": len(items)})
+            self._keep(event | {"items": count, "of": len(items)})
         messages = [shots + item.question for item, shots in items]
         texts = chat.render(template, messages, Path(self._artefact.path))
         return [

@@ -19,7 +19,7 @@ from typing import NamedTuple
 
 from harness import supervise
 from harness.durable import unwritable
-from harness.parts import read_part
+from harness.parts import read_own, read_part
 from harness.plan import Job
 from harness.probes.memory import tree_sampler
 from harness.records import JournalWriter, Record, read
@@ -58,6 +58,8 @@ class Conditions(NamedTuple):
     """Fields of a telemetry record about the machine at that moment."""
 
 
+MARKS = ".marks"
+"""Suffix of the file in which the parent keeps what it marks while a worker answers."""
 WATCHES: Mapping[str, Watch] = {"memory": Watch("memory_split", tree_sampler)}
 
 
@@ -89,7 +91,8 @@ def execute(
     interrupted = False
     for job in jobs:
         conditions = arrange(job) if arrange else Conditions("unknown", 0.0, {})
-        part, scratch = parts / f"{job.id}.part", parts / f"{job.id}.scratch"
+        part = _part_file(parts, job)
+        scratch = part.with_suffix(".scratch")
         shared = parts.parent / "fidelity"
         orders = {
             "target": targets[job.backend],
@@ -99,17 +102,16 @@ def execute(
             "home": str(Path.home()),
         }
         folders = (parts, scratch, *([shared] if job.suite == "fidelity" else []))
-        job_file = _job_file(parts, job, orders, folders)
+        job_file = _job_file(part.with_suffix(".json"), job, orders, folders)
         feed = feeds[job.suite](job) if feeds and job.suite in feeds else None
+        if feed:
+            feed.keep_in(part.with_suffix(MARKS))
         ended = supervise.run(job_file, part, job.timeout_s, watches.get(job.suite), feed)
         if conditions.telemetry:
             parent = {"type": "telemetry", "source": "parent", **conditions.telemetry}
             journal.append(parent | {"waited_s": round(conditions.waited_s, 3)} | place(job))
         yield replace(_adopt(job, part, ended, journal), waited_s=conditions.waited_s)
-        with contextlib.suppress(OSError):  # without Landlock it may have become a folder
-            part.unlink(missing_ok=True)
-        job_file.unlink(missing_ok=True)
-        shutil.rmtree(scratch, ignore_errors=True)
+        _clear(part, job_file, scratch)
         if ended.interrupted:
             interrupted = True
             break
@@ -119,15 +121,40 @@ def execute(
         raise KeyboardInterrupt
 
 
-def _job_file(parts: Path, job: Job, orders: Mapping[str, str], folders: Iterable[Path]) -> Path:
+def adopt_interrupted(jobs: Iterable[Job], parts: Path, journal: JournalWriter) -> None:
+    """Put on record what was left by jobs that were running when the whole run died.
+
+    Args:
+        jobs: as they were begun then.
+    """
+    for job in jobs:
+        part = _part_file(parts, job)
+        fed = read_own(part.with_suffix(MARKS))
+        died = supervise.Ended(status=None, wall_s=0.0, interrupted=True, fed=fed)
+        _adopt(job, part, died, journal)
+    shutil.rmtree(parts, ignore_errors=True)
+
+
+def _part_file(parts: Path, job: Job) -> Path:
+    return parts / f"{job.id}-{job.retry}.part"
+
+
+def _clear(part: Path, job_file: Path, scratch: Path) -> None:
+    with contextlib.suppress(OSError):  # without Landlock it may have become a folder
+        part.unlink(missing_ok=True)
+    part.with_suffix(MARKS).unlink(missing_ok=True)
+    job_file.unlink(missing_ok=True)
+    shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _job_file(path: Path, job: Job, orders: Mapping[str, str], folders: Iterable[Path]) -> Path:
     """What the worker reads: its job, and what the parent has arranged for it."""
-    path = parts / f"{job.id}.json"
     try:
         for folder in folders:
             folder.mkdir(parents=True, exist_ok=True)
         path.write_bytes(canonical(to_json(job) | orders))
     except OSError as error:
-        raise unwritable(parts, error) from error
+        raise unwritable(path, error) from error
     return path
 
 
@@ -182,8 +209,9 @@ def prime(modules: Iterable[str]) -> None:
 
 
 def place(job: Job) -> Record:
-    """The fields that say which job a record belongs to."""
-    return {"job": job.id, "model": job.model, "suite": job.suite, "process": job.process}
+    """The fields that say which job a record belongs to, and which start of it."""
+    again = {"retry": job.retry} if job.retry else {}
+    return {"job": job.id, "model": job.model, "suite": job.suite, "process": job.process, **again}
 
 
 def _adopt(job: Job, part: Path, ended: supervise.Ended, journal: JournalWriter) -> Outcome:
@@ -191,7 +219,7 @@ def _adopt(job: Job, part: Path, ended: supervise.Ended, journal: JournalWriter)
     found = read_part(part)
     state, reason, detail = supervise.classify(found, ended)
     placed = place(job)
-    common = {"job": job.id, "model": job.model}
+    common = {name: value for name, value in placed.items() if name not in {"suite", "process"}}
     samples: list[Record] = []
     adopted: list[Record] = []
     for record in found.records:

@@ -23,7 +23,7 @@ from pandas.api.typing import NaTType
 from harness import runs
 from harness.errors import RecordError
 from harness.metrics import METRICS
-from harness.records import Record, run_record
+from harness.records import Record, current, run_record
 from harness.report import reading
 from harness.report.measures import measures, unit_of
 from harness.report.view import Row, View
@@ -132,7 +132,7 @@ def observations(records: Sequence[Record]) -> tuple[pd.DataFrame, pd.DataFrame]
 def _by_model(run: Mapping[str, Any], records: Iterable[Record]) -> Iterator[tuple[str, Readings]]:
     rules = read_rules(run["profile"])
     found: dict[str, list[Record]] = {str(model["id"]): [] for model in run["models"]}
-    for record in records:
+    for record in current(records):
         if record["type"] == "sample" and (own := found.get(record.get("model", ""))) is not None:
             own.append(record)
     for model in sorted(found):

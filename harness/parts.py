@@ -62,6 +62,21 @@ def read_part(path: Path) -> Part:
     return Part(records, torn)
 
 
+def read_own(path: Path) -> list[Record]:
+    """Whole records of a part file that the parent wrote itself; none where there is no file."""
+    try:
+        lines = path.read_bytes().split(b"\n")[:-1]
+    except FileNotFoundError:
+        return []
+    records = []
+    for line in lines:
+        try:
+            records.append(decode_line(line))
+        except ValueError:
+            break  # a disk that lost power may have kept later lines only
+    return records
+
+
 def _bytes(path: Path) -> bytes:
     """All of a regular file that is not too large.
 
@@ -92,6 +107,8 @@ def _record(line: bytes) -> Record:
     record = decode_line(line)
     encode_line(record)  # an infinite number, or half a character, would end the journal
     _bound(record)
+    if "retry" in record:
+        raise ValueError("a count of its job's starts, which is the parent's")
     if wrong := _WRONG.get(str(record["type"]), _foreign)(record):
         raise ValueError(wrong)
     return record

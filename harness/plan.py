@@ -63,6 +63,7 @@ class Job:
         estimate_s: rough duration, for progress only; not part of the id.
         folder: where relative paths of the cases start from; not part of the id.
         shared: folder for what one job of a run leaves to others, named by whoever runs it.
+        retry: how often this job was begun before in its run; not part of the id.
     """
 
     id: str
@@ -82,6 +83,7 @@ class Job:
     optional: bool = False
     folder: str = ""
     shared: str = ""
+    retry: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,7 +103,11 @@ class Skip:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """Everything a run will do, before anything is measured."""
+    """Everything a run will do, before anything is measured.
+
+    Attributes:
+        folder: where the profile's own files lie.
+    """
 
     profile: Profile
     device: Device
@@ -109,6 +115,7 @@ class Plan:
     skipped: tuple[Skip, ...]
     jobs: tuple[Job, ...]
     hash: str
+    folder: str = ""
 
     @property
     def estimate_s(self) -> float:
@@ -212,6 +219,7 @@ def build(
         skipped=(*skipped, *left_out),
         jobs=tuple(ordered),
         hash=identity,
+        folder=folder,
     )
 
 

@@ -157,14 +157,21 @@ def _refuse_short_context(plan: Plan, required: Collection[str]) -> None:
 
 
 def own_items(profile: str) -> dict[str, HeldOutTask]:
+    """An evaluator's own items that a profile, by name or file, asks for: see `held_out`."""
+    return held_out(specfile.resolve_profile(profile), specfile.profile_path(profile).parent)
+
+
+def held_out(profile: Profile, folder: Path) -> dict[str, HeldOutTask]:
     """An evaluator's own items that a profile names, read whole and checked.
+
+    Args:
+        folder: where the profile's files lie.
 
     Raises:
         SpecError: a file is missing, has changed, or anything in it is wrong.
     """
-    accuracy = specfile.resolve_profile(profile).suites.accuracy
-    base = specfile.profile_path(profile).parent
-    return {entry.id: heldout.load(entry, base) for entry in (accuracy.data if accuracy else ())}
+    accuracy = profile.suites.accuracy
+    return {entry.id: heldout.load(entry, folder) for entry in (accuracy.data if accuracy else ())}
 
 
 def _with_accuracy(

@@ -17,7 +17,7 @@ import os
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from harness.durable import BINARY, Appends, sync_folder, unwritable
 from harness.errors import RecordError
@@ -26,6 +26,7 @@ from harness.spec import canonical, sha256
 SCHEMA = 1
 Record = dict[str, Any]
 """JSON object with a `type`: run, environment, engine, job, sample, telemetry or event."""
+_AnyRecord = TypeVar("_AnyRecord", bound=Mapping[str, Any])
 
 
 class Journal(NamedTuple):
@@ -109,18 +110,19 @@ class PartWriter:
             descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | BINARY, 0o644)
             self._file = Appends(descriptor, os.lseek(descriptor, 0, os.SEEK_END))
         except OSError as error:
-            raise unwritable(path.name, error) from error
+            raise unwritable(path, error) from error
 
-    def write(self, record: Mapping[str, Any]) -> None:
-        """Append one record.
+    def write(self, *records: Mapping[str, Any]) -> None:
+        """Append records; when this returns, they survive the death of any process.
 
         Raises:
             RecordError: the disk is full or the file cannot be written.
         """
+        lines = b"".join(map(encode_line, records))
         try:
-            self._file.add(encode_line(record), synced=False)
+            self._file.add(lines, synced=False)
         except OSError as error:
-            raise unwritable(self._path.name, error) from error
+            raise unwritable(self._path, error) from error
 
     def close(self) -> None:
         """Close the file."""
@@ -255,6 +257,27 @@ def _misplaced(seq: object, number: int, behind: Sequence[bytes]) -> str:
     if seq == number:
         return f"{chain}: line {number} is missing"
     return f"{chain}: lines {number} to {seq} are missing"
+
+
+def current(records: Iterable[_AnyRecord]) -> list[_AnyRecord]:
+    """The records that count: of a job that was begun again, those of its last start.
+
+    What an interrupted start has left stays in the file and is evidence; two starts mixed
+    would be a job that nobody has run.
+    """
+    kept = list(records)
+    last: dict[str, int] = {}
+    for record in kept:
+        if "retry" in record:
+            name = str(record.get("job", ""))
+            last[name] = max(last.get(name, 0), int(record["retry"]))
+    if not last:
+        return kept
+    return [
+        record
+        for record in kept
+        if "job" not in record or record.get("retry", 0) == last.get(str(record["job"]), 0)
+    ]
 
 
 def run_record(records: Iterable[Mapping[str, Any]]) -> Mapping[str, Any]:

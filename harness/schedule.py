@@ -8,17 +8,19 @@ plan.jobs ─ Queue ─▶ the next job that is needed ─ Arranger ─▶ condi
 from __future__ import annotations
 
 from collections import defaultdict, deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from harness import adaptive, environment
 from harness.environment.thermal import ThermalGate, pace_s
 from harness.errors import HarnessError
 from harness.execute import Conditions, Outcome, place, skipped
+from harness.models.resolve import files_of
 from harness.plan import Job, Plan
 from harness.probes import energy, pagecache
 from harness.records import JournalWriter, Record
-from harness.spec import Artefact
+from harness.spec import Profile
 
 _Work = tuple[str, str, str]
 
@@ -29,18 +31,19 @@ def _work(job: Job) -> _Work:
 
 
 class Queue:
-    """Gives the plan's jobs out one by one and leaves out those that are not needed."""
+    """Gives jobs out one by one, in order, and leaves out those that are not needed."""
 
-    def __init__(self, plan: Plan, journal: JournalWriter) -> None:
-        self.waiting = deque(plan.jobs)
-        self._profile = plan.profile
+    def __init__(self, profile: Profile, jobs: Iterable[Job], journal: JournalWriter) -> None:
+        self.waiting = deque(jobs)
+        self._profile = profile
         self._journal = journal
         self._samples: dict[tuple[str, str], list[Record]] = defaultdict(list)
         self._spent_s: dict[str, float] = defaultdict(float)
         # Idle power is measured before anything of ours has warmed the machine.
-        wants_power = any(job.suite == "energy" for job in plan.jobs)
+        wants_power = any(job.suite == "energy" for job in self.waiting)
         self._power = _Power() if wants_power else None
         self._failed: dict[_Work, Outcome] = {}
+        self._killed: set[str] = set()
 
     def jobs(self) -> Iterator[Job]:
         """The next job whenever it is asked for."""
@@ -61,6 +64,11 @@ class Queue:
         """Take in what a job brought: it decides about those that wait."""
         job = outcome.job
         self._spent_s[job.model] += outcome.waited_s + outcome.wall_s
+        if outcome.reason == "worker_killed" and job.id not in self._killed:
+            # Somebody else ended it, which says nothing about the model: once more.
+            self._killed.add(job.id)
+            self.waiting.appendleft(replace(job, retry=job.retry + 1))
+            return
         if not job.process and outcome.state not in {"ok", "interrupted"}:
             # Hours would go by until it had hung or died as often as it is planned.
             self._failed[_work(job)] = outcome
@@ -114,7 +122,11 @@ class Arranger:
             cap_s=plan.profile.protocol.cool_down_max_s,
             read=lambda: environment.telemetry().get("temperature_c"),
         )
-        self._files = {found.model.id: _files(found) for found in plan.artefacts}
+        self._files = {
+            found.model.id: [path for path in files_of(found) if path.exists()]
+            or [Path(found.path)]
+            for found in plan.artefacts
+        }
 
     def __call__(self, job: Job) -> Conditions:
         """Wait, settle the cache, and look at the machine once more."""
@@ -129,11 +141,3 @@ class Arranger:
                 cache = "warm"
         telemetry = {"facts": environment.telemetry(), "gate": gate}
         return Conditions(cache, waited_s, telemetry)
-
-
-def _files(found: Artefact) -> list[Path]:
-    """All files of an artefact: beside what is opened, in it, or around an ONNX graph's folder."""
-    opened = Path(found.path)
-    homes = (opened.parent, opened, opened.parent.parent)
-    home = next((h for h in homes if all((h / name).exists() for name in found.sha256)), None)
-    return [home / name for name in found.sha256] if home else [opened]

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
-from harness.records import run_record
+from harness.records import current, run_record
 from harness.scoring.efficiency import calibrations, roof_of
 from harness.scoring.entry import entry_json
 from harness.scoring.fidelity import entry as fidelity_entry
@@ -63,6 +63,8 @@ def scorecard(records: Sequence[Mapping[str, Any]], *, torn: bool = False) -> Js
         RecordError: no run record, several that differ, or an unusable profile.
     """
     run = run_record(records)
+    began = _sessions(records)
+    records = current(records)
     rules = read_rules(run["profile"])
     observed = observe(records, run["models"], rules)
     environment = _environment(records)
@@ -98,6 +100,7 @@ def scorecard(records: Sequence[Mapping[str, Any]], *, torn: bool = False) -> Js
     near = _fidelity(observed, run, rules)
     card = {
         **_run_facts(run, rules),
+        "sessions": began,
         "tier": tier,
         "environment": facts,
         "calibration": calibration,
@@ -135,6 +138,19 @@ def _run_facts(run: Mapping[str, Any], rules: Rules) -> Json:
         "weights": dict(rules.weights),
         "skipped": sorted(run.get("skipped", []), key=canonical),
     }
+
+
+def _sessions(records: Iterable[Mapping[str, Any]]) -> Json:
+    """When a run was resumed, and which jobs were begun again because their start was lost."""
+    everything = list(records)
+    kept = {id(record) for record in current(everything)}
+    again = [
+        {name: record.get(name) for name in ("model", "suite", "process", "outcome", "reason")}
+        for record in everything
+        if record["type"] == "job" and id(record) not in kept
+    ]
+    resumed = [str(r.get("started_utc", "")) for r in everything if r.get("kind") == "resumed"]
+    return {"resumed": sorted(resumed), "again": sorted(again, key=canonical)}
 
 
 def _fidelity(observed: Sequence[Observed], run: Mapping[str, Any], rules: Rules) -> Json:

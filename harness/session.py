@@ -14,24 +14,35 @@ from pathlib import Path
 from typing import Any
 
 import harness
-from harness import environment, metrics, privacy, stats
+from harness import environment, metrics, planfile, privacy, seeds, stats
 from harness import plan as planning
+from harness import resume as resuming
 from harness.backends import BACKENDS, ENGINES
 from harness.durable import write_whole
 from harness.errors import Exit, HarnessError, PrerequisiteError, SpecError
-from harness.exam import Budget, Exam, ItemProgress, source_of
-from harness.execute import WATCHES, Outcome, execute, execute_apart, next_step, prime
+from harness.exam import Budget, Exam, ItemProgress
+from harness.execute import (
+    WATCHES,
+    Outcome,
+    adopt_interrupted,
+    execute,
+    execute_apart,
+    next_step,
+    prime,
+)
 from harness.extensions import target
 from harness.heldout import HeldOutTask
 from harness.models import resolve as artefacts
 from harness.plan import Job, Plan
-from harness.prepare import require_engine
+from harness.prepare import held_out, require_engine
 from harness.probes import roofline
 from harness.records import SCHEMA, JournalWriter, Record
+from harness.resume import Past
 from harness.runs import alone, attempts, exit_code, new_run_folder, write_scorecard
 from harness.schedule import Arranger, Queue
 from harness.seeds import PUBLIC, Seed
-from harness.spec import BackendOptions, canonical, to_json
+from harness.sources import source_of
+from harness.spec import BackendOptions, sha256, to_json
 from harness.suites import SUITES
 from harness.supervise import Watch
 
@@ -87,31 +98,109 @@ def run(
     with alone(results):
         earlier = attempts(results, plan.hash)
         folder = new_run_folder(results)
-        write_whole(folder / "plan.json", canonical(plan))
-        asked = exams(plan, seed.value, own or {}, items)
-        interrupted = False
-        try:
-            hidden = privacy.folders(Path(found.path).parent for found in plan.artefacts)
-            path = folder / "records.jsonl"
-            with contextlib.closing(JournalWriter(path, hidden=hidden)) as journal:
-                journal.append(_run_record(plan, folder.name, earlier, seed, nonce))
-                before = _environment_record(plan, "before")
-                journal.append(before)
-                try:
-                    _measure(plan, folder, journal, before["facts"], progress=progress, feed=asked)
-                except KeyboardInterrupt:
-                    interrupted = True
-                journal.append(_environment_record(plan, "after"))
-        finally:
-            # What was measured is kept, whatever ended it.
-            card = write_scorecard(folder)
-    status, exit_code = _status(card, interrupted=interrupted)
+        planned = planfile.dump(plan)
+        write_whole(folder / planfile.NAME, planned)
+        first = _run_record(plan, folder.name, earlier, seed, nonce)
+        first |= {"plan_sha256": sha256(planned)}
+        asked = exams(plan, Budget.of(plan.profile), seed.value, own or {}, items)
+        return _continue(plan, folder, [first], progress=progress, feed=asked)
+
+
+def resume(
+    folder: Path,
+    progress: Progress | None = None,
+    *,
+    seed_file: Path | None = None,
+    items: ItemProgress | None = None,
+    retry_failed: bool = False,
+    announce: Callable[[Past], None] | None = None,
+) -> RunResult:
+    """Go on with a run that was interrupted: what is on record is not measured again.
+
+    What was running when it ended is begun again, in its place in the plan's order; the
+    records of its earlier start stay as evidence and do not count.
+
+    Args:
+        seed_file: the secret seed of the run, which is never kept.
+        retry_failed: run jobs that did not end well once more, too.
+        announce: told what is on record and what is left, before anything is measured.
+
+    Raises:
+        HarnessError: it cannot go on here: see `resuming.examine`.
+        SpecError: another seed than the run's.
+    """
+    resuming.examine(folder, retry_failed=retry_failed)  # a refused folder is not even locked
+    with alone(folder.parent):
+        past = resuming.examine(folder, retry_failed=retry_failed)
+        plan = past.plan
+        seed = seeds.for_resumed(_items_seed(plan), seed_file)
+        own = held_out(plan.profile, Path(plan.folder))
+        if announce:
+            announce(past)
+        if past.closed and not past.left:
+            return _result(folder, write_scorecard(folder), interrupted=False)
+        budget = Budget.of(plan.profile, past.items)
+        asked = exams(plan, budget, seed, own, items)
+        again = {
+            "type": "event",
+            "kind": "resumed",
+            "started_utc": datetime.now(UTC).isoformat(timespec="seconds"),
+            "harness": harness.__version__,
+            "again": [job.id for job in past.left if job.retry],
+        }
+        return _continue(plan, folder, [again], progress=progress, feed=asked, past=past)
+
+
+def _items_seed(plan: Plan) -> str:
+    """Hash of what the plan's accuracy items are drawn from; empty where it has none."""
+    return next((job.seed for job in plan.jobs if job.suite == "accuracy"), "")
+
+
+def _continue(
+    plan: Plan,
+    folder: Path,
+    first: Sequence[Record],
+    *,
+    progress: Progress | None,
+    feed: Callable[[Job], Exam],
+    past: Past | None = None,
+) -> RunResult:
+    """Measure what is left of a plan, and leave a scorecard whatever ends it."""
+    interrupted = False
+    try:
+        hidden = privacy.folders(Path(found.path).parent for found in plan.artefacts)
+        path = folder / "records.jsonl"
+        with contextlib.closing(JournalWriter(path, hidden=hidden)) as journal:
+            journal.append(*first)
+            before = _environment_record(plan, "before")
+            journal.append(before)
+            try:
+                _measure(
+                    plan,
+                    folder,
+                    journal,
+                    before["facts"],
+                    progress=progress,
+                    feed=feed,
+                    past=past,
+                )
+            except KeyboardInterrupt:
+                interrupted = True
+            journal.append(_environment_record(plan, "after"))
+    finally:
+        # What was measured is kept, whatever ended it.
+        card = write_scorecard(folder)
+    return _result(folder, card, interrupted=interrupted)
+
+
+def _result(folder: Path, card: dict[str, Any], *, interrupted: bool) -> RunResult:
+    status, code = _status(card, interrupted=interrupted)
     return RunResult(
         folder=folder,
         scorecard=folder / "scorecard.json",
         card=card,
         status=status,
-        exit_code=exit_code,
+        exit_code=code,
     )
 
 
@@ -123,11 +212,16 @@ def _measure(
     *,
     progress: Progress | None,
     feed: Callable[[Job], Exam],
+    past: Past | None,
 ) -> None:
     """Run all jobs that are needed; the estimate of what is left follows the pace so far."""
     backends = {job.backend for job in plan.jobs}
     prime(_worker_modules(backends))
-    queue = Queue(plan, journal)
+    queue = Queue(plan.profile, past.left if past else plan.jobs, journal)
+    if past:
+        adopt_interrupted(past.lost, folder / "parts", journal)
+        for outcome in past.outcomes:
+            queue.note(outcome)
     spent_s = planned_s = 0.0
     for outcome in execute(
         queue.jobs(),
@@ -149,13 +243,12 @@ def _measure(
 
 def exams(
     plan: Plan,
+    budget: Budget | None,
     seed: bytes,
     own: Mapping[str, HeldOutTask],
     progress: ItemProgress | None = None,
 ) -> Callable[[Job], Exam]:
     """What is asked in each accuracy job; a budget is shared by all of them."""
-    accuracy = plan.profile.suites.accuracy
-    budget = Budget(accuracy.budget_s) if accuracy and accuracy.budget_s else None
     artefacts_by_id = {artefact.model.id: artefact for artefact in plan.artefacts}
 
     def exam(job: Job) -> Exam:
@@ -275,6 +368,7 @@ def _environment_record(plan: Plan, when: str) -> Record:
         "findings": environment.preconditions(
             plan.device, facts, after=when == "after", need_bytes=plan.need_bytes
         ),
+        "builds": resuming.builds(plan),
         "calibration": roofline.calibrate(environment.default_threads(facts)) if engines else None,
     }
 

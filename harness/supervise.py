@@ -54,6 +54,9 @@ class Feed(Protocol):
     broken: str
     """Why asking ended early; empty where it did not."""
 
+    def keep_in(self, path: Path) -> None:
+        """Append each record to this file as well, as soon as there is one."""
+
     def serve(self, questions: IO[bytes], answers: IO[bytes]) -> None:
         """Ask and read until the worker ends; it must not raise because the worker did."""
         ...
@@ -72,11 +75,11 @@ class Ended:
 
     status: int | None
     wall_s: float
-    stderr: str
-    timed_out: bool
-    interrupted: bool
-    oom_kills: int
-    watched: Mapping[str, object] | None
+    stderr: str = ""
+    timed_out: bool = False
+    interrupted: bool = False
+    oom_kills: int = 0
+    watched: Mapping[str, object] | None = None
     fed: Sequence[Record] = ()
     broken: str = ""
     tampered: str = ""

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+
+import click
 
 from harness import score
 from harness.errors import printable
@@ -13,6 +16,7 @@ from harness.messages import Lang, tr
 from harness.messages.commands import echo
 from harness.metrics import show_bytes
 from harness.plan import Plan
+from harness.resume import Past
 
 
 def announce(plan: Plan) -> None:
@@ -29,6 +33,40 @@ def announce(plan: Plan) -> None:
         f"{_duration(plan.estimate_s)}{_at_most(plan)}; leave the machine alone meanwhile",
         err=True,
     )
+
+
+def announce_resumed(past: Past) -> None:
+    """What is on record of a run that goes on, and what is left of it."""
+    left = [job for job in past.left if not job.optional]
+    again = sum(job.retry > 0 for job in past.left)
+    seconds = sum(job.estimate_s for job in left)
+    echo(
+        f"{past.folder.name}: {len(past.outcomes)} jobs are on record, {len(left)} are left, "
+        f"{again} of them begun again; about {_duration(seconds)}",
+        err=True,
+    )
+
+
+def show_left(past: Past) -> None:
+    """Every job that is left of a run."""
+    announce_resumed(past)
+    for job in past.left:
+        cases = ", ".join(case.id for case in job.cases)
+        needed = "  if needed" if job.optional else ""
+        echo(f"{job.id}  {job.model:<24} {job.suite:<9} #{job.process}  {cases}{needed}")
+
+
+def wants_to_go_on(past: Past) -> bool:
+    """Whether a run that was interrupted is to be finished instead of a new one begun.
+
+    Nobody is asked without a terminal: there a new run is begun, and the other one named.
+    """
+    name = past.folder.name
+    echo(f"{name} of the same plan was interrupted: {len(past.left)} jobs are left", err=True)
+    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+        echo(f"  next: harness run --resume {name}", err=True)
+        return False
+    return click.confirm(tr("Go on with it?"), default=True, err=True)
 
 
 def _required(plan: Plan) -> int:

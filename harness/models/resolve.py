@@ -73,6 +73,17 @@ def resolve(model: Model, base: Path) -> Artefact:
     )
 
 
+def files_of(found: Artefact) -> dict[Path, str]:
+    """All files of an artefact and the hash of each: beside what is opened, in it, or around
+    an ONNX graph's folder. Where some are missing, beside what is opened.
+    """
+    opened = Path(found.path)
+    homes = (opened.parent, opened, opened.parent.parent)
+    whole = (home for home in homes if all((home / name).exists() for name in found.sha256))
+    home = next(whole, opened.parent)
+    return {home / name: digest for name, digest in found.sha256.items()}
+
+
 def _place(model: Model, base: Path) -> tuple[Path, dict[str, Path]]:
     """Where an entry's files lie, and of a repository those that the entry names."""
     kind = model.source.kind

@@ -26,6 +26,7 @@ from harness.metrics import (
     suite_of,
     whole,
 )
+from harness.records import current
 from harness.scoring.energy import request_joules
 from harness.scoring.fidelity import Divergence, read_divergence
 from harness.scoring.items import (
@@ -143,7 +144,7 @@ def observe(
     listed = sorted(models, key=lambda model: str(model["id"]))
     for model in listed:
         by_model[str(model["id"])] = {"sample": [], "job": [], "engine": [], "event": []}
-    for record in records:
+    for record in current(records):
         lists = by_model.get(record.get("model", ""))
         if lists is not None and (kept := lists.get(record["type"])) is not None:
             kept.append(record)

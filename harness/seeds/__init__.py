@@ -318,3 +318,34 @@ def for_run(profile: Profile, path: Path | None, suites: Sequence[str] = ()) -> 
         commitment=commitment_of(value, profile),
         committed=bool(suite.commitment),
     )
+
+
+def for_resumed(digest: str, path: Path | None) -> bytes:
+    """The seed of a run that goes on: never kept, only known by its hash.
+
+    Args:
+        digest: sha256 of the seed; empty where nothing is drawn.
+
+    Raises:
+        PrerequisiteError: `seed_missing`: it is a secret one, and no file is given.
+        SpecError: the file holds no seed, or another one.
+    """
+    if digest in {"", sha256(PUBLIC_SEED)}:
+        return PUBLIC_SEED
+    if path is None:
+        raise PrerequisiteError(
+            "the items of this run are drawn from a secret seed, which is not kept with it",
+            allowed="the file that the run was begun with",
+            hint="harness run --resume RUN --seed-file PATH",
+            reason="seed_missing",
+        )
+    value = read_seed(path)
+    if sha256(value) != digest:
+        raise SpecError(
+            "this is not the seed that the run was begun with",
+            where=str(path),
+            allowed="the file that the run was begun with",
+            hint="harness run --resume RUN --seed-file PATH",
+            reason="seed_mismatch",
+        )
+    return value

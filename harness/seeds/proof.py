@@ -17,6 +17,7 @@ from harness import __version__
 from harness.cases import Case, accuracy_cases
 from harness.durable import write_whole
 from harness.errors import Exit, HarnessError, SpecError, printable
+from harness.records import current
 from harness.seeds import (
     HEX64,
     check,
@@ -299,7 +300,7 @@ def check_run(records: Sequence[Mapping[str, Any]], suite: AccuracySuite, seed: 
     seen: set[tuple[str, _Place]] = set()
     checked = 0
     different: list[str] = []
-    for record in records:
+    for record in current(records):
         kind, case = record.get("kind"), record.get("case")
         if record["type"] != "sample" or kind not in {"item", "item_skipped"} or case not in cases:
             continue
