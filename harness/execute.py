@@ -115,8 +115,8 @@ def execute(
         if ended.interrupted:
             interrupted = True
             break
-    with contextlib.suppress(OSError):
-        parts.rmdir()
+    # All of it is on record. On Windows a scanner may have held a file before.
+    shutil.rmtree(parts, ignore_errors=True)
     if interrupted:
         raise KeyboardInterrupt
 
@@ -140,10 +140,10 @@ def _part_file(parts: Path, job: Job) -> Path:
 
 
 def _clear(part: Path, job_file: Path, scratch: Path) -> None:
-    with contextlib.suppress(OSError):  # without Landlock it may have become a folder
-        part.unlink(missing_ok=True)
-    part.with_suffix(MARKS).unlink(missing_ok=True)
-    job_file.unlink(missing_ok=True)
+    for path in (part, part.with_suffix(MARKS), job_file):
+        # Without Landlock it may have become a folder; a scanner may hold it.
+        with contextlib.suppress(OSError):
+            path.unlink(missing_ok=True)
     shutil.rmtree(scratch, ignore_errors=True)
 
 

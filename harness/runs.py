@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from harness import score
-from harness.durable import unwritable, write_whole
+from harness.durable import make_folder, unwritable, write_whole
 from harness.errors import Exit, PrerequisiteError, RecordError, SpecError
 from harness.records import SCHEMA, Journal, decode_line, read
 
@@ -131,7 +131,7 @@ def new_run_folder(results: Path) -> Path:
     name = f"{now:%Y%m%dT%H%M%SZ}-{now.microsecond:05x}{secrets.token_hex(1)[0]}"
     folder = results / name
     try:
-        folder.mkdir(parents=True)
+        make_folder(folder)
         free_bytes = shutil.disk_usage(folder).free
     except OSError as error:
         raise unwritable(results, error) from error
@@ -178,7 +178,7 @@ def alone(results: Path) -> Iterator[None]:
 
     lock = FileLock(results / ".lock")
     try:
-        results.mkdir(parents=True, exist_ok=True)
+        make_folder(results)
         lock.acquire(timeout=0)
     except Timeout:
         raise PrerequisiteError(

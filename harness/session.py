@@ -187,10 +187,12 @@ def _continue(
             except KeyboardInterrupt:
                 interrupted = True
             journal.append(_environment_record(plan, "after"))
-    finally:
-        # What was measured is kept, whatever ended it.
-        card = write_scorecard(folder)
-    return _result(folder, card, interrupted=interrupted)
+    except BaseException:
+        # What was measured is kept, whatever ended it; what that was is told, not what followed.
+        with contextlib.suppress(HarnessError):
+            write_scorecard(folder)
+        raise
+    return _result(folder, write_scorecard(folder), interrupted=interrupted)
 
 
 def _result(folder: Path, card: dict[str, Any], *, interrupted: bool) -> RunResult:
