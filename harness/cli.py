@@ -7,18 +7,19 @@ stdout is one JSON object, also when the command fails.
 from __future__ import annotations
 
 import codecs
+import contextlib
 import os
 import signal
 import sys
 from io import TextIOWrapper
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, NoReturn
 
 import click
 
 import harness
-from harness import cli_preflight, messages
+from harness import cli_preflight, durable, messages
 from harness.cli_accuracy import accuracy
 from harness.cli_bundle import bundle
 from harness.cli_compare import baseline, compare, gate
@@ -299,8 +300,7 @@ def main() -> None:
         show(error)
         _fail(as_json, error.format_message(), "usage", error.exit_code)
     except HarnessError as error:
-        click.echo(f"harness: {error.text(messages.tr)}", err=True)
-        _fail(as_json, str(error), error.reason, error.exit_code)
+        _refuse(as_json, error)
     except (KeyboardInterrupt, click.Abort):
         echo(f"harness: {_after_interruption(sys.argv[1:])}", err=True)
         _fail(as_json, "interrupted", "interrupted", Exit.INTERRUPTED)
@@ -311,6 +311,9 @@ def main() -> None:
     except Exception as error:
         if os.environ.get("HARNESS_DEBUG"):
             raise
+        if isinstance(error, OSError) and error.errno in durable.DISK_ERRORS:
+            # What is printed may go into a file, and not every one that is written is a record.
+            _refuse(as_json, durable.unwritable(str(error.filename or "stdout"), error))
         message = f"{type(error).__name__}: {error}"
         echo(f"harness: a bug: {message}\n  next: set HARNESS_DEBUG=1 for the traceback", err=True)
         _fail(as_json, message, "unexpected_error", Exit.FAILED)
@@ -336,9 +339,16 @@ def _settle_process() -> None:
             stream.reconfigure(errors="plainer")
 
 
-def _fail(as_json: bool, message: str, reason: str, code: int) -> None:  # noqa: FBT001
+def _refuse(as_json: bool, error: HarnessError) -> NoReturn:  # noqa: FBT001
+    with contextlib.suppress(OSError):
+        click.echo(f"harness: {error.text(messages.tr)}", err=True)
+    _fail(as_json, str(error), error.reason, error.exit_code)
+
+
+def _fail(as_json: bool, message: str, reason: str, code: int) -> NoReturn:  # noqa: FBT001
     if as_json:
-        _emit({"status": "error", "reason": reason, "message": message, "exit_code": int(code)})
+        with contextlib.suppress(OSError):
+            _emit({"status": "error", "reason": reason, "message": message, "exit_code": int(code)})
     raise SystemExit(int(code))
 
 

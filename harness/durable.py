@@ -1,9 +1,9 @@
 """Files that are whole whatever happens, and on disk when a call that says so returns.
 
-Two ways to write: append to a file (`Appends`), where what was not written whole is cut off
-again, and replace one (`write_whole`), where the old one stays until the new one is on disk.
-Both hold against a killed process, a full disk and a power cut; the system's calls for that
-differ by platform and are only here.
+Ways to write: append (`Appends`), where what was not written whole is cut off again; replace
+(`write_whole`), where the old file stays until the new one is on disk; make a file (`write_new`)
+or a folder (`publish`), whole or not at all. All hold against a killed process, a full disk and a
+power cut; the system's calls for that differ by platform and are only here.
 """
 
 from __future__ import annotations
@@ -23,6 +23,8 @@ BINARY = getattr(os, "OBINARY", 0)
 _PAUSES_S = (0.05, 0.1, 0.2, 0.4, 0.8)
 _HELD = frozenset({5, 32, 33})
 """Windows: access denied, sharing violation, lock violation."""
+DISK_ERRORS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS})
+"""What a disk says of itself, and never a program of what it asked for."""
 _NO_FOLDERS = frozenset({errno.EINVAL, errno.ENOTSUP})
 """What file systems of a network say that cannot sync a folder."""
 
@@ -85,7 +87,7 @@ def write_whole(path: Path, data: bytes) -> None:
         RecordError: the disk is full or the folder cannot be written.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    _sweep(path)
+    sweep(path)
     try:
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | BINARY, 0o644)
         try:
@@ -101,7 +103,51 @@ def write_whole(path: Path, data: bytes) -> None:
         raise unwritable(path, error) from error
 
 
-def _sweep(path: Path) -> None:
+def write_new(path: Path, data: bytes, *, mode: int = 0o644) -> None:
+    """Write a file that does not exist yet, whole or not at all.
+
+    A disk that becomes read-only meanwhile keeps what it has got.
+
+    Raises:
+        OSError: it cannot be written; FileExistsError: it is there.
+    """
+    # O_EXCL neither overwrites nor follows a link; the mode holds from the first byte.
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | BINARY, mode)
+    try:
+        try:
+            _write_all(descriptor, data)
+            _sync(descriptor)
+        finally:
+            os.close(descriptor)
+        sync_folder(path.parent)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            path.unlink()
+        raise
+
+
+def publish(made: Path, target: Path) -> None:
+    """Give a folder of files its name once all of it is on disk.
+
+    Raises:
+        OSError: the disk does not take them, or the name is taken.
+    """
+    for path in made.iterdir():
+        descriptor = os.open(path, os.O_RDWR | BINARY)
+        try:
+            _sync(descriptor)
+        finally:
+            os.close(descriptor)
+    sync_folder(made)
+    made.rename(target)
+    try:
+        sync_folder(target.parent)
+    except OSError:
+        target.rename(made)
+        raise
+
+
+def sweep(path: Path) -> None:
     """Remove what processes left that were killed while they replaced this file."""
     for left in path.parent.glob(f".{escape(path.name)}.*"):
         # Not at the top: a measured child seldom finds any.
@@ -178,7 +224,7 @@ def unwritable(path: Path | str, error: OSError) -> RecordError:
     return RecordError(
         f"cannot write: {error.strerror}",
         where=str(path),
-        hint="free space, then `harness score` keeps what was measured"
+        hint="free space, then the same command again; `harness run --resume latest` for a run"
         if full
         else "choose a folder that you may write to with --out",
         reason="disk_full" if full else "unwritable",

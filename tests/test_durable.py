@@ -15,7 +15,7 @@ from harness.errors import RecordError
 def test_a_full_disk_is_named(tmp_path: Path) -> None:
     full = unwritable(tmp_path, OSError(errno.ENOSPC, "No space left on device"))
     assert full.reason == "disk_full"
-    assert "harness score" in full.hint
+    assert "harness run --resume latest" in full.hint
     other = unwritable(tmp_path, OSError(errno.EACCES, "Permission denied"))
     assert other.reason == "unwritable"
     assert "--out" in other.hint

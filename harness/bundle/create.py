@@ -9,7 +9,7 @@ from typing import Any
 
 from harness import privacy, runs
 from harness.bundle.sbom import write_sbom
-from harness.durable import unwritable
+from harness.durable import make_folder, publish, unwritable
 from harness.errors import PrerequisiteError, SpecError, printable
 from harness.kit import manifest
 from harness.records import read, run_record
@@ -42,13 +42,13 @@ def create(folder: Path, target: Path) -> Path:
     made = target.with_name(f".{target.name}.making")
     try:
         shutil.rmtree(made, ignore_errors=True)
-        made.mkdir(parents=True)
+        make_folder(made)
         for name in EVIDENCE:
             shutil.copyfile(folder / name, made / name)
         write_sbom(made / "sbom.cdx.json")
         refuse_private(made)
         manifest.write(made, about(run, card))
-        made.rename(target)
+        publish(made, target)
     except OSError as error:
         raise unwritable(target, error) from error
     finally:

@@ -21,7 +21,7 @@ from harness import score
 from harness.bundle import attest
 from harness.bundle.create import EVIDENCE, KIND, about
 from harness.bundle.keys import PublicKey, load_private
-from harness.durable import write_whole
+from harness.durable import sweep, write_whole
 from harness.errors import Exit, HarnessError, SpecError, printable
 from harness.kit.install import MANIFEST, Refused, examine, read_manifest, sha256_of
 from harness.records import Record, read, run_record, strict_json
@@ -313,6 +313,8 @@ def sign(folder: Path, key: Path) -> Path:
         PrerequisiteError: the key's file is missing.
     """
     secret = load_private(key)
+    path = folder / attest.ENVELOPE
+    sweep(path)
     found = verify(folder, {}, today=datetime.now(UTC).date())
     if found.state == "broken":
         raise SpecError(
@@ -321,7 +323,6 @@ def sign(folder: Path, key: Path) -> Path:
             hint="harness bundle create RUN --to NEW_FOLDER",
             reason="bundle_broken",
         )
-    path = folder / attest.ENVELOPE
     earlier = path.read_bytes() if path.exists() else b""
     wanted = attest.statement(found.claims, sha256_of(folder / MANIFEST))
     write_whole(path, attest.sign(wanted, secret, earlier))

@@ -26,7 +26,7 @@ struct page {
     _Atomic long calls; /* so far */
     long at;            /* number of the call that fails, from 1; 0 = none */
     long error;         /* errno that it fails with; 0 = it is carried out, but short */
-    long onward;        /* whether all later ones fail as well */
+    long every;         /* 0 = it alone, 1 = all later ones as well, 2 = every second one */
     long kinds;         /* bits of those calls that are counted at all */
     _Atomic long fired; /* calls that failed */
 };
@@ -77,7 +77,8 @@ static int fault(int kind, const char *call, const char *path, size_t bytes) {
             now.tv_sec * 1000000000LL + now.tv_nsec, number, getpid(), call, bytes, path);
         syscall(SYS_write, log_fd, line, length);
     }
-    if (!page->at || number < page->at || (number > page->at && !page->onward)) return 0;
+    if (!page->at || number < page->at) return 0;
+    if (number > page->at && (!page->every || (number - page->at) % page->every)) return 0;
     atomic_fetch_add(&page->fired, 1);
     return page->error ? (int)page->error : -1;
 }

@@ -48,9 +48,14 @@ class Page:
         with path.open("r+b") as file:
             self._map = mmap.mmap(file.fileno(), mmap.PAGESIZE)
 
-    def arm(self, at: int = 0, error: int = 0, *, onward: bool = False, kinds: int = ALL) -> None:
-        """Count from 1 again; the call `at` fails with `error`, or is short where that is 0."""
-        _FORM.pack_into(self._map, 0, 0, at, error, onward, kinds, 0)
+    def arm(self, at: int = 0, error: int = 0, *, every: int = 0, kinds: int = ALL) -> None:
+        """Count from 1 again; the call `at` fails with `error`, or is short where that is 0.
+
+        Args:
+            every: 0 = it alone, 1 = all later ones too, 2 = every second one.
+            kinds: of calls that are counted.
+        """
+        _FORM.pack_into(self._map, 0, 0, at, error, every, kinds, 0)
 
     @property
     def calls(self) -> int:
