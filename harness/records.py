@@ -198,7 +198,7 @@ def read(path: Path) -> Journal:
         try:
             record = decode_line(line)
         except ValueError as error:
-            if _torn_off(lines[number - 1 :]):
+            if _torn_off(records[-1] if records else None, lines[number - 1 :]):
                 torn = True
                 break
             raise _damaged(path, number, str(error)) from error
@@ -221,12 +221,15 @@ def read(path: Path) -> Journal:
     return Journal(records, torn, tip, size)
 
 
-def _torn_off(lines: Sequence[bytes]) -> bool:
+def _torn_off(before: Record | None, lines: Sequence[bytes]) -> bool:
     """Whether these, the first of them damaged, are what a power cut left of one append.
 
     Blocks that did not reach the disk read as zeros, whatever reached it behind them: it was
-    never acknowledged, and is not believed. What several appends hold was: records of another
-    job, or anything behind the `job` record that ends an append.
+    never acknowledged, and is not believed. If a later append stands behind, it was: one append
+    holds records of one job at most, and its `job` record is the last of them.
+
+    Args:
+        before: the record before them.
     """
     found: list[Record] = []
     for line in lines:
@@ -237,7 +240,10 @@ def _torn_off(lines: Sequence[bytes]) -> bool:
                 return False
             found.append({"type": "torn"})
     jobs = {record.get("job") for record in found if record["type"] != "torn"}
-    return len(jobs) <= 1 and all(record["type"] != "job" for record in found[:-1])
+    if before and before["type"] != "job" and "job" in before:
+        jobs.add(before["job"])
+    one = len(jobs) <= 1 and None not in jobs
+    return one and all(record["type"] != "job" for record in found[:-1])
 
 
 def _misplaced(seq: object, number: int, behind: Sequence[bytes]) -> str:
@@ -246,17 +252,16 @@ def _misplaced(seq: object, number: int, behind: Sequence[bytes]) -> str:
     Args:
         behind: lines behind it.
     """
-    chain = "the hash chain is broken"
     if not isinstance(seq, int) or seq < 0:
-        return f"{chain}: this line has no number"
+        return f"the hash chain is broken: this line has no number"
     if seq < number - 1:
-        return f"{chain}: this is line {seq + 1} again"
+        return f"the hash chain is broken: this is line {seq + 1} again"
     moved = b'"seq":%d,' % (number - 1)
     if any(moved in line for line in behind):
-        return f"{chain}: this is line {seq + 1}, lines were moved"
+        return f"the hash chain is broken: this is line {seq + 1}, lines were moved"
     if seq == number:
-        return f"{chain}: line {number} is missing"
-    return f"{chain}: lines {number} to {seq} are missing"
+        return f"the hash chain is broken: line {number} is missing"
+    return f"the hash chain is broken: lines {number} to {seq} are missing"
 
 
 def current(records: Iterable[_AnyRecord]) -> list[_AnyRecord]:
