@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import codecs
 import contextlib
+import errno
 import os
 import signal
 import sys
-from io import TextIOWrapper
+from io import BufferedWriter, FileIO, TextIOWrapper
 from pathlib import Path
 from types import FrameType
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TextIO
 
 import click
 
@@ -333,10 +334,33 @@ def _settle_process() -> None:
         if number := getattr(signal, name, None):
             signal.signal(number, _interrupt)
     codecs.register_error("plainer", messages.plainer)
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if sys.platform != "win32" and stream.isatty():
+            setattr(sys, name, _outliving(stream))
     for stream in (sys.stdout, sys.stderr):
         # A redirected stdout on Korean Windows is CP949, which has neither minus nor en dash.
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="plainer")
+
+
+class _Terminal(FileIO):
+    """One that may be closed before we end: nobody reads any more, and records are still kept."""
+
+    def write(self, data: Any, /) -> int:
+        """Write, or do as if."""
+        try:
+            return super().write(data)
+        except OSError as error:
+            if error.errno != errno.EIO:
+                raise
+            return len(memoryview(data))
+
+
+def _outliving(stream: TextIO) -> TextIO:
+    """The same terminal, which may be closed."""
+    raw = _Terminal(stream.fileno(), "w", closefd=False)
+    return TextIOWrapper(BufferedWriter(raw), encoding=stream.encoding, line_buffering=True)
 
 
 def _refuse(as_json: bool, error: HarnessError) -> NoReturn:  # noqa: FBT001

@@ -253,15 +253,15 @@ def _misplaced(seq: object, number: int, behind: Sequence[bytes]) -> str:
         behind: lines behind it.
     """
     if not isinstance(seq, int) or seq < 0:
-        return f"the hash chain is broken: this line has no number"
+        return "the hash chain is broken: this line has no number"
     if seq < number - 1:
         return f"the hash chain is broken: this is line {seq + 1} again"
     moved = b'"seq":%d,' % (number - 1)
     if any(moved in line for line in behind):
         return f"the hash chain is broken: this is line {seq + 1}, lines were moved"
     if seq == number:
-        return f"the hash chain is broken: line {number} is missing"
-    return f"the hash chain is broken: lines {number} to {seq} are missing"
+        return f"the hash chain is broken: line {number} was taken out"
+    return f"the hash chain is broken: lines {number} to {seq} were taken out"
 
 
 def current(records: Iterable[_AnyRecord]) -> list[_AnyRecord]:

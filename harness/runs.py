@@ -147,20 +147,30 @@ def new_run_folder(results: Path) -> Path:
 
 
 def _runs(results: Path) -> list[Path]:
-    """Folders of earlier runs that hold records, oldest first."""
+    """Folders of earlier runs that hold records, oldest first.
+
+    One that died before its first record was whole has nothing that could be scored.
+    """
     return sorted(
         path.parent
         for path in results.glob("*/records.jsonl")
-        if RUN_ID.fullmatch(path.parent.name)
+        if RUN_ID.fullmatch(path.parent.name) and _first_line(path).endswith(b"\n")
     )
+
+
+def _first_line(path: Path) -> bytes:
+    try:
+        with path.open("rb") as file:
+            return file.readline()
+    except OSError:
+        return b"\n"  # it is there: whoever opens it is told what is wrong
 
 
 def _first_record(folder: Path) -> dict[str, Any]:
     """The run record of an earlier run, whose other records may be many; empty without one."""
     try:
-        with (folder / "records.jsonl").open("rb") as file:
-            record = decode_line(file.readline().rstrip(b"\n"))
-    except (OSError, ValueError):
+        record = decode_line(_first_line(folder / "records.jsonl").rstrip(b"\n"))
+    except ValueError:
         return {}
     return record if record["type"] == "run" else {}
 

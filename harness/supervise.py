@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import select
 import signal
 import subprocess
 import sys
@@ -19,14 +18,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, NamedTuple, Protocol
 
+from harness.interrupts import held
 from harness.parts import Part
 from harness.records import Record
+from harness.sandbox.children import end, wait
 from harness.sandbox.environment import clean
 from harness.sandbox.standing import restore, standing
 
 _STDERR_LIMIT_BYTES = 64 * 1024
-_ASKING_ENDS_S = 60.0
-"""A process that the worker started and that escaped its group can hold its pipes open."""
+_PIPES_END_S = 1.0
+"""Where there is no keeper, a process that left the worker's group can hold its pipes open."""
 ENVIRONMENT = {
     "GGML_NO_BACKTRACE": "1",  # an abort would otherwise start a debugger
     "HF_HUB_OFFLINE": "1",
@@ -71,7 +72,11 @@ class Watch(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ended:
-    """What is known of a worker that has ended; `status` is its exit status."""
+    """What is known of a worker that has ended.
+
+    Attributes:
+        status: its exit status; None where it could not be started, or would not end.
+    """
 
     status: int | None
     wall_s: float
@@ -90,6 +95,8 @@ def run(
 ) -> Ended:
     """Start a worker, wait for it, and make sure that nothing of it is left.
 
+    An interrupt ends the worker, and is told by what is returned (`harness.interrupts`).
+
     Args:
         job_file: what it reads. part: what it appends its records to.
     """
@@ -97,43 +104,51 @@ def run(
     sampler = watch.sampler() if watch else None
     tail = _Tail()
     before = standing()
-    timed_out = interrupted = False
-    started_ns = time.perf_counter_ns()
-    child = _popen()(
-        [sys.executable, "-P", "-m", "harness.worker", str(job_file), str(part), str(started_ns)],
-        stdin=subprocess.PIPE if feed else subprocess.DEVNULL,
-        stdout=subprocess.PIPE if feed else subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        env=clean(ENVIRONMENT, str(part.absolute().with_suffix(".scratch"))),
-        start_new_session=True,
-    )
-    asking = _Asking(feed, child) if feed else None
-    try:
-        assert child.stderr is not None
-        tail.follow(child.stderr)
-        if sampler:
-            sampler.start(child.pid)
-        timed_out = not _wait(child, timeout_s)
-    except KeyboardInterrupt:
-        interrupted = True
-    finally:
-        _kill_group(child)
-        status = child.wait()
-        tampered = restore(before)
-        watched = sampler.stop() if sampler else None
-        if asking:
-            asking.end()
+    with held() as hold:
+        started_ns = time.perf_counter_ns()
+        try:
+            child = _start(job_file, part, started_ns, asked=feed is not None)
+        except OSError as error:
+            return Ended(status=None, wall_s=0.0, stderr=f"{error.strerror}: {error.filename}")
+        asking = None
+        in_time: bool | None = None
+        try:
+            assert child.stderr is not None
+            tail.follow(child.stderr)
+            asking = _Asking(feed, child) if feed else None
+            if sampler:
+                sampler.start(child.pid)
+            in_time = hold.wait(lambda: wait(child, timeout_s))
+        finally:
+            status = end(child)
+            tampered = restore(before)
+            watched = sampler.stop() if sampler else None
+            if asking:
+                asking.end()
     return Ended(
         status=status,
         wall_s=(time.perf_counter_ns() - started_ns) / 1e9,
         stderr=tail.text(),
-        timed_out=timed_out,
-        interrupted=interrupted,
+        timed_out=in_time is False,
+        interrupted=in_time is None,
         oom_kills=_oom_kills() - oom_before,
         watched={"kind": watch.kind, **watched} if watch and watched else None,
         fed=feed.records if feed else (),
         broken=feed.broken if feed else "",
         tampered=tampered,
+    )
+
+
+def _start(job_file: Path, part: Path, started_ns: int, *, asked: bool) -> subprocess.Popen[bytes]:
+    """A worker in a session of its own, which this process can end whole."""
+    orders = (job_file, part, started_ns, os.getpid())
+    return _popen()(
+        [sys.executable, "-P", "-m", "harness.worker", *map(str, orders)],
+        stdin=subprocess.PIPE if asked else subprocess.DEVNULL,
+        stdout=subprocess.PIPE if asked else subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        env=clean(ENVIRONMENT, str(part.absolute().with_suffix(".scratch"))),
+        start_new_session=True,
     )
 
 
@@ -145,46 +160,18 @@ def _popen() -> type[subprocess.Popen[bytes]]:
     return subprocess.Popen
 
 
-def _wait(child: subprocess.Popen[bytes], timeout_s: float) -> bool:
-    """Block until the child ends; False when the deadline passed first.
-
-    On Linux through a process descriptor: `Popen.wait` with a timeout polls there, and
-    waking up twenty times a second beside a measurement is a disturbance.
-    """
-    if hasattr(os, "pidfd_open"):
-        descriptor = os.pidfd_open(child.pid)
-        try:
-            poll = select.poll()
-            poll.register(descriptor, select.POLLIN)
-            return bool(poll.poll(timeout_s * 1000))
-        finally:
-            os.close(descriptor)
-    try:
-        child.wait(timeout_s)
-    except subprocess.TimeoutExpired:
-        return False
-    return True
-
-
-def _kill_group(child: subprocess.Popen[bytes]) -> None:
-    """End the worker and everything that it started."""
-    if hasattr(os, "killpg"):
-        # The group outlives its leader for as long as one of its processes runs.
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(child.pid, signal.SIGKILL)
-    elif child.poll() is None:
-        child.kill()
-
-
 def classify(found: Part, ended: Ended) -> tuple[str, str, str]:
     """State, reason code and detail of an ended worker."""
     records = found.records
     if ended.interrupted:
         return "interrupted", "interrupted", "stopped by the user"
     if ended.timed_out:
-        return "timeout", "timeout", f"no end after {ended.wall_s:.0f} s"
+        stuck = ", and the system does not let it end" if ended.status is None else ""
+        return "timeout", "timeout", f"no end after {ended.wall_s:.0f} s{stuck}"
     if wrong := ended.tampered or found.wrong:
         return "failed", "tampered", wrong
+    if ended.status is None:
+        return "failed", "not_started", ended.stderr
     events = {record["kind"]: record for record in records if record["type"] == "event"}
     if failed := events.get("failed"):
         reason = failed["reason"]
@@ -195,10 +182,18 @@ def classify(found: Part, ended: Ended) -> tuple[str, str, str]:
     if "done" in events:
         # Fewer items than were asked for would be another exam.
         return ("failed", "exam_broken", ended.broken) if ended.broken else ("ok", "", "")
-    status = ended.status or 0
+    return _by_status(ended.status, ended)
+
+
+def _by_status(status: int, ended: Ended) -> tuple[str, str, str]:
+    """What became of a worker that did not say how it ended."""
     last = ended.stderr.strip().splitlines()[-1:] or ["the engine said nothing"]
     if ended.oom_kills > 0 and status == -9:
         return "out_of_memory", "killed_by_kernel", "the system ran out of memory"
+    if status == -9:
+        return "crashed", "worker_killed", "somebody killed it (SIGKILL)"
+    if status == -6 and "std::bad_alloc" in ended.stderr:
+        return "out_of_memory", "out_of_memory", "an allocation in native code failed"
     if status < 0:
         name = signal.Signals(-status).name if -status in set(signal.Signals) else str(-status)
         return "crashed", f"signal_{name.lower()}", last[0]
@@ -238,7 +233,7 @@ class _Asking:
         Raises:
             BaseException: what the feed raised: an error of ours, not of a model.
         """
-        self._thread.join(_ASKING_ENDS_S)
+        self._thread.join(_PIPES_END_S)
         if self._thread.is_alive():
             # Closing a pipe that somebody reads would wait for him: he does it himself.
             self._left_alone = True
@@ -269,7 +264,7 @@ class _Tail:
     def text(self) -> str:
         """What is kept, decoded; waits until the pipe is closed at the other end."""
         if self._thread:
-            self._thread.join(timeout=5)
+            self._thread.join(_PIPES_END_S)
         return self._kept.decode("utf-8", "replace")
 
 

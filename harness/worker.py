@@ -1,4 +1,4 @@
-"""The measured child: `python -m harness.worker JOB.json PART STARTED_NS`.
+"""The measured child: `python -m harness.worker JOB.json PART STARTED_NS PARENT`.
 
 The only place where a backend meets a suite. It imports the standard library, numpy
 and its engine, appends raw observations to its part file, and decides nothing: the
@@ -36,13 +36,21 @@ class _Given(NamedTuple):
     home: str
 
 
-def main(job_path: str, part_path: str, started_ns: int) -> int:
-    """Run one job and return the process's exit status."""
-    _die_with_parent()
+def main(job_path: str, part_path: str, started_ns: int, parent: int) -> int:
+    """Run one job and return the process's exit status.
+
+    Args:
+        parent: the harness's process, which this one does not outlive.
+    """
+    from harness.sandbox.keeper import end_with, keep
+    from harness.sandbox.policy import confine, limits, of_job, starts_processes
+
+    end_with(parent)
+    if sys.platform == "linux" and starts_processes():
+        keep(parent)
     from harness.errors import HarnessError
     from harness.plan import job_from_json
     from harness.records import PartWriter
-    from harness.sandbox.policy import confine, limits, of_job
 
     writer = PartWriter(Path(part_path))
     data = json.loads(Path(job_path).read_text("utf-8"))
@@ -159,15 +167,6 @@ def _load_facts(report: LoadReport) -> dict[str, int]:
     }
 
 
-def _die_with_parent() -> None:
-    """On Linux: be killed when the parent is, or the next run would be measured beside us."""
-    if sys.platform == "linux":
-        import ctypes
-
-        set_parent_death_signal = 1  # PR_SET_PDEATHSIG of <linux/prctl.h>
-        ctypes.CDLL(None).prctl(set_parent_death_signal, 9)
-
-
 def _fail(writer: PartWriter, reason: str, detail: str) -> None:
     writer.write({"type": "event", "kind": "failed", "reason": reason, "detail": detail[:4000]})
     writer.close()
@@ -177,7 +176,7 @@ if __name__ == "__main__":
     from harness.errors import RecordError
 
     try:
-        status = main(sys.argv[1], sys.argv[2], int(sys.argv[3]))
+        status = main(sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4]))
     except RecordError as error:
         # Not even that it failed can be recorded: the parent has the last line of this.
         sys.stderr.write(f"{error.message}\n")

@@ -12,10 +12,11 @@ import pytest
 from harness import heldout
 from harness.backends.fake import FakeBackend
 from harness.cases import Case, accuracy_cases
-from harness.exam import Budget, Exam, Generated, source_of
+from harness.exam import Budget, Exam
 from harness.execute import Outcome, execute
 from harness.plan import Job
 from harness.records import JournalWriter, read
+from harness.sources import Generated, source_of
 from harness.spec import (
     AccuracySuite,
     Artefact,

@@ -19,8 +19,9 @@ from harness import heldout, supervise
 from harness.backends.fake import FakeBackend
 from harness.cases import Case
 from harness.errors import BackendError
-from harness.exam import Budget, Exam, Generated, Own
+from harness.exam import Budget, Exam
 from harness.records import encode_line
+from harness.sources import Generated, Own
 from harness.spec import HeldOut, file_sha256
 from harness.suites import exchange
 from harness.suites.tasks import PUBLIC_SEED

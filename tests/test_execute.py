@@ -18,6 +18,7 @@ from harness.cases import Case
 from harness.execute import Outcome, execute
 from harness.parts import Part
 from harness.records import JournalWriter, Record, read
+from harness.sandbox import children
 from harness.spec import canonical, to_json
 from tests.conftest import FakeModel, interruptible
 from tests.suites.helpers import job
@@ -72,7 +73,7 @@ def test_memory_phases_grow_and_the_split_is_sampled(fake_model: FakeModel) -> N
         ({"fail_on_load": "this file is broken"}, "failed", "load_failed"),
         ({"crash_signal": {"at": "load", "signal": "SIGABRT"}}, "crashed", "signal_sigabrt"),
         ({"crash_signal": {"at": "step", "signal": "SIGSEGV"}}, "crashed", "signal_sigsegv"),
-        ({"crash_signal": {"at": "prefill", "signal": "SIGKILL"}}, "crashed", "signal_sigkill"),
+        ({"crash_signal": {"at": "prefill", "signal": "SIGKILL"}}, "crashed", "worker_killed"),
         ({"context": 4}, "failed", "context_exceeded"),
         ({"unknown_field": 1}, "failed", "model_unreadable"),
     ],
@@ -238,7 +239,7 @@ def measuring_parent(folder: Path, model: Path) -> subprocess.Popen[str]:
         text=True,
         preexec_fn=interruptible,
     )
-    part = folder / "parts" / f"{planned.id}.part"
+    part = folder / "parts" / f"{planned.id}-0.part"
     deadline = time.monotonic() + 30
     while time.monotonic() < deadline:
         if part.exists() and part.read_bytes().count(b'"request"') >= 3:
@@ -283,9 +284,9 @@ def gone(pid: int) -> bool:
 def test_waiting_without_process_descriptors(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delattr(os, "pidfd_open", raising=False)
     quick = subprocess.Popen([sys.executable, "-c", ""])
-    assert supervise._wait(quick, 30)
+    assert children.wait(quick, 30)
     slow = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
-    assert not supervise._wait(slow, 0.1)
+    assert not children.wait(slow, 0.1)
     slow.kill()
     slow.wait()
 

@@ -51,7 +51,8 @@ ALLOWED = {
     "records": CORE | {"durable", "spec"},
     "adaptive": CORE | {"spec", "cases", "plan"},
     "extensions": CORE,
-    "sandbox": {"sandbox"},
+    "interrupts": set(),
+    "sandbox": {"kernelfs", "sandbox"},
     "templating": set(),
     "privacy": set(),
     "specyaml": CORE | {"spec"},
@@ -61,7 +62,7 @@ ALLOWED = {
     "heldout": CORE | SPEC | {"heldout", "sandbox", "templating", "suites.tasks.base"},
     "seeds": CORE | SPEC | {"seeds", "suites.tasks"},
     "environment": CORE | SPEC | {"environment"},
-    "probes": CORE | SPEC | {"probes"},
+    "probes": CORE | SPEC | {"probes", "sandbox.keeper"},
     "models": CORE | SPEC | {"models", "preflight", "sandbox", "templating"},
     # The parsers, and what a parsed header tells; nothing that makes or finds models.
     "preflight": CORE
@@ -79,8 +80,10 @@ ALLOWED = {
     "report.pytest_benchmark": CORE | {"records", "report", "scoring.observe", "scoring.rules"},
     "frames": CORE | SPEC | SCORING | {"scoring", "report", "runs"},
     "worker": CORE | SPEC | {"backends.base", "backends", "suites", "probes", "sandbox"},
-    "supervise": CORE | {"parts", "records", "sandbox"},
-    "execute": CORE | SPEC | {"environment", "models", "probes", "sandbox", "supervise"},
+    "supervise": CORE | {"interrupts", "parts", "records", "sandbox"},
+    "execute": CORE
+    | SPEC
+    | {"environment", "interrupts", "models", "probes", "sandbox", "supervise"},
     "sources": CORE | SPEC | {"heldout", "suites"},
     "exam": CORE | SPEC | {"budget", "models", "sources", "suites"},
     "doctor": CORE | SPEC | {"environment", "messages", "models", "backends", "probes", "sandbox"},

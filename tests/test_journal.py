@@ -148,12 +148,12 @@ def edits(lines: list[bytes]) -> Iterator[tuple[str, list[bytes], int, str]]:
     """Name, what the lines became, the line that is named, and what is said of it."""
     for at in range(len(lines) - 2):
         number = at + 1
-        yield "one removed", [*lines[:at], *lines[at + 1 :]], number, f"line {number} is missing"
+        yield "one removed", [*lines[:at], *lines[at + 1 :]], number, f"line {number} was taken out"
         yield (
             "two removed",
             [*lines[:at], *lines[at + 2 :]],
             number,
-            f"lines {number} to {number + 1} are missing",
+            f"lines {number} to {number + 1} were taken out",
         )
         doubled = [*lines[: at + 1], *lines[at:]]
         yield "doubled", doubled, number + 1, f"this is line {number} again"

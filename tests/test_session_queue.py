@@ -79,19 +79,19 @@ def test_a_spent_budget_ends_repeating(fake_model: FakeModel, tmp_path: Path) ->
 def test_what_fails_in_its_first_process_is_not_tried_again(
     fake_model: FakeModel, tmp_path: Path
 ) -> None:
-    model = fake_model(crash_signal={"at": "prefill", "signal": "SIGKILL"})
+    model = fake_model(crash_signal={"at": "prefill", "signal": "SIGABRT"})
     left: list[int] = []
     plan = planned(model, used(weights={"ttft_s": 1.0}))
     result = session.run(plan, tmp_path / "results", lambda _, n, __: left.append(n))
     assert left == [2]
     jobs = [record for record in records_of(result) if record["type"] == "job"]
-    crashed = ("crashed", "signal_sigkill")
+    crashed = ("crashed", "signal_sigabrt")
     assert (jobs[0]["outcome"], jobs[0]["reason"]) == crashed
     later = {(job["outcome"], job["reason"]) for job in jobs[1:] if job["process"] < 3}
-    assert later == {("skipped", "signal_sigkill")}
+    assert later == {("skipped", "signal_sigabrt")}
     assert all("its first process ended crashed" in job["detail"] for job in jobs[1:])
     assert result.status == "failed"
-    assert result.card["entries"][0]["reason"] == "signal_sigkill"
+    assert result.card["entries"][0]["reason"] == "signal_sigabrt"
 
 
 def test_without_a_power_sensor_energy_is_skipped_with_its_reason(

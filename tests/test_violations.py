@@ -85,8 +85,9 @@ def worker_of(part: Path) -> psutil.Process | None:
     """Our child that writes this part file, once its timed requests have begun."""
     if not part.exists() or b'"telemetry"' not in part.read_bytes():
         return None
-    own = psutil.Process().children()
-    return next((child for child in own if str(part) in child.cmdline()), None)
+    own = psutil.Process().children(recursive=True)
+    # The last: where there is no filter, the one before is the worker's keeper.
+    return next((child for child in reversed(own) if str(part) in child.cmdline()), None)
 
 
 def disturb(plan: Plan, results: Path, ended: threading.Event) -> None:
@@ -95,7 +96,7 @@ def disturb(plan: Plan, results: Path, ended: threading.Event) -> None:
 
     def worker(job: str) -> psutil.Process | None:
         parts = next(results.glob("*/parts"), None)
-        return worker_of(parts / f"{job}.part") if parts else None
+        return worker_of(parts / f"{job}-0.part") if parts else None
 
     process = wait_for(lambda: worker(stopped.id))
     process.send_signal(signal.SIGSTOP)

@@ -32,7 +32,7 @@ def records_of(planned: Job, folder: Path, cache: str = "unknown") -> list[Recor
     job_file.write_bytes(canonical(content))
     command = [sys.executable, "-P", "-m", "harness.worker", str(job_file), str(part)]
     done = subprocess.run(
-        [*command, str(time.perf_counter_ns())],
+        [*command, str(time.perf_counter_ns()), str(os.getpid())],
         capture_output=True,
         text=True,
         check=False,

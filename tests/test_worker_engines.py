@@ -72,7 +72,7 @@ class Work:
         job_file.write_text(json.dumps(content), "utf-8")
         command = [sys.executable, "-P", "-m", "harness.worker", str(job_file), str(self.part)]
         return subprocess.Popen(
-            [*command, str(time.perf_counter_ns())],
+            [*command, str(time.perf_counter_ns()), str(os.getpid())],
             env={**os.environ, "PYTHONPATH": str(self.folder)},
         )
 

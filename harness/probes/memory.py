@@ -4,8 +4,8 @@ The peak of one process comes from the kernel, which alone sees transients: `VmH
 Linux, those of `memory_native` elsewhere. `ru_maxrss` is not used: a child inherits its
 parent's. Two things have no high-water mark on Linux, so the parent samples them: the
 split into anonymous, file-backed and shared pages, and the sum over a worker and what it
-started. A descendant that leaves its parent (a daemon) is not seen, and where the kernel
-lacks `CONFIG_PROC_CHILDREN` nobody knows of any.
+started, its keeper left out. A descendant that leaves its parent (a daemon) is not seen where
+there is no keeper, and where the kernel lacks `CONFIG_PROC_CHILDREN` nobody knows of any.
 
 Standard library only, and ctypes only where it is needed: the measured child imports this.
 """
@@ -20,6 +20,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
 from harness import kernelfs
+from harness.sandbox.keeper import NAME as KEEPER
 
 if TYPE_CHECKING:
     from harness.probes.memory_native import JobSampler
@@ -185,7 +186,11 @@ class TreeSampler:
             self._known, settled = _descendants(pid)
             self._newest = newest if settled else b""
         splits = {each: resident_split(each) for each in (pid, *self._known)}
-        return {each: split for each, split in splits.items() if split} if splits[pid] else {}
+        if not splits[pid]:
+            return {}
+        if self._known and kernelfs.data(f"/proc/{pid}/comm").strip() == KEEPER:
+            del splits[pid]  # it is the harness's
+        return {each: split for each, split in splits.items() if split}
 
     def _compare(self, tree: Mapping[int, Split]) -> None:
         """Keep the sample if it is the largest; a plain sum is an upper bound."""

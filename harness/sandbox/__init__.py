@@ -16,11 +16,12 @@ import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import IO, TYPE_CHECKING, Any, Final
 
+from harness.sandbox.children import end
 from harness.sandbox.environment import clean
-from harness.sandbox.policy import Access, confine, limits
+from harness.sandbox.keeper import end_with, keep
+from harness.sandbox.policy import Access, confine, limits, starts_processes
 
 if TYPE_CHECKING:
-    import subprocess
     from pathlib import Path
 
 TEXT_CHARS_MAX: Final = 1 << 20
@@ -51,6 +52,7 @@ def ask(
     # The parent ends it first, unless the parent has been killed.
     limited = {
         **request,
+        "parent": os.getpid(),
         "cpu_s": math.ceil(timeout_s) + 1,
         "readable": [os.path.realpath(path) for path in readable],
     }
@@ -70,27 +72,13 @@ def ask(
             late.add_note(_last_words(complained))
             raise late from None
         finally:
-            _end(child)
+            end(child)
         said.seek(0)
         try:
             answer: dict[str, Any] = json.loads(said.read())
         except (ValueError, RecursionError):
             raise ChildProcessError(child.returncode, _last_words(complained)) from None
     return answer
-
-
-def _end(child: subprocess.Popen[bytes]) -> None:
-    """Nothing of a child is left, whatever it started."""
-    if sys.platform == "win32":
-        child.kill()
-    else:
-        import contextlib
-        import signal
-
-        # Its id is also its group's; the system does not give it to another so soon.
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(child.pid, signal.SIGKILL)
-    child.wait()
 
 
 def _last_words(file: IO[bytes]) -> str:
@@ -104,6 +92,9 @@ def _last_words(file: IO[bytes]) -> str:
 def serve(answer: Callable[[Mapping[str, Any]], Mapping[str, Any]]) -> None:
     """Answer one request on standard input, within the limits."""
     request = json.load(sys.stdin)
+    end_with(request["parent"])
+    if sys.platform == "linux" and starts_processes():
+        keep(request["parent"])
     own = {name: request[name] for name in ("memory_bytes",) if name in request}
     limit(request["cpu_s"], **own)
     confine(Access(request["readable"], home=os.path.expanduser("~")))  # noqa: PTH111

@@ -73,7 +73,7 @@ _ALLOW, _ERRNO, _KILL_PROCESS = 0x7FFF0000, 0x00050000, 0x80000000
 _DENY, _ABSENT = _ERRNO | errno.EPERM, _ERRNO | errno.ENOSYS
 
 _SECCOMP = {"x86_64": 317, "aarch64": 277}
-_SET_MODE_FILTER, _SPEC_ALLOW = 1, 1 << 2
+_SET_MODE_FILTER, _ACTION_AVAILABLE, _SPEC_ALLOW = 1, 2, 1 << 2
 """Without the flag, kernels before 5.16 switch speculation off for whoever has a filter, and
 what is measured would be another processor.
 """
@@ -155,6 +155,17 @@ def _none_of(values: Sequence[int]) -> list[_Step]:
 def is_known(machine: str) -> bool:
     """Whether there is a filter for this architecture and this process, which is not 32-bit."""
     return machine in _MACHINES and sys.maxsize > 1 << 32
+
+
+def is_there(libc: Any) -> bool:
+    """Whether this process can install its filter: it is asked what it may do."""
+    import ctypes
+
+    machine = os.uname().machine
+    if not is_known(machine):
+        return False
+    action = ctypes.c_uint32(_ERRNO)
+    return not libc.syscall(_SECCOMP[machine], _ACTION_AVAILABLE, 0, ctypes.byref(action))
 
 
 def install(libc: Any) -> None:

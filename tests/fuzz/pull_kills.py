@@ -99,4 +99,4 @@ def _killed(catalogue_file: Path, server: Hub, dice: random.Random, *, early: bo
 
 if __name__ == "__main__":
     with tempfile.TemporaryDirectory() as work:
-        print(kill_and_finish(int(sys.argv[1]) if sys.argv[1:] else 50, Path(work)))  # noqa: T201
+        print(kill_and_finish(int(sys.argv[1]) if sys.argv[1:] else 50, Path(work)))

@@ -42,7 +42,7 @@ def measure(plan: Plan, jobs: tuple[Job, ...]) -> dict[str, Counter[str]]:
         targets = {job.backend: f"tests.perf.timed_backend:{job.backend}" for job in jobs}
         journal = JournalWriter(folder / "records.jsonl")
         start = time.perf_counter()
-        feeds = {"accuracy": exams(plan, PUBLIC_SEED, {})}
+        feeds = {"accuracy": exams(plan, None, PUBLIC_SEED, {})}
         for outcome in execute(jobs, targets, folder / "parts", journal, feeds=feeds):
             if outcome.state != "ok":
                 raise click.ClickException(

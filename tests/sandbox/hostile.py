@@ -43,10 +43,10 @@ def _call(name: str, *arguments: object) -> None:
         raise OSError(ctypes.get_errno(), name)
 
 
-def _peek(address: int) -> None:
+def _peek(whose: int, address: int) -> None:
     into = ctypes.create_string_buffer(8)
     mine, theirs = _Window(ctypes.addressof(into), 8), _Window(address, 8)
-    whom = ctypes.c_int(os.getppid())
+    whom = ctypes.c_int(whose)
     _call(
         "process_vm_readv",
         *(whom, ctypes.byref(mine), ctypes.c_ulong(1), ctypes.byref(theirs), ctypes.c_ulong(1)),
@@ -116,7 +116,7 @@ def _in_thread(attempt: Callable[[], object]) -> None:
 
 def attacks(told: dict[str, Any]) -> dict[str, Callable[[], object]]:
     """What to try, by name; each attempt does no harm where it succeeds."""
-    home, parent = Path(told["home"]), os.getppid()
+    home, parent = Path(told["home"]), told["parent"]
     secret = home / ".ssh" / "id_x"
     part = Path(told["part"])
     return {
@@ -147,7 +147,7 @@ def attacks(told: dict[str, Any]) -> dict[str, Callable[[], object]]:
         "trace the parent": lambda: _call("ptrace", PTRACE_SEIZE, parent, None, None),
         "open the parent's memory": lambda: Path(f"/proc/{parent}/mem").open("rb").close(),
         "read the parent's variables": Path(f"/proc/{parent}/environ").read_bytes,
-        "copy the parent's memory": lambda: _peek(told["address"]),
+        "copy the parent's memory": lambda: _peek(parent, told["address"]),
         "signal the parent": lambda: os.kill(parent, 0),
         "have the parent signalled": lambda: _own(parent),
         "have the parent signalled by a socket": lambda: _own_socket(parent),

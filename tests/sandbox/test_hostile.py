@@ -93,7 +93,8 @@ def told(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[d
             "neighbour": str(tmp_path / "neighbour.gguf"),
             "beside": str(tmp_path / "written"),
             "journal": str(tmp_path / "run" / "records.jsonl"),
-            "part": str(tmp_path / "run" / "parts" / f"{'0' * 16}.part"),
+            "part": str(tmp_path / "run" / "parts" / f"{'0' * 16}-0.part"),
+            "parent": os.getpid(),
             "address": id(home),
             "tcp": tcp.getsockname()[1],
             "udp": udp.getsockname()[1],
@@ -127,7 +128,7 @@ def test_a_hostile_worker_is_denied_everything(
     engine = attacked(fake_model(), told, monkeypatch)
     assert {name: engine["facts"][name] for name in DENIED} == DENIED
     assert engine["facts"]["secret variables"] == ""
-    assert engine["facts"]["temporary"].endswith(f"/{'0' * 16}.scratch")
+    assert engine["facts"]["temporary"].endswith(f"/{'0' * 16}-0.scratch")
     assert engine["sandbox"]["level"] == 1
     assert engine["sandbox"]["network"] == engine["sandbox"]["execve"] == "denied"
     assert not Path(told["outside"]).exists()
