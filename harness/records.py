@@ -317,7 +317,7 @@ def _started(run: Mapping[str, Any]) -> tuple[str, bytes]:
 
 def _damaged(path: Path, number: int, why: str) -> RecordError:
     return RecordError(
-        f"{why}: the file was edited or damaged",
+        f"the file was edited or damaged: {why}",
         where=f"{path}:{number}",
         hint="use an untouched copy, or measure again with `harness run`",
         reason="records_damaged",

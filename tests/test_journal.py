@@ -199,4 +199,5 @@ def test_damage_is_said_in_korean(copy: Path, run_harness: Harness) -> None:
     lines = copy.read_bytes().splitlines(keepends=True)
     copy.write_bytes(b"".join([*lines[:3], *lines[4:]]))
     done = run_harness("--lang", "ko", "score", copy.parent, check=4)
-    assert f"{copy}:4: 해시 사슬이 끊어졌습니다: 4번째 줄이 없습니다" in done.stderr
+    said = "파일이 고쳐졌거나 손상되었습니다: 해시 사슬이 끊어졌습니다: 4번째 줄이 없습니다"
+    assert f"{copy}:4: {said}" in done.stderr

@@ -137,7 +137,7 @@ class Sweep:
     """One command under one kind of fault after the other."""
 
     def __init__(self, server: Server, start: Path) -> None:
-        self._server = server
+        self.server = server
         self._folder = server.folder
         self._start = start
         """A copy of the folder as `prepare` leaves it."""
@@ -148,15 +148,15 @@ class Sweep:
         tally = Tally()
         at = first
         while at <= (kind.last or at) and self.one(name, kind, at, tally):
-            at += step
+            at += 1 if kind.last else step
         return tally
 
     def one(self, name: str, kind: Kind, at: int, tally: Tally) -> bool:
         """Fail call number `at`; False if the command ended before it."""
-        self._reset()
-        page = self._server.page
+        self.reset()
+        page = self.server.page
         page.arm(at, kind.error, every=kind.every, kinds=kind.calls)
-        done = self._server.run(*COMMANDS[name], "--json")
+        done = self.server.run(*COMMANDS[name], "--json")
         fired = page.fired
         page.arm()
         if not fired:
@@ -171,12 +171,12 @@ class Sweep:
         stuck = name == "keygen" and kind.every == 1 and kind.calls & REMOVE
         again = done
         if done.code and not stuck:
-            again = self._server.run(*self._again(name), "--json")
+            again = self.server.run(*self._again(name), "--json")
         if again.code and not stuck:
             tally.wrong.append(f"{where}: afterwards exit {again.code}: {again.err.strip()}")
         return True
 
-    def _reset(self) -> None:
+    def reset(self) -> None:
         for path in self._folder.iterdir():
             shutil.rmtree(path) if path.is_dir() else path.unlink()
         shutil.copytree(self._start, self._folder, dirs_exist_ok=True)
