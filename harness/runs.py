@@ -199,7 +199,7 @@ def alone(results: Path) -> Iterator[None]:
             reason="results_locked",
         ) from None
     except OSError as error:
-        raise unwritable(results, error) from error
+        raise unwritable(results / ".lock", error) from error
     try:
         yield
     finally:
