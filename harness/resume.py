@@ -1,7 +1,7 @@
 """What an unfinished run has done, and what is left of it.
 
     plan.json ─┐
-               ├─ examine ─▶ Past ─▶ jobs that are left ─▶ session.resume
+               ├─ examine ─▶ Past ─ require_here ─▶ jobs that are left ─▶ session.resume
     records ───┘
 
 A run goes on only where it was begun: on the same machine, with the same harness and
@@ -14,7 +14,7 @@ from __future__ import annotations
 import contextlib
 import importlib.metadata
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -44,6 +44,7 @@ class Past:
     """What is on record of an unfinished run.
 
     Attributes:
+        before: the first look at the machine; empty where the run died before that.
         lost: jobs that were running when the run died, as they were begun then.
         outcomes: of the jobs that have ended, in the plan's order.
         left: jobs to run, in the plan's order, each with its number of earlier starts.
@@ -55,6 +56,7 @@ class Past:
     folder: Path
     plan: Plan
     run: Mapping[str, Any]
+    before: Mapping[str, Any]
     lost: tuple[Job, ...]
     outcomes: tuple[Outcome, ...]
     left: tuple[Job, ...]
@@ -70,14 +72,11 @@ def examine(folder: Path, *, retry_failed: bool = False) -> Past:
 
     Raises:
         RecordError: the plan or the records are missing, damaged, or of another version.
-        IncomparableError: this is not where, or with what, the run was begun.
-        PrerequisiteError: a model file is missing.
     """
     journal = records.read(folder / "records.jsonl")
     run = records.run_record(journal.records)
     plan = _plan(folder, run)
-    _require_same_place(journal.records, plan)
-    _require_same_files(plan)
+    before = next((r for r in journal.records if r["type"] == "environment"), {})
     found = records.current(journal.records)
     begun = _begun(journal.records, folder / "parts", plan)
     ended = {str(r["job"]): r for r in found if r["type"] == "job" and r["outcome"] in _ENDED}
@@ -93,6 +92,7 @@ def examine(folder: Path, *, retry_failed: bool = False) -> Past:
         folder=folder,
         plan=plan,
         run=run,
+        before=before,
         lost=tuple(job for job in starts if (job.id, job.retry) not in on_record),
         outcomes=tuple(_outcomes(plan, ended, found)),
         left=tuple(left),
@@ -102,15 +102,27 @@ def examine(folder: Path, *, retry_failed: bool = False) -> Past:
 
 
 def unfinished(results: Path, plan: Plan, nonce: str = "") -> Past | None:
-    """The newest run of this very plan, if it was interrupted and can go on."""
+    """The newest run of this very plan, if it was interrupted here and can go on."""
     earlier = attempts(results, plan.hash)
     if not earlier:
         return None
     with contextlib.suppress(HarnessError):
         past = examine(find_run(earlier[-1]["run"], results))
         if past.left and past.run.get("nonce", "") == nonce:
+            _require_same_place(past)
             return past
     return None
+
+
+def require_here(past: Past) -> None:
+    """Refuse to go on elsewhere, or with something else, than the run was begun.
+
+    Raises:
+        IncomparableError: another machine, other versions, or another model file.
+        PrerequisiteError: a model file is missing.
+    """
+    _require_same_place(past)
+    _require_same_files(past.plan)
 
 
 def builds(plan: Plan) -> dict[str, str]:
@@ -155,12 +167,11 @@ def _plan(folder: Path, run: Mapping[str, Any]) -> Plan:
         raise changed from error
 
 
-def _require_same_place(found: Sequence[Record], plan: Plan) -> None:
-    before = next((r for r in found if r["type"] == "environment"), None)
-    if before is None:
-        return  # it died before it had looked around: nothing was measured either
+def _require_same_place(past: Past) -> None:
+    if not past.before:
+        return  # nothing was measured either
     now = environment.observe()
-    facts = before["facts"]
+    facts = past.before["facts"]
     others = [name for name in _SAME if facts.get(name) != now.get(name)]
     if others:
         listed = "\n    ".join(f"{n}: {facts.get(n)} then, {now.get(n)} now" for n in others)
@@ -170,7 +181,7 @@ def _require_same_place(found: Sequence[Record], plan: Plan) -> None:
             hint="go on there, or begin anew with `harness run`",
             reason="other_machine",
         )
-    then, installed = before.get("builds", {}), builds(plan)
+    then, installed = past.before.get("builds", {}), builds(past.plan)
     if others := [name for name, version in installed.items() if then.get(name) != version]:
         listed = ", ".join(f"{n} {then.get(n)} then, {installed[n]} now" for n in others)
         raise IncomparableError(

@@ -126,10 +126,11 @@ def resume(
         announce: told what is on record and what is left, before anything is measured.
 
     Raises:
-        HarnessError: it cannot go on here: see `resuming.examine`.
+        HarnessError: it cannot go on here: see `resuming.examine` and `require_here`.
         SpecError: another seed than the run's.
     """
-    resuming.examine(folder, retry_failed=retry_failed)  # a refused folder is not even locked
+    # A refused folder is not even locked.
+    resuming.require_here(resuming.examine(folder, retry_failed=retry_failed))
     with alone(folder.parent):
         past = resuming.examine(folder, retry_failed=retry_failed)
         plan = past.plan
