@@ -139,7 +139,7 @@ def publish(made: Path, target: Path) -> None:
         finally:
             os.close(descriptor)
     sync_folder(made)
-    made.rename(target)
+    _replace(made, target)
     try:
         sync_folder(target.parent)
     except OSError:

@@ -31,11 +31,11 @@ from tests.faults.inject import ALL, OPEN, REMOVE, SYNC, TRUNCATE, WRITE, Call, 
 PROFILE = """\
 id: fast
 version: 1
-title: two jobs on a virtual clock
+title: three jobs on a virtual clock
 reference: ref.f.fake
 tier: unverified
 protocol:
-  processes: {latency: 1, memory: 1}
+  processes: {latency: 1, memory: 1, accuracy: 1}
   requests: 2
   warmup_max: 3
   grouping: suite
@@ -43,6 +43,7 @@ protocol:
 suites:
   latency: {prompt_tokens: [16], output_tokens: [4]}
   memory: {context: 24, output_tokens: 4}
+  accuracy: {tasks: [arith], languages: [en], items: 3, context: 4096}
 weights: {ttft_s: 0.4, decode_tok_per_s: 0.4, peak_resident_bytes: 0.2}
 """
 MODELS = """\

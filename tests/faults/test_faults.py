@@ -22,6 +22,7 @@ MOMENTS = {
     "the journal": ("open", "records.jsonl"),
     "its first record": ("fsync", "records.jsonl"),
     "a worker's record": ("write", ".part"),
+    "a mark of the parent's": ("write", ".marks"),
     "what is cleared": ("unlink", ".part"),
     "the scorecard": ("rename", "scorecard.json"),
     "the report": ("write", ".report.html"),
