@@ -23,6 +23,7 @@ from harness.comparing.noise import NO_FLOOR, Floor, measured_floor
 from harness.comparing.sides import Side
 from harness.durable import make_folder, unwritable, write_whole
 from harness.errors import PrerequisiteError, RecordError, SpecError, did_you_mean, printable
+from harness.migrate import known
 from harness.records import run_record, strict_json
 from harness.spec import digest
 
@@ -322,14 +323,7 @@ def _read(path: Path, kind: str) -> Json:
         raise _damaged(path, str(error)) from error
     if not isinstance(content, dict) or content.get("kind") != kind:
         raise _damaged(path, f"not a {kind} file")
-    schema = content.get("schema")
-    if isinstance(schema, int) and schema > SCHEMA:
-        raise RecordError(
-            f"{kind} schema {schema} is newer than {SCHEMA}",
-            where=str(path),
-            hint="install the harness version that wrote it, or save the baseline again",
-            reason="schema_too_new",
-        )
+    known(kind, content.get("schema"), SCHEMA, str(path))
     if seal != found:
         raise RecordError(
             "the file was edited: its hash does not fit its content",

@@ -25,9 +25,11 @@ from harness.cli_accuracy import accuracy
 from harness.cli_bundle import bundle
 from harness.cli_compare import baseline, compare, gate
 from harness.cli_kit import kit
+from harness.cli_ledger import ledger
 from harness.cli_models import models
 from harness.cli_profiles import profiles
 from harness.cli_run import run
+from harness.cli_schema import schema
 from harness.cli_shared import as_json as _as_json
 from harness.cli_shared import emit as _emit
 from harness.cli_shared import lang as _lang
@@ -126,11 +128,11 @@ def report(
     from harness.report import formats
 
     folder = runs.find_run(run_folder, results)
-    card = runs.write_scorecard(folder)
-    if benches:
-        card |= llama_bench.imported(benches, card, folder)
-    material = formats.Material(card=card, folder=folder, lang=lang or messages.language())
+    _, card = runs.scored(folder / "records.jsonl")
+    shown = card | (llama_bench.imported(benches, card, folder) if benches else {})
+    material = formats.Material(card=shown, folder=folder, lang=lang or messages.language())
     paths = formats.write(material, names or formats.DEFAULT)
+    runs.keep_scorecard(folder, card)  # only now: what cannot be reported is left as it is
     if as_json:
         _emit({"run": str(folder), "reports": [str(path) for path in paths]})
     else:
@@ -282,9 +284,9 @@ def init(*, folder: Path, as_json: bool) -> None:
         echo(f"kept  {path}")
 
 
-for _group in (accuracy, baseline, bundle, kit, models, profiles):
+for _group in (accuracy, baseline, bundle, kit, ledger, models, profiles):
     cli.add_command(_group)
-for _verb in (run, compare, gate):
+for _verb in (run, compare, gate, schema):
     cli.add_command(_verb)
 for _command in (cli_preflight.check, cli_preflight.unpack, synth):
     models.add_command(_command)
@@ -333,6 +335,9 @@ def _settle_process() -> None:
     for name in ("SIGTERM", "SIGHUP"):  # SIGHUP: the terminal was closed
         if number := getattr(signal, name, None):
             signal.signal(number, _interrupt)
+    if number := getattr(signal, "SIGCHLD", None):
+        # Whoever started us may ignore it, and then nobody is told how a child has ended.
+        signal.signal(number, signal.SIG_DFL)
     codecs.register_error("plainer", messages.plainer)
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)

@@ -111,14 +111,10 @@ def verify(
 
     Exit code 0: it matches. 1: it does not, or the run asked other items.
     """
-    from harness import records, runs, specfile
+    from harness import runs, specfile
     from harness.seeds import proof
 
-    kept = (
-        records.read(runs.find_run(run_folder, results) / "records.jsonl").records
-        if run_folder
-        else None
-    )
+    kept = runs.records_of(runs.find_run(run_folder, results)) if run_folder else None
     found = proof.examine(
         seed, specfile.resolve_profile(profile), published=commitment, items=items, records=kept
     )
@@ -136,12 +132,11 @@ def verify(
 @cli_shared.as_json
 def gap(*, public_run: str, secret_run: str, results: Path, as_json: bool) -> None:
     """How much better each model is on the public items than on the secret ones."""
-    from harness import records, runs
+    from harness import runs
     from harness.scoring import gap as gaps
 
     public, secret = (
-        records.read(runs.find_run(name, results) / "records.jsonl").records
-        for name in (public_run, secret_run)
+        runs.records_of(runs.find_run(name, results)) for name in (public_run, secret_run)
     )
     found = gaps.between(public, secret)
     if as_json:
@@ -243,8 +238,7 @@ def export(*, run: str, output: Path, results: Path, as_json: bool) -> None:
     from harness.interop import lm_eval_files
 
     folder = runs.find_run(run, results)
-    kept = records.current(records.read(folder / "records.jsonl").records)
-    found = lm_eval_files.export(kept)
+    found = lm_eval_files.export(records.current(runs.records_of(folder)))
     if not found:
         raise SpecError(
             "the run asked no accuracy items",

@@ -65,11 +65,13 @@ def keygen(
 
 @bundle.command()
 @click.argument("run_folder", metavar="RUN", default="latest")
-@click.option("--to", "target", type=_folder, required=True, help="A new folder for the bundle.")
+@click.option(
+    "--to", "target", type=_folder, required=True, help="A new folder, or a file NAME.zip."
+)
 @_results
 @_as_json
 def create(*, run_folder: str, target: Path, results: Path, as_json: bool) -> None:
-    """Write the bundle of RUN (a folder, an id, or latest) into a new folder."""
+    """Write the bundle of RUN (a folder, an id, or latest) into a new folder or a .zip."""
     from harness import runs
     from harness.bundle import create as making
 
@@ -110,6 +112,13 @@ def sign(*, folder: Path, key: Path, as_json: bool) -> None:
     multiple=True,
     help="A file that has to be what was measured.",
 )
+@click.option(
+    "--release",
+    "releases",
+    multiple=True,
+    metavar="SHA256_OR_FILE",
+    help="Hash of a harness that may have measured, or a file of them; repeatable.",
+)
 @_as_json
 def verify(
     *,
@@ -117,6 +126,7 @@ def verify(
     trusted: tuple[Path, ...],
     nonce: str | None,
     models: tuple[Path, ...],
+    releases: tuple[str, ...],
     as_json: bool,
 ) -> None:
     """Verify BUNDLE: exit 0 verified, 5 whole but unverified, 1 broken, 2 not a bundle."""
@@ -127,7 +137,10 @@ def verify(
 
     known = keys.load_trusted(trusted)
     today = datetime.now(UTC).date()
-    found = checking.verify(folder, known, today=today, nonce=nonce, models=models)
+    released = checking.read_released(releases) if releases else None
+    found = checking.verify(
+        folder, known, today=today, nonce=nonce, models=models, released=released
+    )
     if as_json:
         emit(checking.to_json(found))
     else:

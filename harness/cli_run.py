@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal, NoReturn
 
@@ -14,6 +16,7 @@ from harness.messages.commands import Command
 
 if TYPE_CHECKING:
     from harness.plan import Plan
+    from harness.resume import Past
     from harness.session import RunResult
 
 _WITH_RESUME: Final = frozenset(
@@ -58,6 +61,13 @@ _WITH_RESUME: Final = frozenset(
 @cli_shared.commercial
 @click.option("--nonce", default="", help="An evaluator's word for this very run, kept with it.")
 @click.option(
+    "--attempts",
+    type=click.IntRange(1, 99),
+    metavar="N",
+    help="Announce N runs, whose median is the official result, and make them; after an "
+    "interruption the same command makes those that are missing.",
+)
+@click.option(
     "--resume",
     "resumed",
     metavar="RUN",
@@ -85,6 +95,7 @@ def run(
     chat_template: Literal["own", "canonical"] | None,
     commercial: bool,
     nonce: str,
+    attempts: int | None,
     resumed: str | None,
     retry_failed: bool,
     dry_run: bool,
@@ -100,6 +111,7 @@ def run(
     harness run --model my-model.gguf    your model beside the reference
     harness run --dry-run                what would be done, and how long it takes
     harness run --resume latest          go on after a crash or Ctrl-C
+    harness run --attempts 3             an official result: docs/ledger.md
     """  # noqa: D301 - Click wants the control character itself
     from harness import resume, runs, seeds, session, specfile, terminal
     from harness.prepare import own_items, prepare
@@ -114,8 +126,8 @@ def run(
         _finish(_resume(folder, seed_file, retry_failed=retry_failed), spoken, as_json=as_json)
     if models and set_name:
         raise click.UsageError("--model and --set exclude each other.")
-    if tune and dry_run:
-        raise click.UsageError("--tune measures, --dry-run does not: they exclude each other.")
+    if tune:
+        _refuse_with_tune(dry_run=dry_run, attempts=attempts)
     seed = seeds.PUBLIC
     if seed_file or not dry_run:
         seed = seeds.for_run(specfile.resolve_profile(profile), seed_file, suites)
@@ -137,11 +149,11 @@ def run(
     if dry_run:
         _print_plan(plan, as_json=as_json)
         return
-    begun = resume.unfinished(results, plan, nonce)
-    if begun and terminal.wants_to_go_on(begun):
-        _finish(_resume(begun.folder, seed_file), spoken, as_json=as_json)
+    terminal.show_ledger(results, plan, nonce, attempts)
+    begun = _to_go_on_with(results, plan, nonce, announced=bool(attempts))
     terminal.announce(plan)
-    result = session.run(
+    measure = functools.partial(
+        session.run,
         plan,
         results,
         terminal.show_progress,
@@ -150,9 +162,22 @@ def run(
         items=terminal.show_items,
         nonce=nonce,
     )
+    if attempts:
+        left = session.announce(plan, results, attempts, nonce=nonce)
+        first = [_resume(begun.folder, seed_file)] if begun else []
+        made = _announced(measure, attempts, left, first)
+        _finish_all(made, results, (plan.hash, nonce), spoken, as_json=as_json)
+    result = _resume(begun.folder, seed_file) if begun else measure()
     if budget:
         terminal.show_reached(result.card)
     _finish(result, spoken, as_json=as_json)
+
+
+def _refuse_with_tune(*, dry_run: bool, attempts: int | None) -> None:
+    if dry_run:
+        raise click.UsageError("--tune measures, --dry-run does not: they exclude each other.")
+    if attempts:
+        raise click.UsageError("--tune may choose other threads each time: not with --attempts.")
 
 
 def _refuse_others(resumed: str | None) -> None:
@@ -181,18 +206,84 @@ def _resume(folder: Path, seed_file: Path | None, *, retry_failed: bool = False)
     )
 
 
+def _to_go_on_with(results: Path, plan: Plan, nonce: str, *, announced: bool) -> Past | None:
+    """The run of this plan that was interrupted, if the user wants it finished first.
+
+    Args:
+        announced: only one that was announced.
+    """
+    from harness import resume, terminal
+
+    past = resume.unfinished(results, plan, nonce)
+    if past is None or (announced and not past.run["attempt"]["announced"]):
+        return None
+    return past if terminal.wants_to_go_on(past) else None
+
+
+def _announced(
+    measure: Callable[..., RunResult], of: int, left: int, first: Sequence[RunResult]
+) -> Iterator[RunResult]:
+    """Every run of a series as it ends; an interruption ends the series for now."""
+    from harness import terminal
+
+    yield from first
+    if any(result.status == "interrupted" for result in first):
+        return
+    for number in range(of - left + 1, of + 1):
+        terminal.show_attempt(number, of)
+        result = measure(announced=True)
+        yield result
+        if result.status == "interrupted":
+            return
+
+
+def _finish_all(
+    made: Iterable[RunResult], results: Path, of: tuple[str, str], lang: Lang, *, as_json: bool
+) -> NoReturn:
+    """Write each run's reports as it ends, and show what all of them come to.
+
+    Args:
+        of: hash of the plan, and nonce.
+    """
+    from harness import cli_ledger, ledger, official, terminal
+
+    plan, nonce = of
+    ended = []
+    for result in made:
+        ended.append(result)
+        _write_reports(result, lang)
+        terminal.show_made(result.folder, result.status)
+    status = ended[-1].status if ended else "done"
+    found = None
+    if status == "interrupted":
+        terminal.show_interrupted(ended[-1].folder)
+    else:
+        found = official.official(results, plan, ledger.nonce_digest(nonce))
+    if as_json:
+        cli_shared.emit(
+            {
+                "runs": [str(result.folder) for result in ended],
+                "status": status,
+                "official": cli_ledger.official_json(found) if found else None,
+            }
+        )
+    elif found:
+        cli_ledger.show(found)
+    codes = [result.exit_code for result in ended]
+    raise SystemExit(max([*codes, cli_ledger.exit_code(found)] if found else codes))
+
+
 def _finish(result: RunResult, lang: Lang, *, as_json: bool) -> NoReturn:
     """Write the reports, show the card, and end as the run did."""
     from harness import terminal
-    from harness.report import formats
 
-    reports = formats.write(formats.Material(card=result.card, folder=result.folder, lang=lang))
+    report = _write_reports(result, lang)
     if as_json:
         cli_shared.emit(
             {
                 "run": str(result.folder),
                 "scorecard": str(result.scorecard),
-                "report": str(reports[-1]),
+                "report": str(report),
                 "status": result.status,
             }
         )
@@ -200,6 +291,12 @@ def _finish(result: RunResult, lang: Lang, *, as_json: bool) -> NoReturn:
         terminal.show_card(result.card, result.folder, lang)
     terminal.show_blocked(result.card)
     raise SystemExit(result.exit_code)
+
+
+def _write_reports(result: RunResult, lang: Lang) -> Path:
+    from harness.report import formats
+
+    return formats.write(formats.Material(card=result.card, folder=result.folder, lang=lang))[-1]
 
 
 def _print_plan(plan: Plan, *, as_json: bool) -> None:

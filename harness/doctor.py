@@ -27,6 +27,7 @@ from harness.errors import Exit, HarnessError, install_hint, printable
 from harness.messages import pad, tr
 from harness.metrics import show_bytes
 from harness.models.reference import cache_folder
+from harness.ownhash import harness_sha256
 from harness.probes import counters, energy, memory, pagecache
 from harness.sandbox.environment import clean
 from harness.sandbox.policy import SWITCH
@@ -78,8 +79,8 @@ def diagnose(
         import_in_child: stands in for the child process in tests.
 
     Returns:
-        JSON data: `harness`, `engines`, `folders`, `facts`, `watched`, `memory`, `energy`,
-        `sandbox`, `unobserved`, `findings`, `ready`.
+        JSON data: `harness`, `harness_sha256`, `engines`, `folders`, `facts`, `watched`,
+        `memory`, `energy`, `sandbox`, `unobserved`, `findings`, `ready`.
     """
     facts = environment.observe()
     engines = [_engine(name, import_in_child or _import_in_child) for name in ENGINES]
@@ -89,6 +90,7 @@ def diagnose(
     ]
     return {
         "harness": harness.__version__,
+        "harness_sha256": harness_sha256(),
         "engines": engines,
         "folders": folders,
         "facts": facts,
@@ -114,7 +116,8 @@ def exit_code(found: Mapping[str, Any]) -> Exit:
 def text(found: Mapping[str, Any]) -> str:
     """The diagnosis for people."""
     facts = found["facts"]
-    lines = [tr(f"harness {found['harness']} on {facts['python']}"), "", tr("Engines")]
+    lines = [tr(f"harness {found['harness']} on {facts['python']}")]
+    lines += [f"  sha256 {found['harness_sha256']}", "", tr("Engines")]
     for engine in found["engines"]:
         lines += _row(engine["status"], engine["backend"], engine["detail"], engine["hint"])
     lines += ["", tr("Folders")]

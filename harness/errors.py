@@ -4,6 +4,7 @@
     ├── SpecError                  2  bad specification or usage
     ├── PrerequisiteError          3  engine, driver or model file missing
     ├── RecordError                4  a record file that cannot be read or written
+    │   └── SchemaError            2  a file that a newer harness has written
     ├── IncomparableError          5  other build, device, suite version or profile
     └── BackendError               4  an engine refused; in a worker it ends one job
         └── CapabilityError        –  the engine cannot do this: the case is skipped
@@ -97,6 +98,13 @@ class RecordError(HarnessError):
     """A record file is missing, damaged, of an unknown version, or cannot be written."""
 
     default_reason = "records_unreadable"
+
+
+class SchemaError(RecordError):
+    """A file of a newer version than this program reads."""
+
+    exit_code = Exit.SPECIFICATION
+    default_reason = "schema_too_new"
 
 
 class IncomparableError(HarnessError):

@@ -25,9 +25,10 @@ from harness.backends import ENGINES
 from harness.errors import HarnessError, IncomparableError, PrerequisiteError, RecordError
 from harness.execute import Outcome
 from harness.models.resolve import files_of
+from harness.ownhash import harness_sha256
 from harness.plan import Job, Plan
 from harness.records import Record
-from harness.runs import attempts, find_run
+from harness.runs import runs_of
 from harness.spec import file_sha256, sha256
 
 _SAME = (
@@ -103,11 +104,11 @@ def examine(folder: Path, *, retry_failed: bool = False) -> Past:
 
 def unfinished(results: Path, plan: Plan, nonce: str = "") -> Past | None:
     """The newest run of this very plan, if it was interrupted here and can go on."""
-    earlier = attempts(results, plan.hash)
+    earlier = runs_of(results, plan.hash)
     if not earlier:
         return None
     with contextlib.suppress(HarnessError):
-        past = examine(find_run(earlier[-1]["run"], results))
+        past = examine(earlier[-1])
         if past.left and past.run.get("nonce", "") == nonce:
             _require_same_place(past)
             return past
@@ -126,9 +127,11 @@ def require_here(past: Past) -> None:
 
 
 def builds(plan: Plan) -> dict[str, str]:
-    """Versions of harness and of the packages that the plan's engines consist of."""
+    """Versions of harness and of the packages that the plan's engines consist of, and the hash
+    of harness's own files.
+    """
     packages = {p for job in plan.jobs for p in ENGINES.get(job.backend, {}).values()}
-    found = {"harness": harness.__version__}
+    found = {"harness": harness.__version__, "harness_sha256": harness_sha256()}
     for package in sorted(packages | {"numpy"}):
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
             found[package] = importlib.metadata.version(package)

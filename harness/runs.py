@@ -16,7 +16,7 @@ from typing import Any
 from harness import score
 from harness.durable import make_folder, unwritable, write_whole
 from harness.errors import Exit, PrerequisiteError, RecordError, SpecError
-from harness.records import SCHEMA, Journal, decode_line, read
+from harness.records import SCHEMA, Journal, Record, decode_line, read, run_record
 
 RUN_ID = re.compile(r"\d{8}T\d{6}Z-[0-9a-f]{6}")
 WORDS = {"latest": 1, "previous": 2}
@@ -31,8 +31,17 @@ def write_scorecard(folder: Path) -> dict[str, Any]:
         RecordError: the records cannot be read, or say what no run says.
     """
     _, card = scored(folder / "records.jsonl")
-    write_whole(folder / "scorecard.json", score.dump(card))
+    keep_scorecard(folder, card)
     return card
+
+
+def keep_scorecard(folder: Path, card: Mapping[str, Any]) -> None:
+    """Write a scorecard into its run folder.
+
+    Raises:
+        RecordError: it cannot be written.
+    """
+    write_whole(folder / "scorecard.json", score.dump(card))
 
 
 def scored(path: Path) -> tuple[Journal, dict[str, Any]]:
@@ -42,7 +51,7 @@ def scored(path: Path) -> tuple[Journal, dict[str, Any]]:
         RecordError: the records cannot be read, or say what no run says.
     """
     try:
-        with _collector_at_rest():
+        with collector_at_rest():
             journal = read(path)
             return journal, score.scorecard(journal.records, torn=journal.torn)
     except RecordError as error:
@@ -57,8 +66,24 @@ def scored(path: Path) -> tuple[Journal, dict[str, Any]]:
         ) from error
 
 
+def records_of(folder: Path) -> list[Record]:
+    """The records of one whole run.
+
+    Raises:
+        RecordError: they cannot be read, or are not those of one run.
+    """
+    path = folder / "records.jsonl"
+    try:
+        records = read(path).records
+        run_record(records)
+    except RecordError as error:
+        error.where = error.where or str(path)
+        raise
+    return records
+
+
 @contextlib.contextmanager
-def _collector_at_rest() -> Iterator[None]:
+def collector_at_rest() -> Iterator[None]:
     """Records are millions of small objects without cycles: looking for some takes a quarter
     of the time.
     """
@@ -83,10 +108,10 @@ def find_run(text: str, results: Path) -> Path:
     """The folder of a run given by path or id; `latest` is the newest, `previous` the one before.
 
     Raises:
-        SpecError: there is no such run.
+        SpecError: there is no such run. RecordError: it is there without its records.
     """
     path = Path(text)
-    runs = [folder.name for folder in _runs(results)]
+    runs = [folder.name for folder in run_folders(results)]
     place = WORDS.get(text, 0)
     if 0 < place <= len(runs):
         return results / runs[-place]
@@ -96,6 +121,13 @@ def find_run(text: str, results: Path) -> Path:
     for candidate in (path.parent if inside else path, results / text):
         if is_file(candidate / "records.jsonl"):
             return candidate
+        if any(is_file(candidate / name) for name in ("plan.json", "scorecard.json")):
+            raise RecordError(
+                "this run has lost its records, and nothing else can stand for them",
+                where=str(candidate / "records.jsonl"),
+                hint="put an untouched copy back, or measure again with `harness run`",
+                reason="part_missing",
+            )
     raise SpecError(
         "no run with records here",
         where=text,
@@ -106,18 +138,9 @@ def find_run(text: str, results: Path) -> Path:
     )
 
 
-def attempts(results: Path, plan_hash: str) -> list[dict[str, str]]:
-    """Runs of this very plan that the folder still holds: a deleted one leaves no trace.
-
-    Returns:
-        `run` and `started_utc` of each, oldest first.
-    """
-    firsts = (_first_record(folder) for folder in _runs(results))
-    return [
-        {"run": str(first.get("run", "")), "started_utc": str(first.get("started_utc", ""))}
-        for first in firsts
-        if first.get("plan") == plan_hash
-    ]
+def runs_of(results: Path, plan_hash: str) -> list[Path]:
+    """Folders of the runs of this very plan that are still there, oldest first."""
+    return [path for path in run_folders(results) if first_record(path).get("plan") == plan_hash]
 
 
 def new_run_folder(results: Path) -> Path:
@@ -146,7 +169,7 @@ def new_run_folder(results: Path) -> Path:
     return folder
 
 
-def _runs(results: Path) -> list[Path]:
+def run_folders(results: Path) -> list[Path]:
     """Folders of earlier runs that hold records, oldest first.
 
     One that died before its first record was whole has nothing that could be scored.
@@ -166,7 +189,7 @@ def _first_line(path: Path) -> bytes:
         return b"\n"  # it is there: whoever opens it is told what is wrong
 
 
-def _first_record(folder: Path) -> dict[str, Any]:
+def first_record(folder: Path) -> dict[str, Any]:
     """The run record of an earlier run, whose other records may be many; empty without one."""
     try:
         record = decode_line(_first_line(folder / "records.jsonl").rstrip(b"\n"))

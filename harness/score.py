@@ -4,6 +4,11 @@ records ─ observe ─▶ summaries ─ judge ─▶ scores and reasons ─ ran
 
 The steps live in `harness.scoring`; docs/metrics.md says what they compute.
 A scorecard holds nothing that the records do not: scoring again gives the same bytes.
+
+Schema history
+  1  first version
+  2  `sessions`; `attempt` says what was announced and which earlier runs are gone
+Each version only added fields: readers take any that is not newer.
 """
 
 from __future__ import annotations
@@ -30,7 +35,7 @@ from harness.stats import round_all
 
 __all__ = ["LISTS", "SCHEMA", "blocked", "dump", "scorecard"]
 
-SCHEMA = 1
+SCHEMA = 2
 _KINDS = ("real", "real-tuned", "embedded", "embedded-tuned", "synthetic")
 LISTS = (*(f"fixed-{kind}" for kind in _KINDS), *_KINDS)
 """Ranked apart: artefacts of a prescribed network (`fixed-…`) and open ones; a network of this

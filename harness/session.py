@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import harness
-from harness import environment, metrics, planfile, privacy, seeds, stats
+from harness import environment, ledger, metrics, planfile, privacy, seeds, stats
 from harness import plan as planning
 from harness import resume as resuming
 from harness.backends import BACKENDS, ENGINES
@@ -33,12 +33,13 @@ from harness.execute import (
 from harness.extensions import target
 from harness.heldout import HeldOutTask
 from harness.models import resolve as artefacts
+from harness.ownhash import harness_sha256
 from harness.plan import Job, Plan
 from harness.prepare import held_out, require_engine
 from harness.probes import roofline
 from harness.records import SCHEMA, JournalWriter, Record
 from harness.resume import Past
-from harness.runs import alone, attempts, exit_code, new_run_folder, write_scorecard
+from harness.runs import alone, exit_code, new_run_folder, write_scorecard
 from harness.schedule import Arranger, Queue
 from harness.seeds import PUBLIC, Seed
 from harness.sources import source_of
@@ -75,6 +76,7 @@ def run(
     own: Mapping[str, HeldOutTask] | None = None,
     items: ItemProgress | None = None,
     nonce: str = "",
+    announced: bool = False,
 ) -> RunResult:
     """Measure a plan and leave a scored, reported run folder.
 
@@ -83,24 +85,24 @@ def run(
         own: an evaluator's own items, by the id of their entry.
         items: who is told how far an accuracy job is.
         nonce: an evaluator's word for this very run, kept with it.
+        announced: it is one of those that `announce` has announced.
 
     Raises:
         PrerequisiteError: nothing can be measured, or another harness measures into the folder.
-        RecordError: the results folder cannot be written.
+        RecordError: the results folder cannot be written, or its ledger is damaged.
     """
-    if not plan.jobs:
-        raise PrerequisiteError(
-            "no model of this plan can be measured here",
-            allowed="\n    ".join(f"{skip.model}: {skip.detail}" for skip in plan.skipped),
-            hint=next((skip.hint for skip in plan.skipped if skip.hint), "harness doctor"),
-            reason="nothing_to_measure",
-        )
+    _require_jobs(plan)
     with alone(results):
-        earlier = attempts(results, plan.hash)
+        book = ledger.examine(results)
         folder = new_run_folder(results)
+        try:
+            attempt = ledger.begin(book, plan, run=folder.name, nonce=nonce, announced=announced)
+        except BaseException:
+            folder.rmdir()  # nothing was begun: no empty folder stays for it
+            raise
         planned = planfile.dump(plan)
         write_whole(folder / planfile.NAME, planned)
-        first = _run_record(plan, folder.name, earlier, seed, nonce)
+        first = _run_record(plan, folder.name, attempt, seed, nonce)
         first |= {"plan_sha256": sha256(planned)}
         asked = exams(plan, Budget.of(plan.profile), seed.value, own or {}, items)
         return _continue(plan, folder, [first], progress=progress, feed=asked)
@@ -205,6 +207,30 @@ def _result(folder: Path, card: dict[str, Any], *, interrupted: bool) -> RunResu
         status=status,
         exit_code=code,
     )
+
+
+def announce(plan: Plan, results: Path, of: int, *, nonce: str = "") -> int:
+    """Say before anything is measured how many runs make a plan's official result.
+
+    Returns:
+        How many of them are still to be made: less than `of` where an earlier command began.
+
+    Raises:
+        HarnessError: as `run`; or another number is announced already (`series_open`).
+    """
+    _require_jobs(plan)
+    with alone(results):
+        return ledger.announce(results, plan, of, nonce=nonce)
+
+
+def _require_jobs(plan: Plan) -> None:
+    if not plan.jobs:
+        raise PrerequisiteError(
+            "no model of this plan can be measured here",
+            allowed="\n    ".join(f"{skip.model}: {skip.detail}" for skip in plan.skipped),
+            hint=next((skip.hint for skip in plan.skipped if skip.hint), "harness doctor"),
+            reason="nothing_to_measure",
+        )
 
 
 def _measure(
@@ -327,19 +353,17 @@ def _targets(backends: Iterable[str]) -> dict[str, str]:
     return {name: target(name, BACKENDS, "harness.backends") for name in backends}
 
 
-def _run_record(
-    plan: Plan, run: str, earlier: Sequence[Mapping[str, str]], seed: Seed, nonce: str
-) -> Record:
+def _run_record(plan: Plan, run: str, attempt: Mapping[str, Any], seed: Seed, nonce: str) -> Record:
     asks = any(job.suite == "accuracy" for job in plan.jobs)
-    number = 1 + len(earlier)
     return {
         "type": "run",
         "schema": SCHEMA,
         "run": run,
         "plan": plan.hash,
         "harness": harness.__version__,
+        "harness_sha256": harness_sha256(),
         "started_utc": datetime.now(UTC).isoformat(timespec="seconds"),
-        "attempt": {"number": number, "of": number, "earlier": list(earlier)},
+        "attempt": dict(attempt),
         **({"nonce": nonce} if nonce else {}),
         "profile": to_json(plan.profile),
         "device": to_json(plan.device),

@@ -32,7 +32,7 @@ from harness.specprofile import NUMBERS
 from harness.spectext import TextFile
 from harness.specyaml import MAX_ID_LENGTH
 
-_DIALECT = "https://json-schema.org/draft/2020-12/schema"
+DIALECT = "https://json-schema.org/draft/2020-12/schema"
 _LIST = ", ".join
 
 
@@ -44,16 +44,16 @@ def text() -> str:
 def schema() -> dict[str, Any]:
     """The schema as JSON data."""
     adapter = TypeAdapter(list[CatalogueFile], config=ConfigDict(extra="forbid", strict=True))
-    found = _plain(adapter.json_schema())
+    found = plain(adapter.json_schema())
     parts = found["$defs"]
     for kind in (Model, BackendOptions):
-        _describe(parts[kind.__name__], kind.__doc__ or "")
+        describe(parts[kind.__name__], kind.__doc__ or "")
     name = {"pattern": f"^{MODEL_ID.pattern}$", "maxLength": MAX_ID_LENGTH}
     for key in ("id", "family"):
         parts["Model"]["properties"][key] |= name
     parts["Source"] = _source(parts["Source"]["properties"])
     top = parts.pop("CatalogueFile")
-    return {"$schema": _DIALECT, "title": "harness models file", **top, "$defs": parts}
+    return {"$schema": DIALECT, "title": "harness models file", **top, "$defs": parts}
 
 
 _PROFILE_KEYS = {
@@ -77,10 +77,10 @@ def profile_text() -> str:
 def profile_schema() -> dict[str, Any]:
     """The schema of a profile as JSON data."""
     adapter = TypeAdapter(list[Profile], config=ConfigDict(extra="forbid", strict=True))
-    found = _plain(adapter.json_schema())
+    found = plain(adapter.json_schema())
     parts = found["$defs"]
     for kind in (Profile, Protocol, Gate, HeldOut, TextFile, *SUITE_TYPES.values()):
-        _describe(parts[kind.__name__], kind.__doc__ or "")
+        describe(parts[kind.__name__], kind.__doc__ or "")
     top = parts.pop("Profile")
     for key, text in _PROFILE_KEYS.items():
         top["properties"][key].setdefault("description", text)
@@ -97,32 +97,33 @@ def profile_schema() -> dict[str, Any]:
     name = {"pattern": f"^{MODEL_ID.pattern}$", "maxLength": MAX_ID_LENGTH}
     for key in ("id", "reference"):
         top["properties"][key] |= name
-    return {"$schema": _DIALECT, "title": "harness profile", **top, "$defs": parts}
+    return {"$schema": DIALECT, "title": "harness profile", **top, "$defs": parts}
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
     """Without the titles that only repeat the keys; patterns and keys stay as they are."""
     if isinstance(value, list):
-        return [_plain(item) for item in value]
+        return [plain(item) for item in value]
     if not isinstance(value, dict):
         return value
     return {
-        key: {name: _plain(item) for name, item in found.items()}
+        key: {name: plain(item) for name, item in found.items()}
         if key in {"properties", "$defs"}
-        else _plain(found)
+        else plain(found)
         for key, found in value.items()
         if key != "title"
     }
 
 
-def _describe(part: dict[str, Any], doc: str) -> None:
-    """Move what a docstring says of attributes to the attributes."""
-    summary, _, rest = doc.partition("Attributes:")
-    part["description"] = " ".join(summary.split())
-    # An entry is indented by eight columns, what goes on by twelve.
-    for found in re.finditer(r"^ {8}([a-z_, ]+): (.*(?:\n {12}.*)*)", rest, re.MULTILINE):
-        for key in found[1].split(", "):
-            part["properties"][key]["description"] = " ".join(found[2].split())
+def describe(part: dict[str, Any], doc: str, *bases: str) -> None:
+    """Move what docstrings say of attributes to the attributes; the first is the part's own."""
+    part["description"] = " ".join(doc.partition("Attributes:")[0].split())
+    for text in (doc, *bases):
+        # An entry is indented by eight columns, what goes on by twelve.
+        rest = text.partition("Attributes:")[2]
+        for found in re.finditer(r"^ {8}([a-z0-9_, ]+): (.*(?:\n {12}.*)*)", rest, re.MULTILINE):
+            for key in found[1].split(", "):
+                part["properties"][key].setdefault("description", " ".join(found[2].split()))
 
 
 def _source(fields: dict[str, Any]) -> dict[str, Any]:

@@ -18,6 +18,7 @@ import numpy.typing as npt
 
 Floats = npt.NDArray[np.float64]
 Indices = npt.NDArray[np.int64]
+Counts = npt.NDArray[np.uint16]
 
 RESAMPLES = 2000
 CONFIDENCE = 0.95
@@ -56,15 +57,24 @@ def quiet(value: float) -> float:
 
 def median(values: Sequence[float] | Floats) -> float:
     """Middle value; the mean of the two middle ones for an even count."""
-    return float(np.median(np.asarray(values, dtype=np.float64)))
+    return float(middle(np.asarray(values, dtype=np.float64)))
+
+
+def middle(values: Floats) -> Floats:
+    """Median along the last axis, as `np.median` has it for finite values, in a tenth of the time
+    where they are few.
+    """
+    ascending = np.sort(values, axis=-1)
+    half, odd = divmod(values.shape[-1], 2)
+    upper: Floats = ascending[..., half]
+    return upper if odd else (ascending[..., half - 1] + upper) / 2
 
 
 def medians(groups: Sequence[Floats]) -> Floats:
     """Middle value of each group, `[groups]`; groups of one size are taken together."""
     if len({group.size for group in groups}) == 1:
-        out: Floats = np.median(np.stack(groups), axis=1)
-        return out
-    return np.array([float(np.median(group)) for group in groups])
+        return middle(np.stack(groups))
+    return np.array([float(middle(group)) for group in groups])
 
 
 def outliers(values: Sequence[float] | Floats) -> int:
@@ -75,8 +85,8 @@ def outliers(values: Sequence[float] | Floats) -> int:
     value off the median is one.
     """
     array = np.asarray(values, dtype=np.float64)
-    deviation = np.abs(array - np.median(array))
-    return int(np.count_nonzero(deviation > OUTLIER_MADS * np.median(deviation)))
+    deviation = np.abs(array - middle(array))
+    return int(np.count_nonzero(deviation > OUTLIER_MADS * middle(deviation)))
 
 
 def stream(*key: object) -> int:
@@ -119,19 +129,29 @@ def resample_units(seed: int, units: int, resamples: int = RESAMPLES) -> Indices
     return random_below(seed, (resamples, 1 if units == 2 else units), units)
 
 
-def process_medians(values: Floats, drawn: Indices) -> Floats:
-    """Median of the drawn units in each resample: `[units]`, `[B, m]` → `[B]`."""
-    m = drawn.shape[1]
-    if m == 1:
-        return values[drawn[:, 0]]
-    # Sorting small ranks is several times faster than sorting the values themselves.
+def drawn_counts(drawn: Indices, units: int) -> Counts:
+    """How often each unit is drawn in each resample: `[B, m]` → `[units, B]`."""
+    resamples = drawn.shape[0]
+    places = drawn + np.arange(resamples)[:, None] * units
+    counts = np.bincount(places.ravel(), minlength=resamples * units)
+    return np.ascontiguousarray(counts.reshape(resamples, units).T, dtype=np.uint16)
+
+
+def process_medians(values: Floats, counts: Counts) -> Floats:
+    """Median of the drawn units in each resample: `[units]`, `[units, B]` → `[B]`.
+
+    The counts serve every metric of the same draws; adding them up in the order of the values
+    is several times faster than sorting what was drawn.
+    """
     order = np.argsort(values, kind="stable")
-    rank = np.empty(values.size, dtype=np.uint16)
-    rank[order] = np.arange(values.size, dtype=np.uint16)
-    ranks = np.sort(rank[drawn], axis=1)
     ascending = values[order]
-    middle: Floats = ascending[ranks[:, m // 2]]
-    return middle if m % 2 else (middle + ascending[ranks[:, m // 2 - 1]]) / 2
+    # How many of the drawn are at or below each value: the median is where half of them are.
+    below = np.add.accumulate(counts[order], axis=0, dtype=np.uint16)
+    half, odd = divmod(int(below[-1, 0]), 2)
+    upper: Floats = ascending[np.add.reduce(below <= half, axis=0, dtype=np.uint16)]
+    if odd:
+        return upper
+    return (upper + ascending[np.add.reduce(below < half, axis=0, dtype=np.uint16)]) / 2
 
 
 def hierarchical_medians(
@@ -154,8 +174,8 @@ def hierarchical_medians(
             if rows.size:
                 shape = (rows.size, values.size)
                 picks = random_below(stream(seed, "request", column, unit), shape, values.size)
-                out[rows, column] = np.median(values[picks], axis=1)
-    return np.median(out, axis=1)
+                out[rows, column] = middle(values[picks])
+    return middle(out)
 
 
 def resampled_counts(seed: int, clusters: int, resamples: int = RESAMPLES) -> Floats:
@@ -174,8 +194,21 @@ def resampled_counts(seed: int, clusters: int, resamples: int = RESAMPLES) -> Fl
 def percentile_interval(draws: Floats, value: float) -> Interval:
     """Percentile bootstrap interval (Efron 1979), widened to hold the estimate itself."""
     tail = 100 * (1 - CONFIDENCE) / 2
-    lo, hi = np.percentile(draws, (tail, 100 - tail))
-    return Interval(min(float(lo), value), max(float(hi), value))
+    ascending = np.sort(draws)
+    lo, hi = (_quantile(ascending, percent / 100) for percent in (tail, 100 - tail))
+    return Interval(min(lo, value), max(hi, value))
+
+
+def _quantile(ascending: Floats, share: float) -> float:
+    """What `np.percentile` gives for a share below 1 of at least two values, to the last bit,
+    without the checks that take twenty times as long.
+    """
+    place = (ascending.size - 1) * share
+    below = int(place)
+    part = place - below
+    first, second = float(ascending[below]), float(ascending[below + 1])
+    step = second - first
+    return first + step * part if part < 0.5 else second - step * (1 - part)
 
 
 def wilson(successes: float, n: int) -> Interval:

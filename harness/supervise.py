@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -15,8 +16,9 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from io import BufferedReader, RawIOBase
 from pathlib import Path
-from typing import IO, NamedTuple, Protocol
+from typing import IO, Any, NamedTuple, Protocol
 
 from harness.interrupts import held
 from harness.parts import Part
@@ -26,8 +28,10 @@ from harness.sandbox.environment import clean
 from harness.sandbox.standing import restore, standing
 
 _STDERR_LIMIT_BYTES = 64 * 1024
-_PIPES_END_S = 1.0
-"""Where there is no keeper, a process that left the worker's group can hold its pipes open."""
+_REST_BYTES = 1 << 20
+"""More than a pipe holds."""
+_ASKING_ENDS_S = 60.0
+"""Who asks may be at work of his own, such as rendering prompts."""
 ENVIRONMENT = {
     "GGML_NO_BACKTRACE": "1",  # an abort would otherwise start a debugger
     "HF_HUB_OFFLINE": "1",
@@ -102,7 +106,6 @@ def run(
     """
     oom_before = _oom_kills()
     sampler = watch.sampler() if watch else None
-    tail = _Tail()
     before = standing()
     with held() as hold:
         started_ns = time.perf_counter_ns()
@@ -110,11 +113,10 @@ def run(
             child = _start(job_file, part, started_ns, asked=feed is not None)
         except OSError as error:
             return Ended(status=None, wall_s=0.0, stderr=f"{error.strerror}: {error.filename}")
-        asking = None
-        in_time: bool | None = None
+        tail = asking = None
         try:
             assert child.stderr is not None
-            tail.follow(child.stderr)
+            tail = _Tail(child.stderr)
             asking = _Asking(feed, child) if feed else None
             if sampler:
                 sampler.start(child.pid)
@@ -123,12 +125,13 @@ def run(
             status = end(child)
             tampered = restore(before)
             watched = sampler.stop() if sampler else None
+            said = tail.text() if tail else ""
             if asking:
                 asking.end()
     return Ended(
         status=status,
         wall_s=(time.perf_counter_ns() - started_ns) / 1e9,
-        stderr=tail.text(),
+        stderr=said,
         timed_out=in_time is False,
         interrupted=in_time is None,
         oom_kills=_oom_kills() - oom_before,
@@ -166,8 +169,10 @@ def classify(found: Part, ended: Ended) -> tuple[str, str, str]:
     if ended.interrupted:
         return "interrupted", "interrupted", "stopped by the user"
     if ended.timed_out:
-        stuck = ", and the system does not let it end" if ended.status is None else ""
-        return "timeout", "timeout", f"no end after {ended.wall_s:.0f} s{stuck}"
+        late = f"no end after {ended.wall_s:.0f} s"
+        if ended.status is None:
+            late = f"{late}: the system does not let it end"
+        return "timeout", "timeout", late
     if wrong := ended.tampered or found.wrong:
         return "failed", "tampered", wrong
     if ended.status is None:
@@ -202,15 +207,60 @@ def _by_status(status: int, ended: Ended) -> tuple[str, str, str]:
     return "failed", "no_result", f"exit status {status}: {last[0]}"
 
 
+class _UntilTold(RawIOBase):
+    """What comes out of a worker's pipe until it is closed, or until the worker has ended.
+
+    A process that left the worker's session may hold the other end, and flood it, for ever.
+    On Windows there is none: a job object holds a single process.
+    """
+
+    def __init__(self, pipe: IO[bytes]) -> None:
+        super().__init__()
+        self._pipe = pipe
+        self._told, self._telling = os.pipe()
+        self._rest_bytes = _REST_BYTES
+
+    def readable(self) -> bool:
+        """It is."""
+        return True
+
+    def readinto(self, buffer: Any, /) -> int:
+        """Wait for some bytes; 0 at the end."""
+        pipe = self._pipe.fileno()
+        if sys.platform != "win32":
+            poll = select.poll()
+            poll.register(pipe, select.POLLIN)
+            poll.register(self._told, select.POLLIN)
+            ready = [descriptor for descriptor, _ in poll.poll()]
+            if self._told in ready:
+                if pipe not in ready or self._rest_bytes <= 0:
+                    return 0
+                self._rest_bytes -= len(buffer)
+        data = os.read(pipe, len(buffer))
+        buffer[: len(data)] = data
+        return len(data)
+
+    def stop(self) -> None:
+        """The worker has ended: what the pipe holds is the rest."""
+        os.close(self._telling)
+
+    def close(self) -> None:
+        """Close the pipe."""
+        if not self.closed:
+            os.close(self._told)
+            self._pipe.close()
+        super().close()
+
+
 class _Asking:
     """A thread that asks a worker questions for as long as it lives."""
 
     def __init__(self, feed: Feed, child: subprocess.Popen[bytes]) -> None:
         assert child.stdin is not None
         assert child.stdout is not None
-        self._pipes = child.stdin, child.stdout
+        self._source = _UntilTold(child.stdout)
+        self._pipes = child.stdin, BufferedReader(self._source)
         self._failure: BaseException | None = None
-        self._left_alone = False
         self._feed = feed
         self._thread = threading.Thread(target=self._serve, daemon=True)
         self._thread.start()
@@ -221,11 +271,10 @@ class _Asking:
         except BaseException as failure:  # noqa: BLE001  (raised again where it is read)
             self._failure = failure
         finally:
-            # A worker that waits for a question then ends.
-            with contextlib.suppress(OSError):
-                self._pipes[0].close()
-            if self._left_alone:
-                self._pipes[1].close()
+            # A worker that waits for a question, or for a reader, then ends.
+            for pipe in self._pipes:
+                with contextlib.suppress(OSError):
+                    pipe.close()
 
     def end(self) -> None:
         """Wait for the thread; the worker is dead, so nothing should block it any more.
@@ -233,38 +282,32 @@ class _Asking:
         Raises:
             BaseException: what the feed raised: an error of ours, not of a model.
         """
-        self._thread.join(_PIPES_END_S)
+        self._source.stop()
+        self._thread.join(_ASKING_ENDS_S)
         if self._thread.is_alive():
-            # Closing a pipe that somebody reads would wait for him: he does it himself.
-            self._left_alone = True
             self._feed.broken = "something that the worker started still holds its pipes"
-            return
-        self._pipes[1].close()
-        if self._failure:
+        elif self._failure:
             raise self._failure
 
 
 class _Tail:
     """Drains a pipe in a blocking thread and keeps its end: a flood cannot fill anything."""
 
-    def __init__(self) -> None:
+    def __init__(self, pipe: IO[bytes]) -> None:
         self._kept = b""
-        self._thread: threading.Thread | None = None
-
-    def follow(self, pipe: IO[bytes]) -> None:
-        """Start to drain; the pipe is closed when its other end is."""
-        self._thread = threading.Thread(target=self._drain, args=(pipe,), daemon=True)
+        self._source = _UntilTold(pipe)
+        self._thread = threading.Thread(target=self._drain, daemon=True)
         self._thread.start()
 
-    def _drain(self, pipe: IO[bytes]) -> None:
-        with pipe:
-            while chunk := os.read(pipe.fileno(), 65536):
+    def _drain(self) -> None:
+        with self._source as source:
+            while chunk := source.read(65536):
                 self._kept = (self._kept + chunk)[-_STDERR_LIMIT_BYTES:]
 
     def text(self) -> str:
-        """What is kept, decoded; waits until the pipe is closed at the other end."""
-        if self._thread:
-            self._thread.join(_PIPES_END_S)
+        """What is kept, decoded; the worker has ended."""
+        self._source.stop()
+        self._thread.join()
         return self._kept.decode("utf-8", "replace")
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from harness import score
+from harness import ledger, score
 from harness.errors import printable
 from harness.execute import Outcome, next_step
 from harness.messages import Lang, tr
@@ -67,6 +67,44 @@ def wants_to_go_on(past: Past) -> bool:
         echo(f"  next: harness run --resume {name}", err=True)
         return False
     return click.confirm(tr("Go on with it?"), default=True, err=True)
+
+
+def show_ledger(results: Path, plan: Plan, nonce: str, attempts: int | None) -> None:
+    """What the results folder's ledger says of runs of this plan, before another is begun.
+
+    Raises:
+        RecordError: the ledger is damaged.
+    """
+    book = ledger.examine(results)
+    if book.ledger.torn:
+        echo(
+            "the ledger's last line was unfinished and is dropped: that run had not begun", err=True
+        )
+    found = book.ledger.find_series(plan.hash, ledger.nonce_digest(nonce))
+    if found and found.left and not attempts:
+        of = found.announced.of
+        echo(f"note: {found.left} of {of} announced runs of this plan are missing", err=True)
+        echo("  this run is counted, and not one of them", err=True)
+        echo(f"  next: harness run --attempts {of} …", err=True)
+
+
+def show_attempt(number: int, of: int) -> None:
+    """Which announced run begins."""
+    echo(f"announced run {number} of {of}", err=True)
+
+
+def show_made(folder: Path, status: str) -> None:
+    """How an announced run ended."""
+    echo(f"{tr(status)}: {folder}", err=True)
+
+
+def show_interrupted(folder: Path) -> None:
+    """What to do about an announced run that was interrupted."""
+    echo(
+        "interrupted: it counts as the worst unless it is finished\n"
+        f"  next: harness run --resume {folder.name}, then the same command again",
+        err=True,
+    )
 
 
 def _required(plan: Plan) -> int:

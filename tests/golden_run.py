@@ -146,7 +146,10 @@ def golden_records() -> list[dict[str, Any]]:
     stale = {
         "type": "event",
         "kind": "skipped",
+        "job": "1f" * 8,
         "model": "ref-1m.q4_0.gguf",
+        "suite": "fidelity",
+        "process": 0,
         "case": "fidelity-ko",
         "reason": "tokeniser_differs",
         "detail": "token ids of the probe differ from the reference's",

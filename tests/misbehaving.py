@@ -93,6 +93,13 @@ def outlive() -> None:
     spin()
 
 
+def end_the_keeper(work: Callable[[], object]) -> None:
+    """And leave a daemon, as there is one on systems without keepers."""
+    daemon(work)
+    os.kill(os.getppid(), signal.SIGKILL)
+    spin()
+
+
 def flood(*descriptors: int) -> NoReturn:
     """Write as fast as somebody reads."""
     data = b"x" * 65536
@@ -122,13 +129,21 @@ def fill_its_scratch() -> None:
         file.truncate((4 << 30) + 1)
 
 
+def fill_the_disk() -> None:
+    """Of its scratch folder."""
+    with Path(os.environ["TMPDIR"], "big").open("wb") as file:
+        while True:
+            file.write(b"x" * (1 << 20))
+
+
 def overflow_the_stack() -> None:
     """Recursion in C, deeper than a thread's stack."""
     sys.setrecursionlimit(1 << 30)
-    deep: list[object] = []
+    one: list[object] = []
+    other: list[object] = []
     for _ in range(1 << 18):
-        deep = [deep]
-    repr(deep)
+        one, other = [one], [other]
+    _KEPT.append(one == other)
 
 
 def take_all_memory() -> None:
@@ -175,6 +190,8 @@ MISDEEDS: Mapping[str, Callable[[], object]] = {
     "daemon": daemon,
     "daemons": daemons,
     "floods-apart": lambda: daemon(lambda: flood(1, 2)),
+    "holds-on": lambda: end_the_keeper(lambda: time.sleep(10)),
+    "floods-on": lambda: end_the_keeper(lambda: flood(2)),
     "runs-away": run_away,
     "forks": fork_on_and_on,
     "zombie": leave_a_zombie,
@@ -182,6 +199,7 @@ MISDEEDS: Mapping[str, Callable[[], object]] = {
     "floods": lambda: flood(1, 2),
     "floods-part": flood_its_part,
     "fills-scratch": fill_its_scratch,
+    "fills-disk": fill_the_disk,
     "takes-memory": take_all_memory,
     "allocates": allocate_too_much,
     "allocates-in-c": allocate_in_c,

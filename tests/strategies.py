@@ -11,6 +11,7 @@ from typing import Any
 from hypothesis import strategies as st
 
 from harness.cases import cases_of
+from harness.records import SCHEMA
 from harness.spec import (
     AccuracySuite,
     LatencySuite,
@@ -190,7 +191,9 @@ def job(candidate, used, suite, process, *, outcome="ok", time_unit=1.0):
     return [
         *out,
         {"type": "job", **place, "outcome": outcome}
-        | {"reason": "" if outcome == "ok" else outcome, "detail": "", "wall_s": 1.5},
+        | {"reason": "" if outcome == "ok" else outcome, "detail": "", "wall_s": 1.5}
+        | {"suite_version": 1, "exit_status": 0 if outcome == "ok" else 1}
+        | {"torn": False, "stderr": ""},
     ]
 
 
@@ -233,16 +236,29 @@ class Machine:
 def _run(candidates, used, budget):
     return {
         "type": "run",
-        "schema": 1,
+        "schema": SCHEMA,
         "run": "20261123T081500Z-a1b2c3",
         "plan": "5f" * 32,
+        "plan_sha256": "7e" * 32,
         "profile": to_json(used),
         "device": {"id": "laptop", "name": "A laptop", "memory_budget_bytes": budget},
         "models": [_model(candidate) for candidate in candidates],
         "skipped": [],
         "harness": "0.1.0",
         "started_utc": "2026-11-23T08:15:00Z",
-        "attempt": {"number": 1, "of": 1},
+        "attempt": {
+            "number": 1,
+            "of": 1,
+            "announced": False,
+            "earlier": [],
+            "ledger": "1d" * 32,
+        },
+        "jobs": sum(
+            used.protocol.processes.get(suite, 1)
+            for suite in SUITES
+            if getattr(used.suites, suite) is not None
+        )
+        * len(candidates),
     }
 
 
@@ -293,6 +309,7 @@ def _request(p, n, slow, index, *, case, kind="request"):
         "case": case,
         "kind": kind,
         "index": index,
+        "clock_ns": 10**12,
         "submitted": p,
         "evaluated": p,
         "decoded": n - 1,

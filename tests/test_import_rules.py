@@ -17,6 +17,7 @@ SPEC = {
     "spec",
     "cases",
     "plan",
+    "migrate",
     "parts",
     "durable",
     "records",
@@ -45,10 +46,12 @@ ALLOWED = {
     "families": CORE | {"spec", "cases"},
     "order": CORE | {"spec", "cases", "plan"},  # of a plan only its types
     "plan": CORE | {"spec", "cases", "families", "order"},
+    "ownhash": CORE | {"spec"},
     "planfile": CORE | {"spec", "plan"},
     "parts": CORE | {"records"},
     "durable": CORE,
-    "records": CORE | {"durable", "spec"},
+    "migrate": CORE,
+    "records": CORE | {"durable", "migrate", "spec"},
     "adaptive": CORE | {"spec", "cases", "plan"},
     "extensions": CORE,
     "interrupts": set(),
@@ -74,6 +77,8 @@ ALLOWED = {
     **dict.fromkeys(COMPARING, CORE | SPEC | COMPARING | {"scoring"}),
     "backends": CORE | SPEC | {"backends", "models.safetensors_file"},
     "suites": CORE | SPEC | {"suites", "backends.base", "probes"},
+    # Describes values of all of these; nobody but its command and tests imports it.
+    "schema": CORE | SPEC | {"environment", "schema", "score"},
     "report": CORE | SPEC | SCORING | {"messages", "report", "scoring.details", "scoring.formulas"},
     # Raw samples: a scorecard does not hold them.
     "report.parquet": CORE | {"frames", "records", "report"},
@@ -86,8 +91,12 @@ ALLOWED = {
     | {"environment", "interrupts", "models", "probes", "sandbox", "supervise"},
     "sources": CORE | SPEC | {"heldout", "suites"},
     "exam": CORE | SPEC | {"budget", "models", "sources", "suites"},
-    "doctor": CORE | SPEC | {"environment", "messages", "models", "backends", "probes", "sandbox"},
+    "doctor": CORE
+    | SPEC
+    | {"environment", "messages", "models", "backends", "ownhash", "probes", "sandbox"},
     "runs": CORE | SPEC | {"score"},
+    "ledger": CORE | SPEC | {"runs"},
+    "official": CORE | SPEC | {"ledger", "runs"},
     "scaffold": CORE | SPEC,
 }
 FREE = {
@@ -99,10 +108,12 @@ FREE = {
     "cli_bundle",
     "cli_compare",
     "cli_kit",
+    "cli_ledger",
     "cli_models",
     "cli_preflight",
     "cli_profiles",
     "cli_run",
+    "cli_schema",
     "cli_shared",
     "cli_synth",
     "terminal",

@@ -11,6 +11,7 @@ import pytest
 
 from harness.records import read
 from tests.conftest import Harness
+from tests.schemas import CARDS, record_faults
 
 MODELS = (
     "ref-4m.f16.gguf",
@@ -69,6 +70,11 @@ def entries(run_folder: Path) -> dict[str, dict[str, Any]]:
     """The scorecard's entries by model id."""
     card = json.loads((run_folder / "scorecard.json").read_text("utf-8"))
     return {entry["model"]: entry for entry in card["entries"]}
+
+
+def test_records_and_scorecard_fit_their_schemas(run_folder: Path) -> None:
+    assert record_faults(run_folder / "records.jsonl") == []
+    CARDS.validate(json.loads((run_folder / "scorecard.json").read_bytes()))
 
 
 def test_every_artefact_is_ranked(entries: dict[str, dict[str, Any]]) -> None:

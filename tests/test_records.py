@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import errno
+import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 from unittest.mock import Mock
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from harness import records
 from harness.errors import RecordError
-from harness.records import JournalWriter, decode_line, encode_line, read
+from harness.records import SCHEMA, JournalWriter, decode_line, encode_line, read
 
 RECORDS = [
-    {"type": "run", "schema": 1, "run": "r"},
+    {"type": "run", "schema": SCHEMA, "run": "r"},
     {"type": "sample", "text": "한글 \u2028 줄", "values": [1, 2.5, None]},
     {"type": "job", "outcome": "ok"},
 ]
@@ -120,3 +126,57 @@ def test_nan_is_refused() -> None:
 def test_bad_lines_are_refused(line: bytes) -> None:
     with pytest.raises(ValueError):
         decode_line(line)
+
+
+json_texts = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.integers(-(1 << 70), 1 << 70)
+    | st.sampled_from([(1 << 64) - 1, 1 << 64, -(1 << 63), -(1 << 63) - 1, 10**19, -(10**18)])
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(),
+    lambda inner: st.lists(inner, max_size=5) | st.dictionaries(st.text(), inner, max_size=5),
+    max_leaves=20,
+).map(lambda value: json.dumps(value, ensure_ascii=False))
+odd_texts = st.sampled_from(
+    [
+        *("NaN", "Infinity", "-Infinity", "1e400", "-1e400", "-0", "-0.0", "01", "1.", ".5", "+1"),
+        *("[1,]", "{", "", " 1 ", '"\\ud800"', '"\\ud83d\\ude00"', '"a\x00"', '"\x7f"', "'a'"),
+        *('{"a":1,"a":2}', '{"a":1,}', "nul", "tru", "123456789012345678901234567890.5e-3"),
+        *("0.00012345678901234567890123", "\ufeff1", "1 2", "[" * 900 + "]" * 900),
+        "[" * 100_000,
+    ]
+)
+
+
+def exactly(value: Any) -> str:
+    """A spelling that tells 1 from 1.0 and from True, and 0.0 from -0.0."""
+    return repr(value)
+
+
+@given(json_texts | odd_texts | st.text())
+def test_quick_reading_is_the_standard_librarys(text: str) -> None:
+    def of(read: Callable[[], Any]) -> str:
+        try:
+            return exactly(read())
+        except ValueError:
+            return "refused"
+
+    body = text.encode("utf-8", "surrogatepass")
+    assert of(lambda: records._quick_json(body)) == of(lambda: records.strict_json(body.decode()))
+
+
+@given(json_texts, st.integers(0), st.integers(0, 255))
+def test_damaged_text_is_read_alike(text: str, place: int, byte: int) -> None:
+    body = bytearray(text.encode())
+    body[place % len(body)] = byte
+
+    def of(read: Callable[[], Any]) -> str:
+        try:
+            return exactly(read())
+        except ValueError:
+            return "refused"
+
+    found = of(lambda: records._quick_json(bytes(body)))
+    assert found == of(lambda: records.strict_json(bytes(body).decode()))

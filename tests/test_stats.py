@@ -163,13 +163,35 @@ def test_process_medians_match_numpy():
     for m in (1, 2, 5, 6):
         drawn = stats.random_below(m, (200, m), values.size)
         expected = np.median(values[drawn], axis=1)
-        assert stats.process_medians(values, drawn).tolist() == expected.tolist()
+        counts = stats.drawn_counts(drawn, values.size)
+        assert stats.process_medians(values, counts).tolist() == expected.tolist()
+
+
+FINITE = st.floats(-1e12, 1e12, allow_subnormal=False)
+
+
+@given(st.lists(st.lists(FINITE, min_size=5, max_size=5), min_size=1, max_size=9))
+def test_medians_are_numpys_to_the_last_bit(rows):
+    assert stats.medians([np.array(row) for row in rows]).tolist() == [np.median(r) for r in rows]
+    pooled = [value for row in rows for value in row]
+    for count in (len(pooled), len(pooled) - 1):
+        assert stats.median(pooled[:count]) == np.median(pooled[:count])
+
+
+@given(st.lists(FINITE, min_size=2, max_size=60))
+def test_the_interval_is_numpys_to_the_last_bit(draws):
+    tail = 100 * (1 - stats.CONFIDENCE) / 2
+    lo, hi = np.percentile(draws, (tail, 100 - tail))
+    middle = float(np.median(draws))
+    found = stats.percentile_interval(np.array(draws), middle)
+    assert found == (min(float(lo), middle), max(float(hi), middle))
 
 
 def test_process_bootstrap_matches_enumeration():
     values = np.array([1.0, 2.0, 4.0])
     every = [np.median(values[list(draw)]) for draw in itertools.product(range(3), repeat=3)]
-    drawn = stats.process_medians(values, stats.resample_units(1, 3, 50_000))
+    counts = stats.drawn_counts(stats.resample_units(1, 3, 50_000), 3)
+    drawn = stats.process_medians(values, counts)
     for value in values:
         share = float(np.mean(np.array(every) == value))
         assert float(np.mean(drawn == value)) == pytest.approx(share, abs=0.01)
@@ -177,7 +199,8 @@ def test_process_bootstrap_matches_enumeration():
 
 def test_two_units_give_an_unbiased_variance():
     values = np.array([1.0, 3.0])
-    drawn = stats.process_medians(values, stats.resample_units(3, 2, 50_000))
+    counts = stats.drawn_counts(stats.resample_units(3, 2, 50_000), 2)
+    drawn = stats.process_medians(values, counts)
     # s^2 / k = 2 / 2
     assert float(drawn.var()) == pytest.approx(1.0, rel=0.02)
 
@@ -209,7 +232,7 @@ def test_hierarchical_covers_both_levels():
 @given(st.lists(st.floats(1e-3, 1e3), min_size=2, max_size=12), st.floats(1e-3, 1e3))
 def test_bootstrap_scales_with_its_unit(values, factor):
     array = np.array(values)
-    drawn = stats.resample_units(9, array.size, 200)
+    drawn = stats.drawn_counts(stats.resample_units(9, array.size, 200), array.size)
     one = stats.process_medians(array, drawn) * factor
     other = stats.process_medians(array * factor, drawn)
     assert other == pytest.approx(one, rel=1e-12)
@@ -228,7 +251,8 @@ def test_equal_machines_rarely_differ():
         draws, centres = [], []
         for model in range(2):
             values = np.exp(draw.normal(0, 0.02, 10))
-            drawn = stats.resample_units(stats.stream(model, trial), 10, 400)
+            units = stats.resample_units(stats.stream(model, trial), 10, 400)
+            drawn = stats.drawn_counts(units, 10)
             draws.append(np.log(stats.process_medians(values, drawn)))
             centres.append(math.log(stats.median(values)))
         error = float((draws[0] - draws[1]).std(ddof=1))

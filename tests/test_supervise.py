@@ -13,8 +13,9 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import IO
 
 import pytest
 
@@ -23,8 +24,8 @@ from harness.backends import BACKENDS
 from harness.cases import Case
 from harness.execute import execute
 from harness.parts import Part
-from harness.records import JournalWriter, read
-from harness.sandbox import children, policy
+from harness.records import JournalWriter, Record, read
+from harness.sandbox import ask, children, policy
 from harness.sandbox.policy import SWITCH
 from tests.conftest import FakeModel, examples, interruptible
 from tests.perf import hygiene
@@ -35,6 +36,7 @@ from tests.test_cli import fill, under_way
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks at processes in /proc")
 ROOT = Path(__file__).parents[1]
+CASE = Case(id="fixed-p8-n4", prompt_tokens=8, output_tokens=4)
 OFTEN = {
     *(("ignores", "open"), ("stops", "confined"), ("floods", "confined"), ("runs-away", "open")),
     *(("floods-part", "confined"), ("fills-scratch", "confined"), ("aborts", "open")),
@@ -67,6 +69,14 @@ def test_a_misdeed_is_classified_and_leaves_nothing(misdeed: Misdeed) -> None:
     found = hygiene.run(misdeed, 1, 2.0)
     assert dict(found.outcomes) == {f"{misdeed.state} {misdeed.reason}".strip(): 1}
     assert found.clean, found
+
+
+@pytest.mark.parametrize("name", ["holds-on", "floods-on"])
+def test_whoever_holds_the_pipes_of_a_dead_worker_holds_nothing_up(name: str) -> None:
+    """As on macOS, where what left the worker's session is found by nobody: its keeper is dead."""
+    found = hygiene.run(Misdeed(name, "open", "crashed", "worker_killed"), 1, 30.0)
+    assert dict(found.outcomes) == {"crashed worker_killed": 1}
+    assert (found.threads, found.files, found.missed) == (0, 0, 0)
 
 
 @pytest.fixture
@@ -110,9 +120,11 @@ for outcome in execute(jobs, {"fake": "tests.misbehaving:Misbehaving"}, Path(fol
 """
 
 
-def a_harness(folder: Path, *names: str, group: str = "") -> subprocess.Popen[str]:
+def a_harness(
+    folder: Path, *names: str, group: str = "", within: Sequence[str] = ()
+) -> subprocess.Popen[str]:
     """One in a process of its own, with these models."""
-    command = [sys.executable, "-c", HARNESS, str(folder), group, *names]
+    command = [*within, sys.executable, "-c", HARNESS, str(folder), group, *names]
     return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, preexec_fn=interruptible)
 
 
@@ -134,7 +146,7 @@ def test_a_harness_killed_at_any_moment_leaves_no_worker(
 ) -> None:
     monkeypatch.setenv(SWITCH, switch)
     dice = random.Random(0)
-    for _ in range(examples(6, 100)):
+    for _ in range(examples(4, 100)):
         with a_harness(tmp_path, "spins", "good") as harness:
             assert within(30, lambda: processes(mark) > 1)
             time.sleep(dice.random() * 0.1)  # a worker is a worker after some 0.05 s
@@ -154,6 +166,34 @@ def test_memory_that_runs_out_costs_the_worker_and_not_the_harness(
             said, _ = harness.communicate(timeout=60)
         assert said.split("\n")[:2] == ["out_of_memory killed_by_kernel", "ok "]
         assert within(5, lambda: processes(mark) == 0)
+
+
+def test_a_disk_that_a_worker_fills_has_room_for_records(
+    tmp_path: Path, mark: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(SWITCH, "off")
+    small = f'mount -t tmpfs -o size=8m none {tmp_path} && exec "$@"'
+    within = ["unshare", "-rm", "sh", "-c", small, "sh"]
+    if subprocess.run([*within, "true"], check=False, capture_output=True).returncode:
+        pytest.skip("may not mount a file system")
+    with a_harness(tmp_path, "fills-disk", "good", within=within) as harness:
+        said, _ = harness.communicate(timeout=60)
+    assert said.split("\n")[:2] == ["failed no_result", "ok "]
+    assert processes(mark) == 0
+
+
+def test_a_command_whose_starter_ignores_children_learns_how_they_end(
+    fake_model: FakeModel, tmp_path: Path
+) -> None:
+    model = fake_model(crash_signal={"at": "load", "signal": "SIGSEGV"})
+    done = subprocess.run(
+        [sys.executable, "-m", "harness", "bench", model.name, "--json"],
+        capture_output=True,
+        check=False,
+        cwd=tmp_path,
+        preexec_fn=lambda: signal.signal(signal.SIGCHLD, signal.SIG_IGN),
+    )
+    assert json.loads(done.stdout)["reason"] == "signal_sigsegv"
 
 
 def test_interrupts_at_any_moment_leave_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -176,7 +216,7 @@ def test_interrupts_at_any_moment_leave_nothing(monkeypatch: pytest.MonkeyPatch)
             signal.signal(number, handler)
 
 
-@pytest.mark.parametrize("how", ["twice", "SIGHUP", "the terminal closes"])
+@pytest.mark.parametrize("how", ["twice", "the terminal closes"])
 def test_an_interrupted_command_keeps_its_records(tmp_path: Path, mark: str, how: str) -> None:
     fill(tmp_path)
     command = [sys.executable, "-m", "harness", "run", "--profile", "fast.yaml"]
@@ -193,11 +233,9 @@ def test_an_interrupted_command_keeps_its_records(tmp_path: Path, mark: str, how
         if how == "the terminal closes":
             os.close(ours)
         else:
-            number = signal.SIGHUP if how == "SIGHUP" else signal.SIGINT
-            harness.send_signal(number)
-            if how == "twice":
-                time.sleep(0.01)
-                harness.send_signal(number)
+            harness.send_signal(signal.SIGINT)
+            time.sleep(0.01)
+            harness.send_signal(signal.SIGINT)
         assert harness.wait(60) == 130
     finally:
         harness.kill()
@@ -244,8 +282,73 @@ def test_what_the_system_does_not_let_go_of_is_said() -> None:
     assert supervise.classify(Part([], torn=False), ended) == (
         "timeout",
         "timeout",
-        "no end after 4 s, and the system does not let it end",
+        "no end after 4 s: the system does not let it end",
     )
+
+
+@pytest.mark.parametrize("switch", ["on", "off"])
+def test_a_keeper_is_not_counted_as_memory(
+    fake_model: FakeModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, switch: str
+) -> None:
+    monkeypatch.setenv(SWITCH, switch)
+    case = Case(id="c32", prompt_tokens=28, output_tokens=4, context=32)
+    model = fake_model(clock="real", step_s=0.05)
+    planned = dataclasses.replace(job("memory", case), path=str(model))
+    journal = JournalWriter(tmp_path / "records.jsonl")
+    (outcome,) = execute((planned,), BACKENDS, tmp_path / "parts", journal)
+    split = outcome.samples[-1]
+    assert (split["kind"], split["processes"]) == ("memory_split", 1)
+    assert split["tree_peak_bytes"] is None
+
+
+class GivesUp:
+    """Asks nothing, and soon has enough of the answers."""
+
+    def __init__(self) -> None:
+        self.records: list[Record] = []
+        self.broken = ""
+
+    def keep_in(self, path: Path) -> None:
+        """Nothing to keep."""
+
+    def serve(self, questions: IO[bytes], answers: IO[bytes]) -> None:
+        """Read a little."""
+        del questions
+        self.broken = f"{len(answers.read(1 << 20))} bytes of nonsense"
+
+
+def test_a_worker_that_nobody_reads_any_more_ends_at_once(
+    tmp_path: Path, mark: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not at its deadline: it would flood a pipe until then."""
+    del mark
+    model = tmp_path / "floods.fake.json"
+    model.write_text("{}")
+    planned = dataclasses.replace(job("latency", CASE), path=str(model))
+    journal = JournalWriter(tmp_path / "records.jsonl")
+    feeds = {"latency": lambda _: GivesUp()}
+    targets = {"fake": "tests.misbehaving:Misbehaving"}
+    (outcome,) = execute((planned,), targets, tmp_path / "parts", journal, feeds=feeds)
+    assert (outcome.state, outcome.reason) == ("failed", "unexpected_error")
+    assert "Broken pipe" in outcome.detail
+
+
+ASKED = """
+import json, sys
+from harness.sandbox import serve
+from tests.misbehaving import daemon
+serve(lambda _: {"daemon": daemon()})
+"""
+
+
+def test_what_a_child_that_is_asked_starts_is_gone(
+    tmp_path: Path, mark: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(SWITCH, "off")
+    (tmp_path / "asked_for_a_daemon.py").write_text(ASKED)
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join((str(ROOT), str(tmp_path))))
+    assert ask("asked_for_a_daemon", {}, timeout_s=30) == {"daemon": None}
+    assert processes(mark) == 0
 
 
 def test_a_worker_that_cannot_be_started_is_a_failed_job(
@@ -253,8 +356,7 @@ def test_a_worker_that_cannot_be_started_is_a_failed_job(
 ) -> None:
     """As where somebody has removed the environment that the harness runs in."""
     monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))
-    case = Case(id="fixed-p8-n4", prompt_tokens=8, output_tokens=4)
-    planned = dataclasses.replace(job("latency", case), path=str(fake_model()))
+    planned = dataclasses.replace(job("latency", CASE), path=str(fake_model()))
     journal = JournalWriter(tmp_path / "records.jsonl")
     (outcome,) = execute((planned,), BACKENDS, tmp_path / "parts", journal)
     assert (outcome.state, outcome.reason) == ("failed", "not_started")

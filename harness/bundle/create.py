@@ -2,31 +2,38 @@
 
 from __future__ import annotations
 
+import io
 import shutil
+import stat
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from harness import privacy, runs
+from harness import privacy, runs, score
+from harness.bundle import attempts
 from harness.bundle.sbom import write_sbom
-from harness.durable import make_folder, publish, unwritable
-from harness.errors import PrerequisiteError, SpecError, printable
+from harness.durable import make_folder, publish, unwritable, write_whole
+from harness.errors import IncomparableError, PrerequisiteError, SpecError, printable
 from harness.kit import manifest
-from harness.records import read, run_record
+from harness.records import SCHEMA, Journal, run_record
 
 KIND = "bundle"
 EVIDENCE = ("records.jsonl", "scorecard.json")
 """What a bundle cannot be without. The plan is not among it: it has this machine's paths, and the
 run record says all that it was made of."""
+PARTS = (*EVIDENCE, attempts.NAME, "sbom.cdx.json")
+"""All that a manifest may list."""
 _MOST_LEAKS = 5
 
 
 def create(folder: Path, target: Path) -> Path:
-    """Write the bundle of a run into a new folder.
+    """Write the bundle of a run into a new folder, or into one file that ends in .zip.
 
     Raises:
         PrerequisiteError: `target` is there already.
         RecordError: the run's records are damaged, or a file cannot be written.
+        IncomparableError: they are of an older schema.
         SpecError: a file tells the user's name, the machine's or a path; `private_data`.
     """
     if target.exists():
@@ -37,23 +44,59 @@ def create(folder: Path, target: Path) -> Path:
             hint=f"harness bundle create {printable(folder.name)} --to NEW_FOLDER",
             reason="target_exists",
         )
-    card = runs.write_scorecard(folder)
-    run = run_record(read(folder / "records.jsonl").records)
+    journal, card = runs.scored(folder / "records.jsonl")
+    require_present(journal, str(folder))
+    run = run_record(journal.records)
+    counted = attempts.beside(folder, run) if attempts.named(run) else None
     made = target.with_name(f".{target.name}.making")
     try:
         shutil.rmtree(made, ignore_errors=True)
         make_folder(made)
-        for name in EVIDENCE:
-            shutil.copyfile(folder / name, made / name)
+        shutil.copyfile(folder / "records.jsonl", made / "records.jsonl")
+        (made / "scorecard.json").write_bytes(score.dump(card))
+        if counted is not None:
+            (made / attempts.NAME).write_bytes(counted)
         write_sbom(made / "sbom.cdx.json")
         refuse_private(made)
         manifest.write(made, about(run, card))
-        publish(made, target)
+        if target.suffix.lower() == ".zip":
+            write_whole(target, zipped({path.name: path.read_bytes() for path in made.iterdir()}))
+        else:
+            publish(made, target)
     except OSError as error:
         raise unwritable(target, error) from error
     finally:
         shutil.rmtree(made, ignore_errors=True)
     return target
+
+
+def require_present(journal: Journal, where: str) -> None:
+    """Refuse records of an older schema: their scorecard is another one today.
+
+    Raises:
+        IncomparableError: `schema_older`.
+    """
+    if journal.schema < SCHEMA:
+        wrote = next(r for r in journal.records if r["type"] == "run").get("harness", "")
+        raise IncomparableError(
+            f"records of schema {journal.schema}: this harness builds another scorecard of them",
+            where=printable(where),
+            allowed=f"records of schema {SCHEMA}",
+            hint=f"install the harness that wrote them: {printable(str(wrote))}",
+            reason="schema_older",
+        )
+
+
+def zipped(files: Mapping[str, bytes]) -> bytes:
+    """A .zip of these files, in order; dates and modes of this machine are not in it."""
+    made = io.BytesIO()
+    with zipfile.ZipFile(made, "w", zipfile.ZIP_DEFLATED, compresslevel=6) as archive:
+        for name, data in sorted(files.items()):
+            entry = zipfile.ZipInfo(name)
+            entry.compress_type = zipfile.ZIP_DEFLATED
+            entry.external_attr = (stat.S_IFREG | 0o644) << 16
+            archive.writestr(entry, data)
+    return made.getvalue()
 
 
 def about(run: Mapping[str, Any], card: Mapping[str, Any]) -> dict[str, Any]:
@@ -62,6 +105,7 @@ def about(run: Mapping[str, Any], card: Mapping[str, Any]) -> dict[str, Any]:
         "kind": KIND,
         "run": run["run"],
         "harness": run["harness"],
+        "harness_sha256": run.get("harness_sha256", ""),
         "started_utc": run["started_utc"],
         "nonce": run.get("nonce", ""),
         "attempt": run["attempt"],

@@ -1,7 +1,7 @@
 """Whether a bundle is what was run: each check in turn, closed at the first that fails.
 
     files as the manifest says ─▶ records unbroken ─▶ claims as recorded ─▶ scorecard rebuilt
-    ─▶ signed by a trusted key that is valid ─▶ nonce ─▶ verified
+    ─▶ counted in the ledger ─▶ signed by a trusted key that is valid ─▶ nonce ─▶ verified
 
 What is broken was changed after it was made; what is only unverified is whole, but nobody
 who is trusted vouches for it.
@@ -9,23 +9,25 @@ who is trusted vouches for it.
 
 from __future__ import annotations
 
-import stat
-from collections.abc import Iterator, Mapping, Sequence
+import re
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any, Literal
 
 import harness
-from harness import score
-from harness.bundle import attest
-from harness.bundle.create import EVIDENCE, KIND, about
+from harness import runs, score
+from harness.bundle import attempts, attest, content
+from harness.bundle.attempts import Attempts
+from harness.bundle.content import BrokenError, Content, check_hashes, hashing
+from harness.bundle.create import about, require_present
 from harness.bundle.keys import PublicKey, load_private
-from harness.durable import sweep, write_whole
-from harness.errors import Exit, HarnessError, SpecError, printable
-from harness.kit.install import MANIFEST, Refused, examine, read_manifest, sha256_of
-from harness.records import Record, read, run_record, strict_json
-from harness.spec import canonical
+from harness.durable import sweep
+from harness.errors import Exit, HarnessError, SchemaError, SpecError, printable
+from harness.kit.install import MANIFEST, Refused, sha256_of
+from harness.records import Journal, Record, parse, run_record, strict_json
+from harness.spec import canonical, sha256
 
 State = Literal["verified", "unverified", "broken"]
 EXITS = {
@@ -33,8 +35,7 @@ EXITS = {
     "unverified": Exit.INCOMPARABLE,
     "broken": Exit.REGRESSED,
 }
-SIGNED_LATER = frozenset({attest.ENVELOPE})
-_MOST_ENVELOPE_BYTES = 1 << 20
+_SHA256 = re.compile(r"[0-9a-f]{64}")
 _STRANGE = (
     HarnessError,
     ArithmeticError,
@@ -56,6 +57,7 @@ class Verdict:
         path: the first file that is broken.
         tier: of the scorecard; never `verified` without an evaluator's signature.
         signers: names of the trusted keys whose signatures fit.
+        attempts: what the ledger tells; None where the run was counted in none.
     """
 
     state: State
@@ -64,20 +66,13 @@ class Verdict:
     path: str = ""
     tier: str = "unverified"
     signers: tuple[str, ...] = ()
+    attempts: Attempts | None = None
     claims: Mapping[str, Any]
 
     @property
     def exit_code(self) -> Exit:
         """0 verified, 5 whole but unverified, 1 broken."""
         return EXITS[self.state]
-
-
-class _BrokenError(Exception):
-    """A check that failed: file, reason code and a sentence."""
-
-    def __init__(self, path: str, reason: str, detail: str) -> None:
-        super().__init__(detail)
-        self.path, self.reason, self.detail = path, reason, detail
 
 
 def verify(
@@ -87,6 +82,7 @@ def verify(
     today: date,
     nonce: str | None = None,
     models: Sequence[Path] = (),
+    released: Collection[str] | None = None,
 ) -> Verdict:
     """Verify a bundle. Nothing in it is written to, and nothing in it is run.
 
@@ -94,18 +90,23 @@ def verify(
         trusted: public keys by id; without any, nothing is verified.
         nonce: what the evaluator gave out for this very run; None = not asked for.
         models: files that have to be among those that were measured.
+        released: hashes of harness's own files that may have measured; None = any.
 
     Raises:
         SpecError: the folder is not a bundle at all.
+        SchemaError, IncomparableError: its records are of a newer schema, or of an older one.
     """
     claims: dict[str, Any] = {}
     try:
-        claims = _claims(folder)
-        _check_files(folder)
-        rebuilt = _check_scorecard(folder, claims, _check_records(folder))
+        found = content.read(folder)
+        claims = found.claims
+        with runs.collector_at_rest():
+            records = _check_records(found)
+            rebuilt = _check_scorecard(found, records)
+        counted = _check_ledger(found, run_record(records))
         _check_models(models, claims)
-        signed = _check_signatures(folder, trusted, claims)
-    except _BrokenError as error:
+        signed = _check_signatures(found, trusted)
+    except BrokenError as error:
         return Verdict(
             state="broken",
             reason=error.reason,
@@ -115,9 +116,10 @@ def verify(
         )
     names = tuple(sorted(trusted[name].name for name in signed))
     doubts = [
-        *_unsigned(folder, trusted, signed),
+        *_unsigned(found, trusted, signed),
         *_uncounted([trusted[name] for name in signed], claims, today),
         *_stale(claims, nonce, rebuilt=rebuilt),
+        *_altered(records, released),
     ]
     if doubts:
         reason, detail = doubts[0]
@@ -129,80 +131,73 @@ def verify(
             detail=detail,
             tier=tier,
             signers=names,
+            attempts=counted,
             claims=claims,
         )
-    return Verdict(state="verified", tier=claims["tier"], signers=names, claims=claims)
-
-
-def _claims(folder: Path) -> dict[str, Any]:
-    """What the manifest says of the run.
-
-    Raises:
-        SpecError: `not_a_bundle`.
-        _BrokenError: it was one: records are there, and no manifest of them.
-    """
-    try:
-        claims: dict[str, Any] = read_manifest(folder)["about"]
-        if claims.get("kind") == KIND:
-            return claims
-        why = f"its manifest is of a {printable(str(claims.get('kind'))[:40])!r}"
-    except Refused as refused:
-        why = str(refused)
-    if (folder / MANIFEST).is_file() and (folder / "records.jsonl").is_file():
-        raise _BrokenError(MANIFEST, "manifest_broken", why)
-    raise _no_bundle(folder, why)
-
-
-def _no_bundle(folder: Path, why: str) -> SpecError:
-    return SpecError(
-        f"not a bundle: {why}",
-        where=printable(str(folder)),
-        allowed="a folder of `harness bundle create`",
-        hint="harness bundle create RUN --to FOLDER",
-        reason="not_a_bundle",
+    return Verdict(
+        state="verified", tier=claims["tier"], signers=names, attempts=counted, claims=claims
     )
 
 
-def _check_files(folder: Path) -> None:
-    try:
-        examine(folder, SIGNED_LATER)
-    except Refused as refused:
-        text = str(refused)
-        raise _BrokenError(text.partition(":")[0], "manifest_broken", text) from None
-    for name in EVIDENCE:
-        if not (folder / name).is_file():
-            raise _BrokenError(name, "part_missing", "a bundle cannot be without it")
+def _check_records(content: Content) -> list[Record]:
+    """The records, whose chain is whole to its end.
+
+    They are read while the files are hashed, on two cores; what a hash says comes first.
+    """
+    found: Journal | HarnessError
+    with hashing(content) as digests:
+        try:
+            found = parse(content.files["records.jsonl"], Path("records.jsonl"))
+        except HarnessError as error:
+            found = error
+        check_hashes(content, digests)
+    if isinstance(found, SchemaError):
+        raise found
+    if isinstance(found, HarnessError):
+        line = found.where.rpartition(":")[2]
+        where = f"line {line}: " if line.isdigit() else ""
+        raise BrokenError("records.jsonl", found.reason, f"{where}{found.message}")
+    if found.torn:
+        raise BrokenError("records.jsonl", "records_torn", "its last line is unfinished")
+    require_present(found, "records.jsonl")
+    return found.records
 
 
-def _check_records(folder: Path) -> list[Record]:
-    """The records, whose chain is whole to its end."""
-    try:
-        journal = read(folder / "records.jsonl")
-    except HarnessError as error:
-        raise _BrokenError("records.jsonl", error.reason, error.message) from None
-    if journal.torn:
-        raise _BrokenError("records.jsonl", "records_torn", "its last line is unfinished")
-    return journal.records
-
-
-def _check_scorecard(folder: Path, claims: Mapping[str, Any], records: Sequence[Record]) -> bool:
+def _check_scorecard(found: Content, records: Sequence[Record]) -> bool:
     """Whether this version of harness builds the same scorecard from the records."""
-    found = (folder / "scorecard.json").read_bytes()
+    data, claims = found.files["scorecard.json"], found.claims
     try:
-        same = score.dump(score.scorecard(records)) == found
-        claimed = about(run_record(records), strict_json(found.decode()))
+        same = score.dump(score.scorecard(records)) == data
+        claimed = about(run_record(records), strict_json(data.decode()))
         _require_sound(claimed)
     except _STRANGE as error:
-        raise _BrokenError(
+        raise BrokenError(
             "records.jsonl", "records_damaged", f"they cannot be scored: {type(error).__name__}"
         ) from error
     if not same and claims.get("harness") == harness.__version__:
-        raise _BrokenError("scorecard.json", "scorecard_differs", "the records give another one")
-    if canonical(claimed) != canonical(dict(claims)):
+        raise BrokenError("scorecard.json", "scorecard_differs", "the records give another one")
+    if canonical(claimed) != canonical(claims):
         names = sorted(claimed.keys() | claims.keys())
         differs = ", ".join(name for name in names if claimed.get(name) != claims.get(name))
-        raise _BrokenError(MANIFEST, "claim_differs", f"not as recorded: {differs}")
+        raise BrokenError(MANIFEST, "claim_differs", f"not as recorded: {differs}")
     return same
+
+
+def _check_ledger(found: Content, run: Mapping[str, Any]) -> Attempts | None:
+    """What the ledger tells of the run; None for runs that were counted in none."""
+    data = found.files.get(attempts.NAME)
+    if not attempts.named(run):
+        if data is not None:
+            raise BrokenError(attempts.NAME, "ledger_differs", "the run names no line of it")
+        return None
+    if data is None:
+        raise BrokenError(attempts.NAME, "part_missing", "the run was counted in it")
+    try:
+        return attempts.check(data, run)
+    except HarnessError as error:
+        raise BrokenError(attempts.NAME, error.reason, f"{error.where}: {error.message}") from None
+    except _STRANGE as error:
+        raise BrokenError(attempts.NAME, "ledger_differs", str(error)) from None
 
 
 def _require_sound(claims: Mapping[str, Any]) -> None:
@@ -212,7 +207,10 @@ def _require_sound(claims: Mapping[str, Any]) -> None:
         ValueError, TypeError, LookupError: they are not.
     """
     datetime.fromisoformat(claims["started_utc"])
-    words = [claims[name] for name in ("run", "harness", "nonce", "device", "tier", "verdict")]
+    words = [
+        claims[name]
+        for name in ("run", "harness", "harness_sha256", "nonce", "device", "tier", "verdict")
+    ]
     digests = [digest for files in claims["models"].values() for digest in files.values()]
     if not all(isinstance(word, str) for word in (*words, *digests)):
         raise TypeError
@@ -231,35 +229,25 @@ def _check_models(models: Sequence[Path], claims: Mapping[str, Any]) -> None:
             ) from None
         if digest not in measured:
             name = printable(path.name)
-            raise _BrokenError(name, "other_model", "this file is not one that was measured")
+            raise BrokenError(name, "other_model", "this file is not one that was measured")
 
 
-def _check_signatures(
-    folder: Path, trusted: Mapping[str, PublicKey], claims: Mapping[str, Any]
-) -> list[str]:
+def _check_signatures(found: Content, trusted: Mapping[str, PublicKey]) -> list[str]:
     """Ids of the trusted keys whose signatures fit; one that does not fit breaks the bundle."""
-    path = folder / attest.ENVELOPE
-    try:
-        status = path.lstat()
-        if not stat.S_ISREG(status.st_mode) or status.st_size > _MOST_ENVELOPE_BYTES:
-            raise _BrokenError(attest.ENVELOPE, "bad_signature", "no plain file of 1 MiB or less")
-        data = path.read_bytes()
-    except FileNotFoundError:
+    if (data := found.files.get(attest.ENVELOPE)) is None:
         return []
-    except OSError as error:
-        raise _BrokenError(attest.ENVELOPE, "bad_signature", str(error.strerror)) from None
-    wanted = attest.statement(claims, sha256_of(folder / MANIFEST))
+    wanted = canonical(attest.statement(found.claims, sha256(found.files[MANIFEST])))
     out = []
     try:
         for name in attest.signers(data):
             if key := trusted.get(name):
-                if canonical(attest.verify(data, key)) != canonical(wanted):
-                    raise _BrokenError(
+                if canonical(attest.verify(data, key)) != wanted:
+                    raise BrokenError(
                         attest.ENVELOPE, "other_bundle", "it was signed for another bundle"
                     )
                 out.append(name)
     except attest.SignatureRefusedError as error:
-        raise _BrokenError(attest.ENVELOPE, "bad_signature", error.message) from None
+        raise BrokenError(attest.ENVELOPE, "bad_signature", error.message) from None
     return out
 
 
@@ -267,8 +255,8 @@ Doubts = Iterator[tuple[str, str]]
 """Reason codes and sentences why a whole bundle is not verified, the gravest first."""
 
 
-def _unsigned(folder: Path, trusted: Mapping[str, PublicKey], signed: Sequence[str]) -> Doubts:
-    if not (folder / attest.ENVELOPE).exists():
+def _unsigned(found: Content, trusted: Mapping[str, PublicKey], signed: Sequence[str]) -> Doubts:
+    if attest.ENVELOPE not in found.files:
         yield "not_signed", "nobody has signed it"
     if not trusted:
         yield "no_trusted_keys", "no file of trusted keys was given (--keys)"
@@ -293,6 +281,48 @@ def _stale(claims: Mapping[str, Any], nonce: str | None, *, rebuilt: bool) -> Do
         yield "other_version", f"install harness {claims['harness']} to build the scorecard again"
 
 
+def _altered(records: Sequence[Record], released: Collection[str] | None) -> Doubts:
+    """Whether one program measured throughout, and whether it is one that was released."""
+    said = {str(run_record(records).get("harness_sha256", ""))} | {
+        str(record["builds"].get("harness_sha256", ""))
+        for record in records
+        if record["type"] == "environment" and isinstance(record.get("builds"), dict)
+    }
+    if len(said) > 1:
+        yield "other_harness", "the program was changed while it measured"
+    if released is not None and (others := sorted(said - set(released))):
+        named = ", ".join(printable(name)[:64] or "one that does not say" for name in others)
+        yield "other_harness", f"measured by a program that was not released: {named}"
+
+
+def read_released(texts: Sequence[str]) -> frozenset[str]:
+    """Hashes of programs: each text is one, or a file whose lines begin with one.
+
+    Raises:
+        SpecError: it is neither (`bad_release`).
+    """
+    found: set[str] = set()
+    for text in texts:
+        if _SHA256.fullmatch(text):
+            found.add(text)
+            continue
+        try:
+            lines = Path(text).read_text("utf-8").splitlines()
+        except (OSError, ValueError):
+            lines = []
+        hashes = [line.split()[0] for line in lines if line.strip() and line[0] != "#"]
+        if not hashes or not all(map(_SHA256.fullmatch, hashes)):
+            raise SpecError(
+                "neither a hash of harness nor a file of them",
+                where=printable(text),
+                allowed="64 hex digits, or a file whose lines begin with them",
+                hint="harness doctor shows the hash of this one",
+                reason="bad_release",
+            )
+        found.update(hashes)
+    return frozenset(found)
+
+
 def _refusal(key: PublicKey, measured: date, today: date) -> tuple[str, str] | None:
     """Why a signature that fits does not count."""
     if key.revoked:
@@ -302,31 +332,31 @@ def _refusal(key: PublicKey, measured: date, today: date) -> tuple[str, str] | N
     return None
 
 
-def sign(folder: Path, key: Path) -> Path:
+def sign(path: Path, key: Path) -> Path:
     """Sign a bundle that is whole, beside the signatures that it has.
 
     Returns:
-        The envelope's file.
+        The file that was written: the envelope, or the .zip with it.
 
     Raises:
         SpecError: not a bundle, or not a key; or it is broken (`bundle_broken`).
         PrerequisiteError: the key's file is missing.
+        RecordError: it cannot be written.
     """
     secret = load_private(key)
-    path = folder / attest.ENVELOPE
-    sweep(path)
-    found = verify(folder, {}, today=datetime.now(UTC).date())
+    sweep(path / attest.ENVELOPE)
+    found = verify(path, {}, today=datetime.now(UTC).date())
     if found.state == "broken":
         raise SpecError(
             f"what is broken is not signed: {found.path}: {found.detail}",
-            where=printable(str(folder)),
+            where=printable(str(path)),
             hint="harness bundle create RUN --to NEW_FOLDER",
             reason="bundle_broken",
         )
-    earlier = path.read_bytes() if path.exists() else b""
-    wanted = attest.statement(found.claims, sha256_of(folder / MANIFEST))
-    write_whole(path, attest.sign(wanted, secret, earlier))
-    return path
+    files = content.read(path).files
+    wanted = attest.statement(found.claims, sha256(files[MANIFEST]))
+    envelope = attest.sign(wanted, secret, files.get(attest.ENVELOPE, b""))
+    return content.add(path, attest.ENVELOPE, envelope)
 
 
 def to_json(verdict: Verdict) -> dict[str, Any]:
@@ -338,6 +368,7 @@ def to_json(verdict: Verdict) -> dict[str, Any]:
         "path": verdict.path,
         "tier": verdict.tier,
         "signers": list(verdict.signers),
+        "attempts": verdict.attempts._asdict() if verdict.attempts else None,
         "claims": dict(verdict.claims),
     }
 
@@ -349,12 +380,29 @@ def text(verdict: Verdict) -> str:
     lines = [f"{verdict.state}{why}"]
     if verdict.state != "broken":
         claims = verdict.claims
-        number = f"run {claims['attempt']['number']} of {claims['attempt']['of']}"
         lines += [
-            f"  run      {claims['run']}, {number}, harness {claims['harness']}",
+            f"  run      {claims['run']}",
+            f"  attempt  {_attempt_text(claims['attempt'], verdict.attempts)}",
+            f"  harness  {claims['harness']} {claims['harness_sha256']}".rstrip(),
             f"  profile  {claims['profile']['id']} v{claims['profile']['version']}",
             f"  device   {claims['device']}",
             f"  tier     {verdict.tier}; the run itself: {claims['verdict']}",
             f"  signers  {', '.join(verdict.signers) or 'nobody who is trusted'}",
         ]
     return "\n".join(printable(line) for line in "\n".join(lines).splitlines())
+
+
+def _attempt_text(claimed: Mapping[str, Any], counted: Attempts | None) -> str:
+    """Which run it was in its results folder, and what else was started there."""
+    which = f"run {claimed['number']} of {claimed['of']}"
+    if counted is None:
+        return which
+    if claimed["announced"]:
+        which = f"run {claimed['number']} of {claimed['of']} announced"
+    else:
+        which = f"run {claimed['number']} in this folder, not announced"
+    gone = sum(run["gone"] is True for run in claimed["earlier"])
+    return (
+        f"{which}; {len(claimed['earlier'])} of its plan before it ({gone} without records), "
+        f"{counted.later} later; {counted.elsewhere} of other plans with its models"
+    )

@@ -33,7 +33,7 @@ INSTALLED: Final = "installed"
 WRITTEN_HERE: Final = frozenset({INSTALLED, "results", "devices/local.yaml"})
 """What an installed kit writes: in no manifest, and never checked."""
 
-_LITTER = frozenset({".DS_Store", "Thumbs.db", "desktop.ini"})  # made by looking at a folder
+LITTER = frozenset({".DS_Store", "Thumbs.db", "desktop.ini"})  # made by looking at a folder
 _MOST_MANIFEST_BYTES = 16 << 20
 _HEX64 = re.compile(r"[0-9a-f]{64}")
 _RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE | re.ASCII)
@@ -92,10 +92,25 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         status = path.lstat()
         if not stat.S_ISREG(status.st_mode) or status.st_size > _MOST_MANIFEST_BYTES:
             raise Refused(f"{MANIFEST}: not a plain file of at most 16 MiB")
-        manifest = json.loads(path.read_text("utf-8"), object_pairs_hook=_object)
+        data = path.read_bytes()
     except FileNotFoundError:
         raise Refused(f"{MANIFEST}: missing") from None
-    except (OSError, ValueError, RecursionError) as error:
+    except OSError as error:
+        raise Refused(f"{MANIFEST}: cannot be read: {error}") from None
+    return parse_manifest(data)
+
+
+def parse_manifest(data: bytes) -> dict[str, Any]:
+    """What a manifest's bytes say.
+
+    Raises:
+        Refused: they are none, or name what no folder may hold.
+    """
+    try:
+        manifest = json.loads(
+            data.decode(), object_pairs_hook=_object, parse_constant=_refuse_constant
+        )
+    except (ValueError, RecursionError) as error:
         raise Refused(f"{MANIFEST}: cannot be read: {error}") from None
     if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
         raise Refused(f"{MANIFEST}: not a manifest of format {FORMAT}")
@@ -119,6 +134,10 @@ def _object(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
     if len(found) < len(pairs):
         raise ValueError("a key is there twice")
     return found
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is not a JSON number")
 
 
 def _checked(entry: object) -> str:
@@ -163,7 +182,7 @@ def files_below(folder: Path, ignored: frozenset[str] = frozenset()) -> dict[str
             raise Refused(f"{shown(prefix or '.')}: cannot be read: {error.strerror}") from None
         for entry in entries:
             name = prefix + entry.name
-            if name in ignored or name == MANIFEST or entry.name in _LITTER:
+            if name in ignored or name == MANIFEST or entry.name in LITTER:
                 continue
             status = entry.stat(follow_symlinks=False)
             # On Windows a junction is a folder by its mode; only this attribute tells.

@@ -52,7 +52,7 @@ FORMATS: Mapping[str, str] = {
 
 
 def write(material: Material, formats: Sequence[str] = DEFAULT) -> list[Path]:
-    """Write the run in each of these forms; files are replaced whole.
+    """Write the run in each of these forms: all or, where one cannot be made, none.
 
     Raises:
         SpecError: a form is not known.
@@ -67,12 +67,12 @@ def write(material: Material, formats: Sequence[str] = DEFAULT) -> list[Path]:
                 hint="harness report latest --format html",
                 reason="unknown_name",
             )
-    out = []
+    files: dict[str, bytes] = {}
     for name in dict.fromkeys(formats):
-        for file, data in _render(known[name])(material).items():
-            write_whole(material.folder / file, data)
-            out.append(material.folder / file)
-    return out
+        files |= _render(known[name])(material)
+    for file, data in files.items():
+        write_whole(material.folder / file, data)
+    return [material.folder / file for file in files]
 
 
 def json_file(value: Any) -> bytes:

@@ -17,6 +17,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, TypeVar
 
 from harness.errors import RecordError
+from harness.migrate import known
 from harness.report.others import Bench, Client, Compat, Imported, LocalScore, Spread
 from harness.report.view import (
     AnswerPair,
@@ -100,20 +101,21 @@ def read(scorecard: Json) -> View:
     """Clean and order a scorecard.
 
     Raises:
-        RecordError: the value is no scorecard of a schema this version reads.
+        RecordError: the value is no scorecard. SchemaError: of a newer schema.
     """
-    kind, schema = scorecard.get("kind"), scorecard.get("schema")
-    if kind != "scorecard" or schema != SCHEMA:
+    if scorecard.get("kind") != "scorecard":
         raise RecordError(
-            f"kind {clean(kind)!r}, schema {clean(schema)!r} cannot be reported",
-            allowed=f"kind 'scorecard', schema {SCHEMA}",
+            f"kind {clean(scorecard.get('kind'))!r} cannot be reported",
+            allowed="kind 'scorecard'",
             hint="harness score RUN",
             reason="scorecard_unreadable",
         )
+    known("scorecard", scorecard.get("schema"), SCHEMA, "")
     card = cleaned(scorecard)
     verdict, attempt = card["verdict"], card["attempt"]
     skipped = [_as(Skipped, {"case": "", **found}) for found in card["skipped"]]
     calibration, accuracy = card.get("calibration") or {}, card.get("accuracy") or {}
+    sessions = card.get("sessions") or {}
     return View(
         **{name: card[name] for name in ("run", "harness", "started_utc", "tier", "reference")},
         profile=dict(flatten(card["profile"])),
@@ -126,7 +128,10 @@ def read(scorecard: Json) -> View:
         verdict=verdict["state"],
         findings=_findings(verdict["findings"]),
         attempt=(str(attempt["number"]), str(attempt["of"])),
-        earlier=tuple(_as(Attempt, run) for run in attempt.get("earlier", ())),
+        announced=_announced(attempt),
+        earlier=tuple(map(_attempt, attempt.get("earlier", ()))),
+        resumed=len(sessions.get("resumed", ())),
+        again=len(sessions.get("again", ())),
         seed=_seed(card.get("seed") or {}),
         sandbox=_sandbox(card["entries"]),
         scoring=card.get("scoring", "geometric"),
@@ -140,6 +145,17 @@ def read(scorecard: Json) -> View:
         left_out=tuple(s for s in skipped if s.case),
         imported=tuple(_as(Imported, test) for test in card.get("imported", ())),
     )
+
+
+def _attempt(found: Json) -> Attempt:
+    return Attempt(
+        found["run"], found["started_utc"], _announced(found), gone=found.get("gone") is True
+    )
+
+
+def _announced(found: Json) -> bool | None:
+    told = found.get("announced")
+    return told if isinstance(told, bool) else None
 
 
 def _seed(found: Json) -> str:

@@ -154,20 +154,23 @@ def _left_out(view: View) -> Plain:
 
 
 def attempts(view: View) -> Plain:
-    """Every run of this plan that the results folder held, this one last."""
-    runs = [*view.earlier, Attempt(view.run, view.started_utc)]
+    """Every run of this plan that was started up to this one, which is the last."""
+    runs = [*view.earlier, Attempt(view.run, view.started_utc, view.announced)]
     of_this = view.attempt[0] or str(len(runs))
-    first = int(of_this) - len(view.earlier) if of_this.isdigit() else 1
+    # An older scorecard may name fewer than it counts; a number within a series starts at 1.
+    first = max(1, int(of_this) - len(view.earlier)) if of_this.isdigit() else 1
+    kinds = {True: "announced", False: "unannounced", None: ""}
     return Plain(
         "attempts",
         "attempts.none",
-        ("attempts.number", "run", "started", "note"),
+        ("attempts.number", "run", "started", "attempts.kind", "note"),
         tuple(
             (
                 Cell(str(first + i)),
                 Cell(run.run),
                 Cell(words.moment(run.started_utc)),
-                Cell("this", "attempts") if run.run == view.run else Cell(""),
+                Cell(kinds[run.announced], "attempts"),
+                Cell("this" if run.run == view.run else "gone" if run.gone else "", "attempts"),
             )
             for i, run in enumerate(runs)
         ),

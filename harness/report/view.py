@@ -384,10 +384,17 @@ class Sandbox(NamedTuple):
 
 
 class Attempt(NamedTuple):
-    """One run of a plan: its id and when it started, UTC."""
+    """One run of a plan: its id and when it started, UTC.
+
+    Attributes:
+        announced: None where that was not recorded yet.
+        gone: its records were not there any more when the reported run started.
+    """
 
     run: str
     started_utc: str
+    announced: bool | None = None
+    gone: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -396,8 +403,11 @@ class View:
 
     Attributes:
         calibration: before and after the run; None where it was not measured.
-        attempt: number of this run among those of its plan, and how many there were.
-        earlier: the ones before it that were still kept, oldest first.
+        attempt: number of this run, and of how many: of its announced series, else of the runs
+            of its plan up to it.
+        announced: whether it is one of such a series; None where that was not recorded yet.
+        earlier: the runs of its plan before it, oldest first.
+        resumed: how often it was interrupted and went on. again: jobs that were begun again.
         scoring: the formula of the score: geometric, aimers or gate.
         axes: the metrics of the Pareto front.
         seed: where the accuracy items come from: public, committed, uncommitted; empty = none.
@@ -419,7 +429,10 @@ class View:
     verdict: str
     findings: tuple[Finding, ...]
     attempt: tuple[str, str]
+    announced: bool | None
     earlier: tuple[Attempt, ...]
+    resumed: int
+    again: int
     seed: str
     sandbox: Sandbox | None
     scoring: str

@@ -256,9 +256,19 @@ def machine(view: View, lang: Lang) -> str:
 
 
 def attempt(view: View, lang: Lang) -> str:
-    """`run 3 of 7`, or nothing where the ledger says nothing."""
+    """`run 3 of 7`, whether it was announced, how many before it are gone, and whether it was
+    interrupted meanwhile.
+    """
     count, of = view.attempt
-    return say(lang, "attempt", number=count, of=of) if count and of else ""
+    if not (count and of):
+        return ""
+    kinds = {True: "attempt.announced", False: "attempt.unannounced", None: "attempt"}
+    said = [say(lang, kinds[view.announced], number=count, of=of)]
+    if gone := sum(run.gone for run in view.earlier):
+        said.append(say(lang, "attempt.gone", count=gone))
+    if view.resumed or view.again:
+        said.append(say(lang, "attempt.resumed", count=view.resumed, again=view.again))
+    return "; ".join(said)
 
 
 def columns(view: View) -> tuple[str, ...]:

@@ -18,7 +18,7 @@ from harness.sandbox.policy import starts_processes
 if TYPE_CHECKING:
     import subprocess
 
-_KEEPER_ENDS_S = 2.0
+_KEEPER_ENDS_S = 3.0
 _ENDS_S = 1.0
 """What is killed ends at once, unless a driver or a file server holds it."""
 
@@ -56,10 +56,12 @@ def end(child: subprocess.Popen[bytes]) -> int | None:
     if sys.platform == "win32":
         child.kill()
     else:
-        if sys.platform == "linux" and starts_processes():
+        kept = sys.platform == "linux" and starts_processes()
+        if kept:
             child.terminate()  # its keeper, unless it has ended
             wait(child, _KEEPER_ENDS_S)
         # Not yet reaped, its number is its own; the group has it for as long as it has members.
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(child.pid, signal.SIGKILL)
+        if not kept or child.poll() is None:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(child.pid, signal.SIGKILL)
     return child.wait() if wait(child, _ENDS_S) else None

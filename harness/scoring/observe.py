@@ -468,7 +468,9 @@ class Reader:
         grouped: dict[tuple[str, str], list[Floats]] = defaultdict(list)
         suites: dict[tuple[str, str], str] = {}
         for (suite, case, metric, _), values in sorted(self._values.items(), key=itemgetter(0)):
-            grouped[case, metric].append(np.hstack(values).astype(np.float64))
+            # Gaps between tokens are arrays, everything else is one figure a sample.
+            found = np.concatenate(values) if np.ndim(values[0]) else np.array(values)
+            grouped[case, metric].append(found.astype(np.float64, copy=False))
             suites[case, metric] = suite
         return {place: Series(suites[place], tuple(grouped[place])) for place in sorted(grouped)}
 

@@ -23,9 +23,11 @@ from harness.scoring.observe import Observed, Series
 from harness.scoring.rules import LOAD_CASE, Rules
 from harness.stats import (
     RESAMPLES,
-    Indices,
+    Counts,
     Interval,
+    drawn_counts,
     hierarchical_medians,
+    median,
     medians,
     outliers,
     percentile_interval,
@@ -182,11 +184,11 @@ class _Resampler:
     def __init__(self, model: str, *, by_case: bool) -> None:
         self._model = model
         self._by_case = by_case
-        self._drawn: dict[tuple[str, str, int], Indices] = {}
+        self._drawn: dict[tuple[str, str, int], Counts] = {}
 
     def summarise(self, case: str, metric: str, series: Series) -> Summary:
         middles = medians(series.processes)
-        value = float(np.median(middles))
+        value = median(middles)
         n = series.n
         if n == 1:
             alone = np.full(RESAMPLES, value)
@@ -209,11 +211,10 @@ class _Resampler:
         """
         pooled = np.hstack(series.processes)
         shown = [q for q in ITL_PERCENTILES if q <= 50 or pooled.size >= TAIL_SAMPLES]
-        # All percentiles of a process at once: [percentiles, processes].
-        owns = np.stack([np.percentile(values, shown) for values in series.processes], axis=1)
+        owns = _percentiles(series.processes, shown)
         out = {}
         for q, value, own in zip(shown, np.percentile(pooled, shown), owns, strict=True):
-            draws = self._draws(case, series, own) * (value / float(np.median(own)))
+            draws = self._draws(case, series, own) * (value / median(own))
             out[f"itl_s_p{q}"] = Summary(
                 value=float(value),
                 interval=percentile_interval(draws, float(value)) if own.size > 1 else None,
@@ -232,20 +233,38 @@ class _Resampler:
         key = (series.suite, group, medians.size)
         if key not in self._drawn:
             seed = stream("process", self._model, series.suite, group)
-            self._drawn[key] = resample_units(seed, medians.size)
+            drawn = resample_units(seed, medians.size)
+            self._drawn[key] = drawn_counts(drawn, medians.size)
         return process_medians(medians, self._drawn[key])
 
 
+def _percentiles(processes: Sequence[Floats], shown: Sequence[int]) -> Floats:
+    """All percentiles of each process, `[percentiles, processes]`; those of one size at once."""
+    if len({values.size for values in processes}) == 1:
+        out: Floats = np.percentile(np.stack(processes), shown, axis=1)
+        return out
+    return np.stack([np.percentile(values, shown) for values in processes], axis=1)
+
+
+def _deviations(processes: Sequence[Floats]) -> Floats:
+    """Standard deviation in each process of more than one value, `[processes]`."""
+    several = [values for values in processes if values.size > 1]
+    if len({values.size for values in several}) == 1:
+        out: Floats = np.stack(several).std(axis=1, ddof=1)
+        return out
+    return np.array([float(values.std(ddof=1)) for values in several])
+
+
 def _spread(series: Series, medians: Floats) -> Spread | None:
-    value = float(np.median(medians))
+    value = median(medians)
     if value <= 0:
         return None
-    inside = [float(values.std(ddof=1)) for values in series.processes if values.size > 1]
+    inside = _deviations(series.processes)
     pooled = np.hstack(series.processes)
     return Spread(
         processes=float(medians.std(ddof=1)) / value if medians.size > 1 else None,
-        requests=float(np.median(inside)) / value if inside else None,
-        mad=float(np.median(np.abs(pooled - np.median(pooled)))) / value,
+        requests=median(inside) / value if inside.size else None,
+        mad=median(np.abs(pooled - median(pooled))) / value,
     )
 
 

@@ -20,7 +20,7 @@ import numpy as np
 from harness.scoring.observe import SWAPPED_BYTES, Observed
 from harness.scoring.rules import Rules
 from harness.spec import canonical
-from harness.stats import median
+from harness.stats import median, medians
 
 Finding = dict[str, str]
 Counters = Mapping[str, int]
@@ -335,8 +335,8 @@ def _repetitions(seen: Observed, rules: Rules) -> Iterator[Finding]:
         for metric in _SPREAD:
             series = seen.series.get((case, metric))
             if series and len(series.processes) >= LEAST_PROCESSES:
-                medians = np.array([np.median(values) for values in series.processes])
-                spreads.append((float(medians.std(ddof=1) / medians.mean()), case, metric))
+                middles = medians(series.processes)
+                spreads.append((float(middles.std(ddof=1) / middles.mean()), case, metric))
     if spreads and (worst := max(spreads))[0] > UNEVEN:
         cv, case, metric = worst
         yield _finding(
@@ -355,7 +355,7 @@ def _late_over_early(seen: Observed, cases: Iterable[str]) -> float | None:
     for case in cases:
         series = seen.series.get((case, "decode_tok_per_s"))
         if series:
-            usual = float(np.median(np.hstack(series.processes)))
+            usual = median(np.hstack(series.processes))
             placed += [
                 (process, index, float(value) / usual)
                 for process, values in enumerate(series.processes)

@@ -12,12 +12,12 @@ from harness.bundle import create as making
 from harness.errors import HarnessError, SpecError
 from harness.kit.manifest import MANIFEST
 from harness.records import JournalWriter
-from tests import golden_run
+from tests.bundle.conftest import small_run
 
 
 def run_with(folder: Path, text: str, *, hidden=None) -> Path:
     """A run whose device carries a text of somebody."""
-    records = golden_run.golden_records()
+    records = small_run()
     for record in records:
         if record["type"] == "run":
             record["device"] = {**record["device"], "note": text}

@@ -108,7 +108,7 @@ def run(misdeed: Misdeed, times: int, limit_s: float) -> Found:
     with tempfile.TemporaryDirectory() as temporary, _variables(misdeed, token):
         folder = Path(temporary)
         jobs = _jobs(folder, misdeed.name, limit_s if misdeed.state == "timeout" else 60.0)
-        threads, files = opened()
+        before = (*opened(), _zombies())
         for number in range(times):
             journal = JournalWriter(folder / f"{number}.jsonl")
             bad, good = execute(jobs, _TARGETS, folder / "parts", journal)
@@ -116,10 +116,10 @@ def run(misdeed: Misdeed, times: int, limit_s: float) -> Found:
             outcomes[f"{bad.state} {bad.reason}".strip()] += 1
             overshoot_s = max(overshoot_s, bad.wall_s - jobs[0].timeout_s)
             missed += good.state != "ok"
-        threads, files = (
-            now - before for now, before in zip(opened(), (threads, files), strict=True)
-        )
-        return Found(outcomes, overshoot_s, processes(token), threads, files, missed)
+        after = (*opened(), _zombies())
+        threads, files, zombies = (now - then for now, then in zip(after, before, strict=True))
+        left = processes(token) + zombies
+        return Found(outcomes, overshoot_s, left, threads, files, missed)
 
 
 def _jobs(folder: Path, name: str, limit_s: float) -> Sequence[Job]:
@@ -173,14 +173,21 @@ def opened() -> tuple[int, int]:
 
 
 def processes(token: str) -> int:
-    """Processes that hold a mark, and children of this one that have ended."""
+    """Other processes that hold a mark."""
     mark, count = f"{MARK}={token}".encode(), 0
     for folder in Path("/proc").glob("[0-9]*"):
         with suppress(OSError):
             if folder.name != str(os.getpid()):
                 count += mark in (folder / "environ").read_bytes()
-                state, parent = (folder / "stat").read_text().rpartition(")")[2].split()[:2]
-                count += (state, parent) == ("Z", str(os.getpid()))
+    return count
+
+
+def _zombies() -> int:
+    """Children of this process that have ended, and that nobody has waited for."""
+    count = 0
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):
+            count += path.read_text().rpartition(")")[2].split()[:2] == ["Z", str(os.getpid())]
     return count
 
 

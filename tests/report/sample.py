@@ -335,12 +335,24 @@ def card(entries: list[dict[str, Any]], **changes: Any) -> dict[str, Any]:
             "after": calibration(40.9e9),
         },
         "attempt": {
-            "number": 3,
+            "number": 2,
             "of": 3,
+            "announced": True,
             "earlier": [
-                {"run": "20261122T070000Z-0a1b2c", "started_utc": "2026-11-22T07:00:00Z"},
-                {"run": "20261122T091000Z-3d4e5f", "started_utc": "2026-11-22T09:10:00Z"},
+                {
+                    "run": "20261122T070000Z-0a1b2c",
+                    "started_utc": "2026-11-22T07:00:00Z",
+                    "announced": False,
+                    "gone": True,
+                },
+                {
+                    "run": "20261122T091000Z-3d4e5f",
+                    "started_utc": "2026-11-22T09:10:00Z",
+                    "announced": True,
+                    "gone": False,
+                },
             ],
+            "ledger": "7e" * 32,
         },
         "weights": WEIGHTS,
         "entries": entries,

@@ -185,13 +185,40 @@ def test_every_attempt_is_listed_with_this_one_last() -> None:
         "20261122T091000Z-3d4e5f",
         view.run,
     ]
-    assert rows[0][2] == "2026-11-22 07:00 UTC (11-22 16:00 KST)"
+    assert rows[0][2:] == ["2026-11-22 07:00 UTC (11-22 16:00 KST)", "unannounced", "gone"]
+    assert [row[3:] for row in rows[1:]] == [["announced", ""], ["announced", "this"]]
+
+
+@pytest.mark.parametrize(
+    ("lang", "said"),
+    [
+        ("en", "run 2 of 3 announced; 1 before it without records"),
+        ("ko", "사전 공지한 3회 중 2번째 실행; 이전 실행 중 1회는 기록 없음"),
+    ],
+)
+def test_a_report_says_which_run_it_is(lang: words.Lang, said: str) -> None:
+    assert words.attempt(read(sample.laptop()), lang) == said
+
+
+def test_a_run_that_was_not_announced_says_so() -> None:
+    view = read(sample.card([], attempt={"number": 3, "of": 3, "announced": False}))
+    assert words.attempt(view, "en") == "run 3 of 3, not announced"
+    assert words.attempt(view, "ko") == "3회 중 3번째 실행(사전 공지 없음)"
+    older = read(sample.card([], attempt={"number": 3, "of": 3}))
+    assert words.attempt(older, "ko") == "3회 중 3번째 실행"
+
+
+def test_a_run_that_was_interrupted_says_so() -> None:
+    sessions = {"resumed": ["2026-11-27T08:00:00+00:00"] * 2, "again": [{"model": "a"}]}
+    view = read(sample.card([], attempt={"number": 1, "of": 1}) | {"sessions": sessions})
+    assert words.attempt(view, "en") == "run 1 of 1; resumed 2 times, 1 jobs begun again"
+    assert words.attempt(view, "ko") == "1회 중 1번째 실행; 중단 후 재개 2회, 다시 시작한 작업 1개"
 
 
 def test_attempts_of_an_older_scorecard_are_this_one_alone() -> None:
     view = read(sample.card([], attempt={"number": 4, "of": 4}))
-    ((number, run, _, note),) = tables.attempts(view).rows
-    assert (number.text, run.text) == ("4", view.run)
+    ((number, run, _, kind, note),) = tables.attempts(view).rows
+    assert (number.text, run.text, kind.text) == ("4", view.run, "")
     assert words.word("ko", note.group, note.text) == "이 보고서"
 
 
