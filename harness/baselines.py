@@ -21,9 +21,10 @@ from harness.compare import LEAST_PROCESSES
 from harness.comparing import sides
 from harness.comparing.noise import NO_FLOOR, Floor, measured_floor
 from harness.comparing.sides import Side
+from harness.durable import make_folder, unwritable, write_whole
 from harness.errors import PrerequisiteError, RecordError, SpecError, did_you_mean, printable
 from harness.migrate import known
-from harness.records import run_record, strict_json, unwritable, write_whole
+from harness.records import run_record, strict_json
 from harness.spec import digest
 
 SCHEMA = 1
@@ -286,7 +287,7 @@ def write_file(path: Path, data: bytes) -> None:
         RecordError: it cannot be written.
     """
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent)
     except OSError as error:
         raise unwritable(path, error) from error
     write_whole(path, data)

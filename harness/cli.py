@@ -7,6 +7,7 @@ stdout is one JSON object, also when the command fails.
 from __future__ import annotations
 
 import codecs
+import contextlib
 import errno
 import os
 import signal
@@ -14,12 +15,12 @@ import sys
 from io import BufferedWriter, FileIO, TextIOWrapper
 from pathlib import Path
 from types import FrameType
-from typing import Any, TextIO
+from typing import Any, NoReturn, TextIO
 
 import click
 
 import harness
-from harness import cli_preflight, messages
+from harness import cli_preflight, durable, messages
 from harness.cli_accuracy import accuracy
 from harness.cli_bundle import bundle
 from harness.cli_compare import baseline, compare, gate
@@ -324,8 +325,7 @@ def main() -> None:
         show(error)
         _fail(as_json, error.format_message(), "usage", error.exit_code)
     except HarnessError as error:
-        click.echo(f"harness: {error.text(messages.tr)}", err=True)
-        _fail(as_json, str(error), error.reason, error.exit_code)
+        _refuse(as_json, error)
     except (KeyboardInterrupt, click.Abort):
         echo(f"harness: {_after_interruption(sys.argv[1:])}", err=True)
         _fail(as_json, "interrupted", "interrupted", Exit.INTERRUPTED)
@@ -336,6 +336,9 @@ def main() -> None:
     except Exception as error:
         if os.environ.get("HARNESS_DEBUG"):
             raise
+        if isinstance(error, OSError) and error.errno in durable.DISK_ERRORS:
+            # What is printed may go into a file, and not every one that is written is a record.
+            _refuse(as_json, durable.unwritable(str(error.filename or "stdout"), error))
         message = f"{type(error).__name__}: {error}"
         echo(f"harness: a bug: {message}\n  next: set HARNESS_DEBUG=1 for the traceback", err=True)
         _fail(as_json, message, "unexpected_error", Exit.FAILED)
@@ -387,9 +390,16 @@ def _outliving(stream: TextIO) -> TextIO:
     return TextIOWrapper(BufferedWriter(raw), encoding=stream.encoding, line_buffering=True)
 
 
-def _fail(as_json: bool, message: str, reason: str, code: int) -> None:  # noqa: FBT001
+def _refuse(as_json: bool, error: HarnessError) -> NoReturn:  # noqa: FBT001
+    with contextlib.suppress(OSError):
+        click.echo(f"harness: {error.text(messages.tr)}", err=True)
+    _fail(as_json, str(error), error.reason, error.exit_code)
+
+
+def _fail(as_json: bool, message: str, reason: str, code: int) -> NoReturn:  # noqa: FBT001
     if as_json:
-        _emit({"status": "error", "reason": reason, "message": message, "exit_code": int(code)})
+        with contextlib.suppress(OSError):
+            _emit({"status": "error", "reason": reason, "message": message, "exit_code": int(code)})
     raise SystemExit(int(code))
 
 

@@ -13,16 +13,17 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
 from harness import supervise
+from harness.durable import unwritable
 from harness.interrupts import held
 from harness.parts import read_own, read_part
 from harness.plan import Job
 from harness.probes.memory import tree_sampler
-from harness.records import JournalWriter, Record, read, unwritable
+from harness.records import JournalWriter, Record, read
 from harness.sandbox.environment import clean
 from harness.spec import canonical, to_json
 from harness.supervise import ENVIRONMENT, Feed, Watch
@@ -58,6 +59,7 @@ class Conditions(NamedTuple):
     """Fields of a telemetry record about the machine at that moment."""
 
 
+_UNKNOWN = Conditions("unknown", 0.0, {})
 MARKS = ".marks"
 """Suffix of the file in which the parent keeps what it marks while a worker answers."""
 WATCHES: Mapping[str, Watch] = {"memory": Watch("memory_split", tree_sampler)}
@@ -89,7 +91,7 @@ def execute(
         KeyboardInterrupt: passed on after the running job's records were adopted.
     """
     for job in jobs:
-        conditions = arrange(job) if arrange else Conditions("unknown", 0.0, {})
+        conditions = arrange(job) if arrange else _UNKNOWN
         part = _part_file(parts, job)
         scratch = part.with_suffix(".scratch")
         shared = parts.parent / "fidelity"
@@ -108,14 +110,13 @@ def execute(
         with held() as hold:
             ended = supervise.run(job_file, part, job.timeout_s, watches.get(job.suite), feed)
             shutil.rmtree(scratch, ignore_errors=True)  # first: it may have filled the disk
-            if conditions.telemetry:
-                parent = {"type": "telemetry", "source": "parent", **conditions.telemetry}
-                journal.append(parent | {"waited_s": round(conditions.waited_s, 3)} | place(job))
-            outcome = _adopt(job, part, ended, journal)
+            outcome = _adopt(job, part, ended, journal, conditions)
             _clear(part, job_file)
-        yield replace(outcome, waited_s=conditions.waited_s)
+        yield outcome
         if hold.came:
             raise KeyboardInterrupt
+    # All of it is on record; on Windows a scanner may have held a file before.
+    shutil.rmtree(parts, ignore_errors=True)
 
 
 def adopt_interrupted(jobs: Iterable[Job], parts: Path, journal: JournalWriter) -> None:
@@ -137,10 +138,10 @@ def _part_file(parts: Path, job: Job) -> Path:
 
 
 def _clear(part: Path, job_file: Path) -> None:
-    with contextlib.suppress(OSError):  # without Landlock it may have become a folder
-        part.unlink(missing_ok=True)
-    part.with_suffix(MARKS).unlink(missing_ok=True)
-    job_file.unlink(missing_ok=True)
+    for path in (part, part.with_suffix(MARKS), job_file):
+        # Without Landlock it may have become a folder; a scanner may hold it.
+        with contextlib.suppress(OSError):
+            path.unlink(missing_ok=True)
     with contextlib.suppress(OSError):
         part.parent.rmdir()
 
@@ -212,14 +213,26 @@ def place(job: Job) -> Record:
     return {"job": job.id, "model": job.model, "suite": job.suite, "process": job.process, **again}
 
 
-def _adopt(job: Job, part: Path, ended: supervise.Ended, journal: JournalWriter) -> Outcome:
-    """Copy a part file's records into the journal, then the job's own record."""
+def _adopt(
+    job: Job,
+    part: Path,
+    ended: supervise.Ended,
+    journal: JournalWriter,
+    before: Conditions = _UNKNOWN,
+) -> Outcome:
+    """Copy a part file's records into the journal, then the job's own record.
+
+    In one append, which ends with that record: where it was torn nothing of it was acknowledged.
+    """
     found = read_part(part)
     state, reason, detail = supervise.classify(found, ended)
     placed = place(job)
     common = {name: value for name, value in placed.items() if name not in {"suite", "process"}}
     samples: list[Record] = []
     adopted: list[Record] = []
+    if before.telemetry:
+        telemetry = {"type": "telemetry", "source": "parent", **before.telemetry}
+        adopted.append(telemetry | {"waited_s": round(before.waited_s, 3)} | placed)
     for record in found.records:
         if record["type"] == "sample":
             samples.append(record | placed)
@@ -251,6 +264,7 @@ def _adopt(job: Job, part: Path, ended: supervise.Ended, journal: JournalWriter)
         detail=detail,
         wall_s=ended.wall_s,
         samples=tuple(samples),
+        waited_s=before.waited_s,
     )
 
 

@@ -2,9 +2,9 @@
 
 A line is `<crc32 in 8 hex> <strict JSON>` and a line feed. The measured child appends to a part
 file of its own with one `write` a line; the parent adopts finished parts into
-`records.jsonl`, adding `seq` and `prev` (sha256 of the line before), and syncs each
-line to disk before it goes on. Reading drops a torn last line and says so; anything
-else that does not check out is an error, never a smaller result.
+`records.jsonl`, adding `seq` and `prev` (sha256 of the line before), and syncs all records of a
+job to disk at once before it goes on. Reading drops what a power cut tore off and says so;
+anything else that does not check out is an error with its line, never a smaller result.
 
 Schema history
   1  first version
@@ -15,26 +15,19 @@ Older records are brought up to date as they are read (`migrate`); the file stay
 
 from __future__ import annotations
 
-import contextlib
-import errno
 import json
 import os
-import time
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
+from harness.durable import BINARY, Appends, sync_folder, unwritable
 from harness.errors import RecordError
 from harness.migrate import known, migrated
 from harness.spec import canonical, sha256
 
 SCHEMA = 2
-# Without it Windows would write two bytes for a line feed, and no checksum would hold.
-_BINARY = getattr(os, "O_BINARY", 0)
-_PAUSES_S = (0.05, 0.1, 0.2, 0.4, 0.8)
-_HELD = frozenset({5, 32, 33})
-"""Windows: access denied, sharing violation, lock violation."""
 Record = dict[str, Any]
 """JSON object with a `type`: run, environment, engine, job, sample, telemetry or event."""
 _AnyRecord = TypeVar("_AnyRecord", bound=Mapping[str, Any])
@@ -58,9 +51,13 @@ class Journal(NamedTuple):
     schema: int = SCHEMA
 
 
+_ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+"""One for all lines, as the decoder below."""
+
+
 def encode_line(record: Mapping[str, Any], hidden: Sequence[tuple[bytes, bytes]] = ()) -> bytes:
     """One line, newline included. NaN and infinity are refused."""
-    body = json.dumps(record, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()
+    body = _ENCODER.encode(record).encode()
     for text, name in hidden:
         body = body.replace(text, name)
     return b"%08x %s\n" % (zlib.crc32(body), body)
@@ -131,18 +128,18 @@ def _quick_json(body: bytes) -> Any:
 class PartWriter:
     """The child's end: unbuffered appends to one part file.
 
-    A line is handed to the kernel in one `write`, so a killed child loses at most
-    the line that it was writing.
+    A line is handed to the kernel in one `write`: once `write` has returned, it outlives every
+    process. A killed child loses at most the line that it was writing.
 
     Raises:
-        RecordError: the file cannot be made.
+        RecordError: the file cannot be written.
     """
 
     def __init__(self, path: Path) -> None:
         self._path = path
         try:
-            flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | _BINARY
-            self._descriptor = os.open(path, flags, 0o644)
+            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | BINARY, 0o644)
+            self._file = Appends(descriptor, os.lseek(descriptor, 0, os.SEEK_END))
         except OSError as error:
             raise unwritable(path, error) from error
 
@@ -154,27 +151,19 @@ class PartWriter:
         """
         lines = b"".join(map(encode_line, records))
         try:
-            _write_all(self._descriptor, lines)
+            self._file.add(lines, synced=False)
         except OSError as error:
             raise unwritable(self._path, error) from error
 
     def close(self) -> None:
         """Close the file."""
-        os.close(self._descriptor)
-
-
-class _End(NamedTuple):
-    """Where a journal ends: number of the next line, hash of the last one, bytes."""
-
-    seq: int
-    tip: str
-    size: int
+        self._file.close()
 
 
 class JournalWriter:
     """The parent's end: hash-chained, synced appends to `records.jsonl`.
 
-    Opening an existing file continues its chain and cuts a torn last line off.
+    Opening an existing file continues its chain and cuts off what a power cut tore.
 
     Args:
         hidden: texts that no record may hold, such as folders, and what is written instead,
@@ -187,13 +176,12 @@ class JournalWriter:
     def __init__(self, path: Path, *, hidden: Mapping[str, str] | None = None) -> None:
         self.path = path
         self._hidden = [(_inside(text), _inside(name)) for text, name in (hidden or {}).items()]
-        self._end = _End(0, "", 0)
+        journal = read(path) if path.exists() else Journal([], torn=False, tip="", size=0)
+        self._seq, self._tip = len(journal.records), journal.tip
         try:
-            if path.exists():
-                journal = read(path)
-                self._end = _End(len(journal.records), journal.tip, journal.size)
-            self._descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | _BINARY, 0o644)
-            self._cut()
+            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | BINARY, 0o644)
+            self._file = Appends(descriptor, journal.size)
+            sync_folder(path.parent)
         except OSError as error:
             raise unwritable(path, error) from error
 
@@ -203,32 +191,19 @@ class JournalWriter:
         Raises:
             RecordError: the disk is full or the file cannot be written.
         """
-        lines, done = bytearray(), self._end
-        for record in records:
-            seq, prev, size = done
-            line = encode_line({**record, "seq": seq, "prev": prev}, self._hidden)
-            done = _End(seq + 1, sha256(line), size + len(line))
-            lines += line
+        lines, tip = [], self._tip
+        for seq, record in enumerate(records, self._seq):
+            lines.append(encode_line({**record, "seq": seq, "prev": tip}, self._hidden))
+            tip = sha256(lines[-1])
         try:
-            _write_all(self._descriptor, bytes(lines))
-            os.fsync(self._descriptor)
-            self._end = done
-        except BaseException as error:
-            # Ctrl-C too: a line that was not acknowledged would break the next one's chain.
-            with contextlib.suppress(OSError):
-                self._cut()
-            if isinstance(error, OSError):
-                raise unwritable(self.path, error) from error
-            raise
+            self._file.add(b"".join(lines), synced=True)
+        except OSError as error:
+            raise unwritable(self.path, error) from error
+        self._seq, self._tip = self._seq + len(lines), tip
 
     def close(self) -> None:
         """Close the file."""
-        os.close(self._descriptor)
-
-    def _cut(self) -> None:
-        """Drop what stands behind the last acknowledged line."""
-        os.ftruncate(self._descriptor, self._end.size)
-        os.lseek(self._descriptor, self._end.size, os.SEEK_SET)
+        self._file.close()
 
 
 def read(path: Path) -> Journal:
@@ -264,9 +239,15 @@ def parse(data: bytes, path: Path) -> Journal:
         try:
             record = decode_line(line)
         except ValueError as error:
+            if _torn_off(records[-1] if records else None, lines[number - 1 :]):
+                torn = True
+                break
             raise _damaged(path, number, str(error)) from error
-        if record.pop("seq", None) != number - 1 or record.pop("prev", None) != tip:
-            raise _damaged(path, number, "the hash chain is broken")
+        seq = record.pop("seq", None)
+        if seq != number - 1:
+            raise _damaged(path, number, _misplaced(seq, number, lines[number:]))
+        if record.pop("prev", None) != tip:
+            raise _damaged(path, max(number - 1, 1), "the hash chain is broken behind this line")
         if record["type"] == "run":
             schema = known("record", record.get("schema"), SCHEMA, str(path))
         tip = sha256(line + b"\n")
@@ -276,6 +257,49 @@ def parse(data: bytes, path: Path) -> Journal:
         return Journal(migrated(records, schema), torn, tip, size, schema)
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise _damaged(path, 1, f"not of the form of schema {schema}") from error
+
+
+def _torn_off(before: Record | None, lines: Sequence[bytes]) -> bool:
+    """Whether these, the first of them damaged, are what a power cut left of one append.
+
+    Blocks that did not reach the disk read as zeros, whatever reached it behind them: it was
+    never acknowledged, and is not believed. If a later append stands behind, it was: one append
+    holds records of one job at most, and its `job` record is the last of them.
+
+    Args:
+        before: the record before them.
+    """
+    found: list[Record] = []
+    for line in lines:
+        try:
+            found.append(decode_line(line))
+        except ValueError:
+            if b"\0" not in line:
+                return False
+            found.append({"type": "torn"})
+    jobs = {record.get("job") for record in found if record["type"] != "torn"}
+    if before and before["type"] != "job" and "job" in before:
+        jobs.add(before["job"])
+    one = len(jobs) <= 1 and None not in jobs
+    return one and all(record["type"] != "job" for record in found[:-1])
+
+
+def _misplaced(seq: object, number: int, behind: Sequence[bytes]) -> str:
+    """What was done to lines when the one with number `seq` stands as line `number`.
+
+    Args:
+        behind: lines behind it.
+    """
+    if not isinstance(seq, int) or seq < 0:
+        return "the hash chain is broken: this line has no number"
+    if seq < number - 1:
+        return f"the hash chain is broken: this is line {seq + 1} again"
+    moved = b'"seq":%d,' % (number - 1)
+    if any(moved in line for line in behind):
+        return f"the hash chain is broken: this is line {seq + 1}, lines were moved"
+    if seq == number:
+        return f"the hash chain is broken: line {number} was taken out"
+    return f"the hash chain is broken: lines {number} to {seq} were taken out"
 
 
 def current(records: Iterable[_AnyRecord]) -> list[_AnyRecord]:
@@ -333,64 +357,10 @@ def _started(run: Mapping[str, Any]) -> tuple[str, bytes]:
     return str(run.get("started_utc", "")), canonical(run)
 
 
-def write_whole(path: Path, data: bytes) -> None:
-    """Replace a file atomically: the old one stays whole until the new one is on disk.
-
-    Raises:
-        RecordError: the disk is full or the folder cannot be written.
-    """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | _BINARY, 0o644)
-        try:
-            _write_all(descriptor, data)
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-        _replace(temporary, path)
-    except OSError as error:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
-        raise unwritable(path, error) from error
-
-
-def _replace(temporary: Path, path: Path) -> None:
-    """Rename over a file; on Windows a scanner or a viewer may hold the old one for a moment."""
-    for pause_s in _PAUSES_S:
-        try:
-            temporary.replace(path)
-        except PermissionError as error:
-            if getattr(error, "winerror", None) not in _HELD:
-                raise
-            time.sleep(pause_s)
-        else:
-            return
-    temporary.replace(path)
-
-
-def unwritable(path: Path, error: OSError) -> RecordError:
-    """The error for a file that cannot be written."""
-    full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-    return RecordError(
-        f"cannot write: {error.strerror}",
-        where=str(path),
-        hint="free space, then `harness score` keeps what was measured"
-        if full
-        else "choose a folder that you may write to with --out",
-        reason="disk_full" if full else "unwritable",
-    )
-
-
 def _damaged(path: Path, number: int, why: str) -> RecordError:
     return RecordError(
-        f"{why}: the file was edited or damaged",
+        f"the file was edited or damaged: {why}",
         where=f"{path}:{number}",
         hint="use an untouched copy, or measure again with `harness run`",
         reason="records_damaged",
     )
-
-
-def _write_all(descriptor: int, data: bytes) -> None:
-    view = memoryview(data)
-    while view:
-        view = view[os.write(descriptor, view) :]

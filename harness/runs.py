@@ -14,17 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from harness import score
+from harness.durable import make_folder, unwritable, write_whole
 from harness.errors import Exit, PrerequisiteError, RecordError, SpecError
-from harness.records import (
-    SCHEMA,
-    Journal,
-    Record,
-    decode_line,
-    read,
-    run_record,
-    unwritable,
-    write_whole,
-)
+from harness.records import SCHEMA, Journal, Record, decode_line, read, run_record
 
 RUN_ID = re.compile(r"\d{8}T\d{6}Z-[0-9a-f]{6}")
 WORDS = {"latest": 1, "previous": 2}
@@ -163,7 +155,7 @@ def new_run_folder(results: Path) -> Path:
     name = f"{now:%Y%m%dT%H%M%SZ}-{now.microsecond:05x}{secrets.token_hex(1)[0]}"
     folder = results / name
     try:
-        folder.mkdir(parents=True)
+        make_folder(folder)
         free_bytes = shutil.disk_usage(folder).free
     except OSError as error:
         raise unwritable(results, error) from error
@@ -220,7 +212,7 @@ def alone(results: Path) -> Iterator[None]:
 
     lock = FileLock(results / ".lock")
     try:
-        results.mkdir(parents=True, exist_ok=True)
+        make_folder(results)
         lock.acquire(timeout=0)
     except Timeout:
         raise PrerequisiteError(
@@ -231,7 +223,7 @@ def alone(results: Path) -> Iterator[None]:
             reason="results_locked",
         ) from None
     except OSError as error:
-        raise unwritable(results, error) from error
+        raise unwritable(results / ".lock", error) from error
     try:
         yield
     finally:

@@ -18,6 +18,7 @@ from harness import environment, ledger, metrics, planfile, privacy, seeds, stat
 from harness import plan as planning
 from harness import resume as resuming
 from harness.backends import BACKENDS, ENGINES
+from harness.durable import write_whole
 from harness.errors import Exit, HarnessError, PrerequisiteError, SpecError
 from harness.exam import Budget, Exam, ItemProgress
 from harness.execute import (
@@ -36,7 +37,7 @@ from harness.ownhash import harness_sha256
 from harness.plan import Job, Plan
 from harness.prepare import held_out, require_engine
 from harness.probes import roofline
-from harness.records import SCHEMA, JournalWriter, Record, write_whole
+from harness.records import SCHEMA, JournalWriter, Record
 from harness.resume import Past
 from harness.runs import alone, exit_code, new_run_folder, write_scorecard
 from harness.schedule import Arranger, Queue
@@ -189,10 +190,12 @@ def _continue(
             except KeyboardInterrupt:
                 interrupted = True
             journal.append(_environment_record(plan, "after"))
-    finally:
-        # What was measured is kept, whatever ended it.
-        card = write_scorecard(folder)
-    return _result(folder, card, interrupted=interrupted)
+    except BaseException:
+        # What was measured is kept, whatever ended it; what that was is told, not what followed.
+        with contextlib.suppress(HarnessError):
+            write_scorecard(folder)
+        raise
+    return _result(folder, write_scorecard(folder), interrupted=interrupted)
 
 
 def _result(folder: Path, card: dict[str, Any], *, interrupted: bool) -> RunResult:

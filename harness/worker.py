@@ -173,7 +173,14 @@ def _fail(writer: PartWriter, reason: str, detail: str) -> None:
 
 
 if __name__ == "__main__":
-    status = main(sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4]))
+    from harness.errors import RecordError
+
+    try:
+        status = main(sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4]))
+    except RecordError as error:
+        # Not even that it failed can be recorded: the parent has the last line of this.
+        sys.stderr.write(f"{error.message}\n")
+        status = FAILED_EXIT
     sys.stdout.flush()
     sys.stderr.flush()
     # Engines' global destructors have crashed after good measurements; everything is

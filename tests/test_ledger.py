@@ -11,11 +11,12 @@ from typing import Any
 import pytest
 
 from harness import ledger, privacy, session
+from harness.durable import write_whole
 from harness.errors import HarnessError, PrerequisiteError, RecordError, SchemaError, SpecError
 from harness.ledger import NAME, Ledger, Started
 from harness.plan import Plan
 from harness.prepare import prepare
-from harness.records import JournalWriter, encode_line, read, strict_json, write_whole
+from harness.records import JournalWriter, encode_line, read, strict_json
 from harness.runs import alone
 from tests.test_cli import fill
 

@@ -136,7 +136,7 @@ def test_a_torn_record_file(score) -> None:
 def test_an_edited_record_file(score) -> None:
     found = score(records([REF, OTHER], QUICK), lambda data: data.replace(b"Core 7", b"Core 9"))
     assert (found.code, found.data["reason"]) == (4, "records_damaged")
-    assert "records.jsonl:2: checksum does not match: the file was edited" in found.said
+    assert "records.jsonl:2: the file was edited or damaged: checksum does" in found.said
     assert "next: use an untouched copy, or measure again with `harness run`" in found.said
 
 

@@ -21,9 +21,9 @@ from typing import Any, NamedTuple
 
 from harness.bundle.attest import ENVELOPE
 from harness.bundle.create import EVIDENCE, KIND, PARTS, zipped
+from harness.durable import write_whole
 from harness.errors import SpecError, printable
 from harness.kit.install import LITTER, MANIFEST, Refused, is_safe, parse_manifest, shown
-from harness.records import write_whole
 from harness.spec import canonical, sha256
 
 NAMES = frozenset({MANIFEST, ENVELOPE, *PARTS})

@@ -13,9 +13,10 @@ from typing import Any
 from harness import privacy, runs, score
 from harness.bundle import attempts
 from harness.bundle.sbom import write_sbom
+from harness.durable import make_folder, publish, unwritable, write_whole
 from harness.errors import IncomparableError, PrerequisiteError, SpecError, printable
 from harness.kit import manifest
-from harness.records import SCHEMA, Journal, run_record, unwritable, write_whole
+from harness.records import SCHEMA, Journal, run_record
 
 KIND = "bundle"
 EVIDENCE = ("records.jsonl", "scorecard.json")
@@ -50,7 +51,7 @@ def create(folder: Path, target: Path) -> Path:
     made = target.with_name(f".{target.name}.making")
     try:
         shutil.rmtree(made, ignore_errors=True)
-        made.mkdir(parents=True)
+        make_folder(made)
         shutil.copyfile(folder / "records.jsonl", made / "records.jsonl")
         (made / "scorecard.json").write_bytes(score.dump(card))
         if counted is not None:
@@ -61,7 +62,7 @@ def create(folder: Path, target: Path) -> Path:
         if target.suffix.lower() == ".zip":
             write_whole(target, zipped({path.name: path.read_bytes() for path in made.iterdir()}))
         else:
-            made.rename(target)
+            publish(made, target)
     except OSError as error:
         raise unwritable(target, error) from error
     finally:

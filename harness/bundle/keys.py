@@ -9,15 +9,14 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
+from harness.durable import make_folder, unwritable, write_new
 from harness.errors import PrerequisiteError, SpecError, printable
-from harness.records import write_whole
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -81,12 +80,17 @@ def generate(path: Path, *, name: str, role: Role, days: int, today: date) -> tu
         "valid_from": today.isoformat(),
         "valid_until": (today + timedelta(days=days)).isoformat(),
     }
-    private.parent.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(private, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(secret)
     text = json.dumps({"format": FORMAT, "keys": [entry]}, indent=1, ensure_ascii=False)
-    write_whole(public, f"{text}\n".encode())
+    try:
+        make_folder(private.parent)
+        write_new(public, f"{text}\n".encode())
+        try:
+            write_new(private, secret, mode=0o600)
+        except BaseException:
+            public.unlink()
+            raise
+    except OSError as error:
+        raise unwritable(private, error) from error
     return private, public
 
 

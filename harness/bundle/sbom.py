@@ -12,7 +12,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 import harness
-from harness.records import write_whole
+from harness.durable import write_whole
 
 
 def write_sbom(path: Path) -> None:

@@ -23,6 +23,7 @@ from harness.bundle.attempts import Attempts
 from harness.bundle.content import BrokenError, Content, check_hashes, hashing
 from harness.bundle.create import about, require_present
 from harness.bundle.keys import PublicKey, load_private
+from harness.durable import sweep
 from harness.errors import Exit, HarnessError, SchemaError, SpecError, printable
 from harness.kit.install import MANIFEST, Refused, sha256_of
 from harness.records import Journal, Record, parse, run_record, strict_json
@@ -343,6 +344,7 @@ def sign(path: Path, key: Path) -> Path:
         RecordError: it cannot be written.
     """
     secret = load_private(key)
+    sweep(path / attest.ENVELOPE)
     found = verify(path, {}, today=datetime.now(UTC).date())
     if found.state == "broken":
         raise SpecError(

@@ -5,9 +5,9 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+from harness.durable import unwritable, write_whole
 from harness.errors import PrerequisiteError, SpecError
 from harness.kit.install import MANIFEST, WRITTEN_HERE, Refused, files_below, read_manifest
-from harness.records import unwritable, write_whole
 from harness.spec import file_sha256
 
 _UNFINISHED = ".unfinished"

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from harness.durable import write_whole
 from harness.errors import SpecError
 from harness.kit.install import (
     FORMAT,
@@ -21,7 +22,6 @@ from harness.kit.install import (
     sha256_of,
     shown,
 )
-from harness.records import write_whole
 
 
 def write(folder: Path, about: Mapping[str, Any], ignored: frozenset[str] = frozenset()) -> Path:

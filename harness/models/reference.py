@@ -18,13 +18,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final, TypeAlias
 
+from harness.durable import write_whole
 from harness.errors import HarnessError, PrerequisiteError, SpecError, did_you_mean, install_hint
 from harness.models import quantise
 from harness.models.export_gguf import export_gguf
 from harness.models.export_onnx import export_onnx
 from harness.models.export_safetensors import export_safetensors
 from harness.models.network import Network
-from harness.records import write_whole
 from harness.spec import canonical, file_sha256
 
 NETWORKS: Final = ("ref-4m", "ref-2m")

@@ -15,9 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from harness.durable import write_whole
 from harness.errors import SpecError, did_you_mean
 from harness.extensions import targets
-from harness.records import write_whole
 from harness.report.words import Lang
 
 

@@ -13,7 +13,6 @@ commitment: neither can be changed after the commitment without showing.
 from __future__ import annotations
 
 import json
-import os
 import re
 import secrets
 from collections.abc import Sequence
@@ -23,7 +22,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
-from harness import __version__
+from harness import __version__, durable
 from harness.errors import PrerequisiteError, SpecError
 from harness.spec import AccuracySuite, Profile, digest, sha256
 from harness.suites.tasks import PUBLIC_SEED
@@ -177,12 +176,7 @@ def write_new(path: Path, content: bytes, *, mode: int = 0o644) -> None:
         SpecError: it exists, or cannot be made.
     """
     try:
-        # O_EXCL neither overwrites nor follows a link; the mode holds from the first byte.
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
+        durable.write_new(path, content, mode=mode)
     except (OSError, ValueError) as error:
         exists = isinstance(error, FileExistsError)
         why = getattr(error, "strerror", None) or error

@@ -15,8 +15,9 @@ from typing import Any, Final, NamedTuple, NoReturn
 
 from harness import __version__
 from harness.cases import Case, accuracy_cases
+from harness.durable import write_whole
 from harness.errors import Exit, HarnessError, SpecError, printable
-from harness.records import current, write_whole
+from harness.records import current
 from harness.seeds import (
     HEX64,
     check,

@@ -22,8 +22,8 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from harness.durable import write_whole
 from harness.errors import CapabilityError
-from harness.records import write_whole
 from harness.suites.rows import Coarse, Floats, Ids, Rows, coarse, log_probability, top
 
 FORMAT: Final = 1
