@@ -92,9 +92,13 @@ def hashing(content: Content) -> Iterator[dict[str, Future[str]]]:
     """sha256 of every file, computed on another core meanwhile."""
     with ThreadPoolExecutor(1) as pool:
         yield {
-            name: pool.submit(lambda data=data: hashlib.sha256(data).hexdigest())
+            name: pool.submit(_sha256, data)
             for name, data in content.files.items()
         }
+
+
+def _sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
 
 
 def add(path: Path, name: str, data: bytes) -> Path:
