@@ -91,10 +91,7 @@ def check_hashes(content: Content, digests: Mapping[str, Future[str]]) -> None:
 def hashing(content: Content) -> Iterator[dict[str, Future[str]]]:
     """sha256 of every file, computed on another core meanwhile."""
     with ThreadPoolExecutor(1) as pool:
-        yield {
-            name: pool.submit(_sha256, data)
-            for name, data in content.files.items()
-        }
+        yield {name: pool.submit(_sha256, data) for name, data in content.files.items()}
 
 
 def _sha256(data: bytes) -> str:
