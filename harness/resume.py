@@ -72,7 +72,8 @@ def examine(folder: Path, *, retry_failed: bool = False) -> Past:
         retry_failed: run jobs that did not end well once more.
 
     Raises:
-        RecordError: the plan or the records are missing, damaged, or of another version.
+        RecordError: the plan or the records are missing or damaged.
+        SchemaError: a newer harness wrote them. IncomparableError: an older one did.
     """
     journal = records.read(folder / "records.jsonl")
     run = records.run_record(journal.records)
@@ -141,11 +142,11 @@ def builds(plan: Plan) -> dict[str, str]:
 def _plan(folder: Path, run: Mapping[str, Any]) -> Plan:
     path = folder / planfile.NAME
     if "plan_sha256" not in run:
-        raise RecordError(
+        raise IncomparableError(
             "this run was begun by an older harness, which kept too little to go on",
             where=str(folder),
             hint="harness score keeps what was measured; `harness run` begins anew",
-            reason="schema_too_old",
+            reason="schema_older",
         )
     try:
         data = path.read_bytes()
