@@ -8,7 +8,6 @@ name, before it is opened. Nothing is unpacked and nothing is written.
 
 from __future__ import annotations
 
-import hashlib
 import itertools
 import os
 import stat
@@ -25,7 +24,7 @@ from harness.bundle.create import EVIDENCE, KIND, PARTS, zipped
 from harness.durable import write_whole
 from harness.errors import SpecError, printable
 from harness.kit.install import LITTER, MANIFEST, Refused, is_safe, parse_manifest, shown
-from harness.spec import canonical
+from harness.spec import canonical, sha256
 
 NAMES = frozenset({MANIFEST, ENVELOPE, *PARTS})
 MOST_BYTES = 1 << 30
@@ -91,10 +90,7 @@ def check_hashes(content: Content, digests: Mapping[str, Future[str]]) -> None:
 def hashing(content: Content) -> Iterator[dict[str, Future[str]]]:
     """sha256 of every file, computed on another core meanwhile."""
     with ThreadPoolExecutor(1) as pool:
-        yield {
-            name: pool.submit(lambda data=data: hashlib.sha256(data).hexdigest())
-            for name, data in content.files.items()
-        }
+        yield {name: pool.submit(sha256, data) for name, data in content.files.items()}
 
 
 def add(path: Path, name: str, data: bytes) -> Path:
