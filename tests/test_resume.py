@@ -253,11 +253,22 @@ def update(folder: Path, patch: pytest.MonkeyPatch) -> None:
     patch.setattr(resume, "builds", lambda plan: {"harness": "99", "numpy": "1"})
 
 
+def begin_earlier(folder: Path, patch: pytest.MonkeyPatch) -> None:
+    """As the version before left it."""
+    kept = records.read(folder / "records.jsonl").records
+    del kept[0]["plan_sha256"]
+    (folder / "records.jsonl").unlink()
+    writer = JournalWriter(folder / "records.jsonl")
+    writer.append(*kept)
+    writer.close()
+
+
 REFUSED: dict[Callable[[Path, pytest.MonkeyPatch], None], tuple[str, int]] = {
     edit_plan: ("plan_changed", 4),
     lose_plan: ("part_missing", 4),
     lose_records: ("records_missing", 4),
     edit_records: ("records_damaged", 4),
+    begin_earlier: ("schema_older", 5),
     move_away: ("other_machine", 5),
     update: ("other_build", 5),
 }

@@ -169,7 +169,8 @@ class Sweep:
         where = f"{name} {errno.errorcode.get(kind.error, 'short')} at {at} ({_told(call)})"
         failed = [o for o in done.calls if o.number >= at and kind.every] or [call]
         tally.wrong += [f"{where}: {what}" for what in self._judge(name, kind, done, failed)]
-        stuck = name == "keygen" and kind.every == 1 and kind.calls & REMOVE
+        # A disk that goes on failing does not let what was made be taken back.
+        stuck = name in {"create", "keygen"} and kind.every == 1
         again = done
         if done.code and not stuck:
             again = self.server.run(*self._again(name), "--json")
@@ -208,7 +209,9 @@ class Sweep:
             yield from self._wrong_reason(name, kind, done)
         unremoved = any(call.name in {"unlink", "rmdir"} for call in failed)
         unremoved |= kind.every == 1 and bool(kind.calls & REMOVE)
-        yield from self._half_files(name, failed=bool(done.code), unremoved=unremoved)
+        yield from self._half_files(
+            name, failed=bool(done.code), unremoved=unremoved, lasting=kind.every == 1
+        )
         if name == "run" and kind.visible:
             yield from self._lost(done.calls, failed)
 
@@ -223,7 +226,9 @@ class Sweep:
         if said.get("reason") != expected:
             yield f"reason {said.get('reason')!r}: {done.err.strip()}"
 
-    def _half_files(self, name: str, *, failed: bool, unremoved: bool) -> Iterator[str]:
+    def _half_files(
+        self, name: str, *, failed: bool, unremoved: bool, lasting: bool
+    ) -> Iterator[str]:
         """Files that are neither the old ones nor whole, and what is left lying about."""
         now = files(self._folder)
         yield from (f"{path} is gone" for path in self._before.keys() - now.keys())
@@ -236,7 +241,7 @@ class Sweep:
                     continue  # it could not be removed either
                 if data != self._before.get(path) and not _whole(path, data):
                     yield f"{path} is half written"
-                elif made and failed:
+                elif made and failed and not lasting:
                     yield f"made all the same: {path}"
             elif not unremoved and (temporary or not failed):
                 yield f"left behind: {path}"
