@@ -8,10 +8,7 @@ name, before it is opened. Nothing is unpacked and nothing is written.
 
 from __future__ import annotations
 
-<<<<<<< HEAD
 import contextlib
-=======
->>>>>>> 38e35cc99a4d6cbf5624e2deb702a30cce1c6d18
 import itertools
 import os
 import stat
