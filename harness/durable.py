@@ -11,20 +11,23 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import stat
 import sys
 import time
 from glob import escape
+from io import BufferedReader
 from pathlib import Path
 
 from harness.errors import RecordError
 
 # Without it Windows would write two bytes for a line feed, and no checksum would hold.
-BINARY = getattr(os, "OBINARY", 0)
+BINARY = getattr(os, "O_BINARY", 0)
 _PAUSES_S = (0.05, 0.1, 0.2, 0.4, 0.8)
 _HELD = frozenset({5, 32, 33})
 """Windows: access denied, sharing violation, lock violation."""
 DISK_ERRORS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS})
 """What a disk says of itself, and never a program of what it asked for."""
+_PLAIN = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | BINARY
 _NO_FOLDERS = frozenset({errno.EINVAL, errno.ENOTSUP})
 """What file systems of a network say that cannot sync a folder."""
 
@@ -156,6 +159,20 @@ def sweep(path: Path) -> None:
         if (pid := left.suffix[1:]).isdecimal() and not psutil.pid_exists(int(pid)):
             with contextlib.suppress(OSError):
                 left.unlink()
+
+
+def open_plain(path: Path) -> BufferedReader:
+    """Open what a stranger made: no link is followed, and the other end of a pipe not waited for.
+
+    Raises:
+        ValueError: it is no regular file.
+        OSError: it cannot be opened.
+    """
+    descriptor = os.open(path, _PLAIN)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise ValueError("no regular file")
+    return os.fdopen(descriptor, "rb")
 
 
 def make_folder(path: Path) -> None:

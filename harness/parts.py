@@ -9,10 +9,10 @@ trusted. Whether the figures are plausible is asked later (`scoring`).
 from __future__ import annotations
 
 import os
-import stat
 from pathlib import Path
 from typing import Final, NamedTuple
 
+from harness.durable import open_plain
 from harness.records import Record, decode_line, encode_line
 
 _BYTES_MAX: Final = 128 << 20
@@ -54,9 +54,7 @@ def read_part(path: Path) -> Part:
     for number, line in enumerate(lines, 1):
         try:
             records.append(_record(line))
-        except RecursionError:
-            return Part(records, torn=True, wrong=f"line {number} of its records: too deep")
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             wrong = f"line {number} of its records: {str(error)[:200]}"
             return Part(records, torn=True, wrong=wrong)
     return Part(records, torn)
@@ -83,14 +81,8 @@ def _bytes(path: Path) -> bytes:
     Raises:
         ValueError: it is none. OSError: it cannot be opened.
     """
-    # Neither a link is followed nor is another end of a pipe waited for.
-    flags = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
-    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0) | flags)
-    with open(descriptor, "rb") as file:  # noqa: PTH123  (it is open already)
-        found = os.fstat(descriptor)
-        if not stat.S_ISREG(found.st_mode):
-            raise ValueError("no regular file")
-        if found.st_size > _BYTES_MAX:
+    with open_plain(path) as file:
+        if os.fstat(file.fileno()).st_size > _BYTES_MAX:
             raise ValueError(f"larger than {_BYTES_MAX >> 20} MiB")
         data = file.read(_BYTES_MAX)
     if sum(map(data.count, (b",", b"[", b"{"))) > _VALUES_MAX:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -32,6 +33,26 @@ def test_replacing_a_file_is_all_or_nothing(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["scorecard.json"]
     with pytest.raises(RecordError, match="cannot write"):
         write_whole(tmp_path / "absent" / "file", b"")
+
+
+def test_windows_writes_the_bytes_that_it_is_given(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In its text mode every checksum would be that of another line."""
+    monkeypatch.setattr(os, "O_BINARY", 1 << 15, raising=False)
+    assert runpy.run_path(durable.__file__)["BINARY"] == 1 << 15
+
+
+@pytest.mark.skipif(os.name != "posix", reason="links and pipes of POSIX")
+def test_what_a_stranger_made_is_opened_only_if_it_is_a_file(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"x")
+    (tmp_path / "link").symlink_to("file")
+    os.mkfifo(tmp_path / "pipe")
+    with durable.open_plain(tmp_path / "file") as file:
+        assert file.read() == b"x"
+    with pytest.raises(OSError):
+        durable.open_plain(tmp_path / "link")
+    for path in (tmp_path / "pipe", tmp_path):
+        with pytest.raises(ValueError, match="no regular file"):
+            durable.open_plain(path)
 
 
 def held(monkeypatch: pytest.MonkeyPatch, times: int, number: int) -> list[float]:

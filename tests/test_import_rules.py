@@ -48,7 +48,7 @@ ALLOWED = {
     "plan": CORE | {"spec", "cases", "families", "order"},
     "ownhash": CORE | {"spec"},
     "planfile": CORE | {"spec", "plan"},
-    "parts": CORE | {"records"},
+    "parts": CORE | {"durable", "records"},
     "durable": CORE,
     "migrate": CORE,
     "records": CORE | {"durable", "migrate", "spec"},

@@ -14,14 +14,14 @@ import os
 import stat
 import zipfile
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from harness.bundle.attest import ENVELOPE
 from harness.bundle.create import EVIDENCE, KIND, PARTS, zipped
-from harness.durable import write_whole
+from harness.durable import open_plain, write_whole
 from harness.errors import SpecError, printable
 from harness.kit.install import LITTER, MANIFEST, Refused, is_safe, parse_manifest, shown
 from harness.spec import canonical, sha256
@@ -34,8 +34,10 @@ _MOST_SMALL_BYTES = 1 << 20
 _MOST_ENTRIES = 1000
 _END_BYTES, _MOST_LIST_BYTES = 22, 1 << 16
 _LINKED = "a link, allowed are plain files"
-_OPEN = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
-_OPEN |= getattr(os, "O_BINARY", 0)
+
+
+_Fetch = Callable[[str], bytes]
+"""Gives the bytes of a file by its name."""
 
 
 class BrokenError(Exception):
@@ -113,8 +115,8 @@ class _Entry(NamedTuple):
     refused: str
 
 
-def _read(path: Path, found: Mapping[str, _Entry], fetch: Any) -> Content:
-    """The content of whatever holds these entries; `fetch(name)` gives the bytes of one."""
+def _read(path: Path, found: Mapping[str, _Entry], fetch: _Fetch) -> Content:
+    """The content of whatever holds these entries."""
     manifest = _manifest(path, found, fetch)
     _check_kinds(found)
     listed = {entry["path"]: entry["size_bytes"] for entry in manifest["files"]}
@@ -161,7 +163,7 @@ def _check_sizes(listed: Mapping[str, int], present: Mapping[str, int]) -> None:
             raise BrokenError(name, "part_missing", "a bundle cannot be without it")
 
 
-def _manifest(path: Path, found: Mapping[str, _Entry], fetch: Any) -> dict[str, Any]:
+def _manifest(path: Path, found: Mapping[str, _Entry], fetch: _Fetch) -> dict[str, Any]:
     """What the manifest says.
 
     Raises:
@@ -188,7 +190,7 @@ def _manifest(path: Path, found: Mapping[str, _Entry], fetch: Any) -> dict[str, 
     raise _no_bundle(path, why)
 
 
-def _folder(folder: Path) -> tuple[dict[str, _Entry], Any]:
+def _folder(folder: Path) -> tuple[dict[str, _Entry], _Fetch]:
     """What lies in a folder, and how to read a file of it."""
     found: dict[str, _Entry] = {}
     try:
@@ -220,12 +222,12 @@ def _judged(status: os.stat_result) -> _Entry:
 def _bytes(path: Path, size_bytes: int) -> bytes:
     """All bytes of a file that still is what it was when it was looked at."""
     try:
-        descriptor = os.open(path, _OPEN)
-        with open(descriptor, "rb") as file:  # noqa: PTH123 - of a descriptor
-            plain = stat.S_ISREG(os.fstat(descriptor).st_mode)
-            data = file.read(size_bytes + 1) if plain else b""
+        with open_plain(path) as file:
+            data = file.read(size_bytes + 1)
     except OSError as error:
         raise _changed(path.name, f"cannot be read: {error.strerror}") from None
+    except ValueError as error:
+        raise _changed(path.name, f"it became {error}") from None
     if len(data) != size_bytes:
         raise _changed(path.name, "it changes while it is read")
     return data
@@ -268,7 +270,7 @@ def _require_small(path: Path) -> None:
         raise zipfile.BadZipFile("its list of entries is longer than any bundle's")
 
 
-def _zipped(archive: zipfile.ZipFile) -> tuple[dict[str, _Entry], Any]:
+def _zipped(archive: zipfile.ZipFile) -> tuple[dict[str, _Entry], _Fetch]:
     """What lies in a .zip, below the one folder that it may have, and how to read a file of it."""
     infos = archive.infolist()
     names = [info.orig_filename for info in infos]
