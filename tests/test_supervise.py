@@ -40,27 +40,35 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks at proces
 ROOT = Path(__file__).parents[1]
 CASE = Case(id="fixed-p8-n4", prompt_tokens=8, output_tokens=4)
 OFTEN = {
-    *(("ignores", "open"), ("stops", "confined"), ("floods", "confined"), ("runs-away", "open")),
-    *(("floods-part", "confined"), ("fills-scratch", "confined"), ("aborts", "open")),
-    *(
-        ("overflows", "confined"),
-        ("killed", "open"),
-        ("allocates-in-c", "confined"),
-        ("exits-0", "open"),
-        ("zombie", "open"),
-    ),
-    *(("floods-apart", "open"), ("takes-memory", "open"), ("daemons", "open")),
-    ("allocates-in-c", "confined"),
+    "aborts-open",
+    "allocates-in-c-confined",
+    "daemons-open",
+    "exits-0-open",
+    "fills-scratch-confined",
+    "floods-apart-open",
+    "floods-confined",
+    "floods-part-confined",
+    "ignores-open",
+    "killed-open",
+    "overflows-confined",
+    "runs-away-open",
+    "stops-confined",
+    "takes-memory-open",
+    "zombie-open",
 }
 """Misdeeds that are looked at each time; the others where HARNESS_TESTS=full."""
 
 
+def _id(misdeed: Misdeed) -> str:
+    return f"{misdeed.name}-{misdeed.sandbox}"
+
+
 def _asked() -> list[Misdeed]:
-    often = [one for one in MISDEEDS if (one.name, one.sandbox) in OFTEN]
+    often = [misdeed for misdeed in MISDEEDS if _id(misdeed) in OFTEN]
     return [often, list(MISDEEDS)][examples(0, 1)]
 
 
-@pytest.mark.parametrize("misdeed", _asked(), ids=lambda one: f"{one.name}-{one.sandbox}")
+@pytest.mark.parametrize("misdeed", _asked(), ids=_id)
 def test_a_misdeed_is_classified_and_leaves_nothing(misdeed: Misdeed) -> None:
     if misdeed.sandbox == "confined" and policy.starts_processes():
         pytest.skip("this kernel has no filter of system calls")
