@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import ast
+import functools
 import re
+from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 
 import click
+import pytest
 
+from harness import errors
 from harness.cli import cli
 
 ROOT = Path(__file__).parents[1]
@@ -44,6 +49,41 @@ def test_readme_names_commands_and_files_that_exist() -> None:
         assert f"harness {command}" in known, command
     for target in re.findall(r"\]\(([^)#]+)\)", text):
         assert target.startswith("https://") or (ROOT / target).exists(), target
+
+
+@pytest.mark.parametrize("page", sorted((ROOT / "docs").rglob("*.md")), ids=lambda p: p.stem)
+def test_pages_name_files_that_exist(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)#]+)[^)]*\)", page.read_text("utf-8")):
+        assert target.startswith("https://") or (page.parent / target).exists(), target
+
+
+@functools.cache
+def exits() -> dict[str, set[int]]:
+    """Exit codes of every reason code that an error is raised with, by the error's class."""
+    found = defaultdict(set)
+    for path in (ROOT / "harness").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            kind = getattr(errors, getattr(getattr(node, "func", None), "id", ""), None)
+            if isinstance(node, ast.Call) and isinstance(kind, type):
+                for word in node.keywords:
+                    if word.arg == "reason" and isinstance(word.value, ast.Constant):
+                        found[word.value.value].add(kind.exit_code)
+    for kind in vars(errors).values():
+        if isinstance(kind, type) and issubclass(kind, errors.HarnessError):
+            found[kind.default_reason].add(kind.exit_code)
+    return found
+
+
+@pytest.mark.parametrize("name", ["records", "resume"])
+def test_exit_codes_of_reasons_are_those_of_the_program(name: str) -> None:
+    """Of each table of what is refused: reason, exit code, what."""
+    page = (ROOT / "docs" / f"{name}.md").read_text("utf-8")
+    rows = re.findall(r"^\| (`[a-z_`, ]+`) \| (\d) \|", page, re.MULTILINE)
+    assert len(rows) >= 8
+    known = exits()
+    for reasons, code in rows:
+        for reason in re.findall("[a-z_]+", reasons):
+            assert int(code) in known[reason], reason
 
 
 if __name__ == "__main__":
