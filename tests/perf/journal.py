@@ -11,8 +11,8 @@ Beside it, interleaved and in the same folder: what Python brings with the same 
 
 Peers are given text that is ready: what they would have to encode, checksum and chain is on our
 side only. `--share` really runs the suite latency of a profile, standard unless another is
-named, on ref-2m and adds up the time spent in both (`watched/sitecustomize.py`). Exit code 1 below 20,000 records a second, or
-above 0.5 % of the run.
+named, on ref-2m and adds up the time spent in both (`watched/sitecustomize.py`). Exit code 1
+below 20,000 records a second, or above 0.5 % of the run.
 """
 
 from __future__ import annotations
