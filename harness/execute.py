@@ -226,25 +226,7 @@ def _adopt(
     """
     found = read_part(part)
     state, reason, detail = supervise.classify(found, ended)
-    placed = place(job)
-    common = {name: value for name, value in placed.items() if name not in {"suite", "process"}}
-    samples: list[Record] = []
-    adopted: list[Record] = []
-    if before.telemetry:
-        telemetry = {"type": "telemetry", "source": "parent", **before.telemetry}
-        adopted.append(telemetry | {"waited_s": round(before.waited_s, 3)} | placed)
-    for record in found.records:
-        if record["type"] == "sample":
-            samples.append(record | placed)
-            adopted.append(samples[-1])
-        elif record["type"] == "engine":
-            options = to_json(job.options)
-            adopted.append(record | common | {"backend": job.backend, "options": options})
-        elif record["type"] == "telemetry" or record.get("kind") == "skipped":
-            adopted.append(record | placed)
-    parents = [record | placed for record in ended.fed]
-    if ended.watched:
-        parents.append({"type": "sample", "case": job.cases[0].id, **ended.watched} | placed)
+    adopted = [*_arranged(job, before), *_of_worker(job, found.records), *_of_parent(job, ended)]
     ended_as = {
         "outcome": state,
         "reason": reason,
@@ -255,17 +237,41 @@ def _adopt(
         "stderr": "" if state == "ok" else ended.stderr,
     }
     # At once: an exam has thousands of records, and each wait for the disk takes milliseconds.
-    journal.append(*adopted, *parents, _job_record(job) | ended_as)
-    samples += parents
+    journal.append(*adopted, _job_record(job) | ended_as)
     return Outcome(
         job=job,
         state=state,
         reason=reason,
         detail=detail,
         wall_s=ended.wall_s,
-        samples=tuple(samples),
+        samples=tuple(record for record in adopted if record["type"] == "sample"),
         waited_s=before.waited_s,
     )
+
+
+def _arranged(job: Job, before: Conditions) -> Iterator[Record]:
+    if before.telemetry:
+        telemetry = {"type": "telemetry", "source": "parent", **before.telemetry}
+        yield telemetry | {"waited_s": round(before.waited_s, 3)} | place(job)
+
+
+def _of_worker(job: Job, records: Iterable[Record]) -> Iterator[Record]:
+    """What a worker recorded, apart from how it ended, which its `job` record says."""
+    placed = place(job)
+    common = {name: value for name, value in placed.items() if name not in {"suite", "process"}}
+    common |= {"backend": job.backend, "options": to_json(job.options)}
+    for record in records:
+        if record["type"] == "engine":
+            yield record | common
+        elif record["type"] != "event" or record["kind"] == "skipped":
+            yield record | placed
+
+
+def _of_parent(job: Job, ended: supervise.Ended) -> Iterator[Record]:
+    for record in ended.fed:
+        yield record | place(job)
+    if ended.watched:
+        yield {"type": "sample", "case": job.cases[0].id, **ended.watched} | place(job)
 
 
 def skipped(job: Job, reason: str, detail: str) -> Record:

@@ -42,12 +42,10 @@ def main(job_path: str, part_path: str, started_ns: int, parent: int) -> int:
     Args:
         parent: the harness's process, which this one does not outlive.
     """
-    from harness.sandbox.keeper import end_with, keep
-    from harness.sandbox.policy import confine, limits, of_job, starts_processes
+    from harness.sandbox.keeper import attend
+    from harness.sandbox.policy import confine, limits, of_job
 
-    end_with(parent)
-    if sys.platform == "linux" and starts_processes():
-        keep(parent)
+    attend(parent)
     from harness.errors import HarnessError
     from harness.plan import job_from_json
     from harness.records import PartWriter

@@ -18,8 +18,8 @@ from typing import IO, TYPE_CHECKING, Any, Final
 
 from harness.sandbox.children import end
 from harness.sandbox.environment import clean
-from harness.sandbox.keeper import end_with, keep
-from harness.sandbox.policy import Access, confine, limits, starts_processes
+from harness.sandbox.keeper import attend
+from harness.sandbox.policy import Access, confine, limits
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -92,9 +92,7 @@ def _last_words(file: IO[bytes]) -> str:
 def serve(answer: Callable[[Mapping[str, Any]], Mapping[str, Any]]) -> None:
     """Answer one request on standard input, within the limits."""
     request = json.load(sys.stdin)
-    end_with(request["parent"])
-    if sys.platform == "linux" and starts_processes():
-        keep(request["parent"])
+    attend(request["parent"])
     own = {name: request[name] for name in ("memory_bytes",) if name in request}
     limit(request["cpu_s"], **own)
     confine(Access(request["readable"], home=os.path.expanduser("~")))  # noqa: PTH111

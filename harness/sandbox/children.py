@@ -13,7 +13,7 @@ import signal
 import sys
 from typing import TYPE_CHECKING
 
-from harness.sandbox.policy import starts_processes
+from harness.sandbox import keeper
 
 if TYPE_CHECKING:
     import subprocess
@@ -56,7 +56,7 @@ def end(child: subprocess.Popen[bytes]) -> int | None:
     if sys.platform == "win32":
         child.kill()
     else:
-        kept = sys.platform == "linux" and starts_processes()
+        kept = keeper.is_used()
         if kept:
             child.terminate()  # its keeper, unless it has ended
             wait(child, _KEEPER_ENDS_S)

@@ -23,6 +23,7 @@ import time
 from typing import Any, Final, NoReturn
 
 from harness import kernelfs
+from harness.sandbox.policy import starts_processes
 
 NAME: Final = b"harness-keeper"
 """As `ps` shows it."""
@@ -30,6 +31,25 @@ _GIVES_UP_S = 10.0
 """A child of another user, or one that a driver holds, cannot be killed."""
 _PR_SET_PDEATHSIG, _PR_SET_DUMPABLE, _PR_SET_CHILD_SUBREAPER = 1, 4, 36
 _PR_SET_NAME, _PR_GET_NAME = 15, 16
+
+
+def attend(parent: int) -> None:
+    """What a child does first: it is not to outlive the harness, nor what it starts itself.
+
+    Args:
+        parent: the harness's process.
+
+    Raises:
+        OSError: no process could be started.
+    """
+    end_with(parent)
+    if is_used():
+        keep(parent)
+
+
+def is_used() -> bool:
+    """Whether children have keepers."""
+    return sys.platform == "linux" and starts_processes()
 
 
 def end_with(parent: int, number: int = 9) -> None:
