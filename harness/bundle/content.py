@@ -227,7 +227,7 @@ def _bytes(path: Path, size_bytes: int) -> bytes:
     except OSError as error:
         raise _changed(path.name, f"cannot be read: {error.strerror}") from None
     except ValueError as error:
-        raise _changed(path.name, f"it became {error}") from None
+        raise _changed(path.name, str(error)) from None
     if len(data) != size_bytes:
         raise _changed(path.name, "it changes while it is read")
     return data
