@@ -19,7 +19,7 @@ from pathlib import Path
 from harness.errors import RecordError
 
 # Without it Windows would write two bytes for a line feed, and no checksum would hold.
-BINARY = getattr(os, "OBINARY", 0)
+BINARY = getattr(os, "O_BINARY", 0)
 _PAUSES_S = (0.05, 0.1, 0.2, 0.4, 0.8)
 _HELD = frozenset({5, 32, 33})
 """Windows: access denied, sharing violation, lock violation."""
