@@ -46,6 +46,7 @@ class Past:
 
     Attributes:
         before: the first look at the machine; empty where the run died before that.
+        sessions: how often its jobs were begun or gone on with.
         lost: jobs that were running when the run died, as they were begun then.
         outcomes: of the jobs that have ended, in the plan's order.
         left: jobs to run, in the plan's order, each with its number of earlier starts.
@@ -58,6 +59,7 @@ class Past:
     plan: Plan
     run: Mapping[str, Any]
     before: Mapping[str, Any]
+    sessions: int
     lost: tuple[Job, ...]
     outcomes: tuple[Outcome, ...]
     left: tuple[Job, ...]
@@ -78,7 +80,7 @@ def examine(folder: Path, *, retry_failed: bool = False) -> Past:
     journal = records.read(folder / "records.jsonl")
     run = records.run_record(journal.records)
     plan = _plan(folder, run)
-    before = next((r for r in journal.records if r["type"] == "environment"), {})
+    looks = [r for r in journal.records if r.get("when") == "before"]
     found = records.current(journal.records)
     begun = _begun(journal.records, folder / "parts", plan)
     ended = {str(r["job"]): r for r in found if r["type"] == "job" and r["outcome"] in _ENDED}
@@ -94,7 +96,8 @@ def examine(folder: Path, *, retry_failed: bool = False) -> Past:
         folder=folder,
         plan=plan,
         run=run,
-        before=before,
+        before=looks[0] if looks else {},
+        sessions=len(looks),
         lost=tuple(job for job in starts if (job.id, job.retry) not in on_record),
         outcomes=tuple(_outcomes(plan, ended, found)),
         left=tuple(left),

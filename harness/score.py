@@ -18,7 +18,8 @@ from dataclasses import replace
 from typing import Any, NamedTuple
 
 from harness.records import current, run_record
-from harness.scoring.efficiency import calibrations, roof_of
+from harness.scoring.around import around
+from harness.scoring.efficiency import roof_of
 from harness.scoring.entry import entry_json
 from harness.scoring.fidelity import entry as fidelity_entry
 from harness.scoring.formulas import FORMULAS
@@ -72,12 +73,9 @@ def scorecard(records: Sequence[Mapping[str, Any]], *, torn: bool = False) -> Js
     records = current(records)
     rules = read_rules(run["profile"])
     observed = observe(records, run["models"], rules)
-    environment = _environment(records)
-    calibration = calibrations(records)
-    facts = {when: found["facts"] for when, found in environment.items()}
-    validity = examine(
-        records, observed, rules, device=run["device"], facts=facts, calibrated=calibration
-    )
+    looks = around(records)
+    environment = looks.environment
+    validity = examine(records, observed, rules, device=run["device"], looks=looks)
     lost = _lost(run, records, torn=torn)
     own = [
         *lost,
@@ -88,7 +86,7 @@ def scorecard(records: Sequence[Mapping[str, Any]], *, torn: bool = False) -> Js
     sandboxes = lowest(records)
     own += unconfined(sandboxes) if rules.profile.tier == "verified" else []
     verdict = _verdict(environment, own, validity, rules)
-    found = {seen.id: summaries(seen, rules, roof_of(calibration)) for seen in observed}
+    found = {seen.id: summaries(seen, rules, roof_of(looks.calibrations)) for seen in observed}
     judged = judge(
         observed,
         [_with_length(seen, found[seen.id], observed, rules) for seen in observed],
@@ -107,8 +105,8 @@ def scorecard(records: Sequence[Mapping[str, Any]], *, torn: bool = False) -> Js
         **_run_facts(run, rules),
         "sessions": began,
         "tier": tier,
-        "environment": facts,
-        "calibration": calibration,
+        "environment": {when: found["facts"] for when, found in environment.items()},
+        "calibration": looks.calibration,
         "verdict": verdict,
         "entries": _sorted_entries(
             entry_json(entry, ranking, rules, validity.models[entry.id], tier)
@@ -185,17 +183,6 @@ def dump(card: Mapping[str, Any]) -> bytes:
         ValueError: a NaN or an infinity is inside.
     """
     return canonical(round_all(dict(card))) + b"\n"
-
-
-def _environment(records: Iterable[Mapping[str, Any]]) -> dict[str, Json]:
-    """Facts and findings before and after the run, empty where not recorded."""
-    out: dict[str, Json] = {}
-    for when in ("before", "after"):
-        found = [r for r in records if r["type"] == "environment" and r.get("when") == when]
-        findings = {canonical(item): item for r in found for item in r.get("findings", ())}
-        facts: Json = max((r.get("facts", {}) for r in found), key=canonical, default={})
-        out[when] = {"facts": facts, "findings": [findings[key] for key in sorted(findings)]}
-    return out
 
 
 def _verdict(

@@ -175,7 +175,8 @@ def _continue(
         path = folder / "records.jsonl"
         with contextlib.closing(JournalWriter(path, hidden=hidden)) as journal:
             journal.append(*first)
-            before = _environment_record(plan, "before")
+            session = past.sessions if past else 0
+            before = _environment_record(plan, "before", session)
             journal.append(before)
             try:
                 _measure(
@@ -189,7 +190,7 @@ def _continue(
                 )
             except KeyboardInterrupt:
                 interrupted = True
-            journal.append(_environment_record(plan, "after"))
+            journal.append(_environment_record(plan, "after", session))
     except BaseException:
         # What was measured is kept, whatever ended it; what that was is told, not what followed.
         with contextlib.suppress(HarnessError):
@@ -384,13 +385,14 @@ def _run_record(plan: Plan, run: str, attempt: Mapping[str, Any], seed: Seed, no
     }
 
 
-def _environment_record(plan: Plan, when: str) -> Record:
+def _environment_record(plan: Plan, when: str, session: int) -> Record:
     facts = environment.observe()
     # An engine without arithmetic has no roof.
     engines = any(job.backend != "fake" for job in plan.jobs)
     return {
         "type": "environment",
         "when": when,
+        **({"session": session} if session else {}),
         "facts": facts,
         "findings": environment.preconditions(
             plan.device, facts, after=when == "after", need_bytes=plan.need_bytes

@@ -96,6 +96,7 @@ class Environment(Chained):
 
     Attributes:
         when: before or after them.
+        session: how often the run had been gone on with; absent = never.
         facts: by name; `unknown` where it cannot be read, `none` where there is none.
         findings: what speaks against measuring here and now.
         builds: versions of harness and of the engines' packages; absent = not recorded (schema 1).
@@ -104,6 +105,7 @@ class Environment(Chained):
 
     type: Literal["environment"]
     when: Literal["before", "after"]
+    session: NotRequired[Positive]
     facts: dict[str, Fact]
     findings: list[Finding]
     builds: NotRequired[dict[str, str]]

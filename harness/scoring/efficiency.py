@@ -23,20 +23,11 @@ class Roof(NamedTuple):
     fp32_flop_per_s: float
 
 
-def calibrations(records: Iterable[Mapping[str, Any]]) -> dict[str, dict[str, Any] | None]:
-    """Figures of the calibration kernel `before` and `after` the run; None = not measured."""
-    out: dict[str, dict[str, Any] | None] = {"before": None, "after": None}
-    for record in records:
-        if record["type"] == "environment" and record.get("calibration"):
-            out[str(record.get("when"))] = dict(record["calibration"])
-    return out
-
-
-def roof_of(measured: Mapping[str, Mapping[str, Any] | None]) -> Roof:
-    """The better of the calibrations before and after: a limit is a maximum; 0 = unknown."""
+def roof_of(measured: Iterable[Mapping[str, Any] | None]) -> Roof:
+    """The best of the calibrations before and after: a limit is a maximum; 0 = unknown."""
 
     def best(name: str) -> float:
-        values = [found.get(name) for found in measured.values() if found]
+        values = [found.get(name) for found in measured if found]
         return max((float(value) for value in values if value), default=0.0)
 
     return Roof(best("read_bytes_per_s"), best("fp32_flop_per_s"))

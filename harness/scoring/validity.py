@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from harness.scoring.around import Around
 from harness.scoring.observe import SWAPPED_BYTES, Observed
 from harness.scoring.rules import Rules
 from harness.spec import canonical
@@ -111,8 +112,7 @@ def examine(
     rules: Rules,
     *,
     device: Mapping[str, Any],
-    facts: Mapping[str, Mapping[str, Any]],
-    calibrated: Mapping[str, Mapping[str, Any] | None],
+    looks: Around,
 ) -> Validity:
     """All findings on a run and its models, each list in a fixed order.
 
@@ -120,15 +120,16 @@ def examine(
     what the profile forgives is only a warning here.
 
     Args:
-        facts: observed `before` and `after` the run; empty where not recorded.
-        calibrated: figures of the calibration kernel, likewise; None = not measured.
+        looks: at the machine, before and after the jobs of each session.
     """
     jobs, told = _jobs(records), _told(records)
-    drifts = list(_drift(calibrated))
+    calibrated = None not in (*looks.calibration.values(), *looks.calibrations)
+    drifts = list(_drift(looks))
+    before = looks.environment["before"]["facts"]
     on_battery = device.get("power") == "battery"
     models = {
         seen.id: [
-            *_machine(list(jobs.get(seen.id, {}).values()), facts["before"], on_battery=on_battery),
+            *_machine(list(jobs.get(seen.id, {}).values()), before, on_battery=on_battery),
             *_repetitions(seen, rules),
             *_engine(told[seen.id]),
             *_warm_up(told[seen.id]),
@@ -139,11 +140,11 @@ def examine(
     everyone = [job for own in jobs.values() for job in own.values()]
     run = [
         *drifts,
-        *_over_the_run(facts, everyone, models),
-        *_unknown(records, everyone, rules, calibrated=None not in calibrated.values()),
+        *_over_the_run(looks, everyone, models),
+        *_unknown(records, everyone, rules, calibrated=calibrated),
     ]
     forgiven = set(rules.profile.tolerates)
-    if None not in calibrated.values() and not drifts:
+    if calibrated and not drifts:
         # The calibration kernel would have run slower, too.
         forgiven.add("unknown_throttle_count")
     return Validity(
@@ -411,35 +412,33 @@ def _quotes(records: Iterable[Mapping[str, Any]]) -> Iterator[Finding]:
         yield _finding("template_holds_items", "invalid", detail)
 
 
-def _drift(measured: Mapping[str, Mapping[str, Any] | None]) -> Iterator[Finding]:
-    before, after = measured["before"], measured["after"]
-    if not before or not after:
-        return
+def _drift(looks: Around) -> Iterator[Finding]:
+    """The machine's speed over the run: of several sessions the two looks that differ most."""
     for name, (what, unit) in _SPEEDS.items():
-        first, last = before.get(name), after.get(name)
-        if first and last and abs(math.log(last / first)) > math.log1p(DRIFT):
-            yield _finding(
-                "calibration_drift",
-                "invalid",
-                f"{what}: {first / 1e9:.3g} {unit} before the run, {last / 1e9:.3g} after it",
-            )
+        speeds = [found[name] for found in looks.calibrations if found and found.get(name)]
+        if not speeds or math.log(max(speeds) / min(speeds)) <= math.log1p(DRIFT):
+            continue
+        first, last = (speed / 1e9 for speed in (speeds[0], speeds[-1]))
+        moved = f"{first:.3g} {unit} before the run, {last:.3g} after it"
+        if len(looks.before) > 1:
+            lowest, highest = min(speeds) / 1e9, max(speeds) / 1e9
+            moved = f"{lowest:.3g} to {highest:.3g} {unit} over the sessions of the run"
+        yield _finding("calibration_drift", "invalid", f"{what}: {moved}")
 
 
 def _over_the_run(
-    facts: Mapping[str, Mapping[str, Any]],
-    jobs: Sequence[_Job],
-    models: Mapping[str, Sequence[Finding]],
+    looks: Around, jobs: Sequence[_Job], models: Mapping[str, Sequence[Finding]]
 ) -> Iterator[Finding]:
     """What changed over the run, unless it is said of a model already."""
-    before, after = facts["before"], facts["after"]
+    first, *others = [look.get("facts", {}) for look in (*looks.before, *looks.after)] or [{}]
     for name in _MODES:
-        start, end = before.get(name), after.get(name)
-        if start not in _UNKNOWN and end not in _UNKNOWN and start != end:
-            yield _mode_changed(name, start, [str(end)])
+        start = first.get(name)
+        seen = {str(value) for facts in others if (value := facts.get(name)) not in _UNKNOWN}
+        if start not in _UNKNOWN and (changed := sorted(seen - {str(start)})):
+            yield _mode_changed(name, start, changed)
     said = {finding["code"] for findings in models.values() for finding in findings}
-    first, last = before.get("throttle_count"), after.get("throttle_count")
-    grown = last - first if isinstance(first, int) and isinstance(last, int) else 0
-    if grown > 0 and "throttled" not in said:
+    grown = looks.grown("throttle_count")
+    if grown and "throttled" not in said:
         yield _finding("throttled", "invalid", f"the throttle counters grew by {grown}")
     asleep = [value for job in jobs for value in job.values("boot_offset_ns")]
     if asleep and max(asleep) - min(asleep) > SUSPENDED_NS and "suspended" not in said:

@@ -66,6 +66,13 @@ sets: {default: [ref.f.fake, slow.f.fake]}
 """
 _TIMES = frozenset({"run", "started_utc", "sessions", "attempt", "environment"})
 """What of a scorecard says when, and in which state of the machine, it was made."""
+_MACHINE = frozenset(
+    {
+        *("busy_machine", "clock_stepped", "cpu_steal", "hard_faults", "low_memory", "on_battery"),
+        *("process_stopped", "suspended", "swap_in_use", "swapped", "throttled"),
+    }
+)
+"""Findings that come and go with whatever else runs."""
 _GONE_S = 10.0
 _ENDS_S = 120.0
 
@@ -119,13 +126,13 @@ def settled(card: Any) -> Any:
             if name not in _TIMES and not name.startswith("load")
         }
     if isinstance(card, list):
-        return [settled(value) for value in card if not _is_busy(value)]
+        return [settled(value) for value in card if not _is_of_machine(value)]
     return card
 
 
-def _is_busy(value: Any) -> bool:
-    """A finding on what other programs were doing."""
-    return isinstance(value, dict) and value.get("code") in {"busy_machine", "cpu_steal"}
+def _is_of_machine(value: Any) -> bool:
+    """A finding on what the machine and other programs were doing."""
+    return isinstance(value, dict) and value.get("code") in _MACHINE
 
 
 def undisturbed(folder: Path) -> Any:
