@@ -78,7 +78,7 @@ def measured(folder: Path, suite: str) -> tuple[list[Work], list[inject.Call], P
         text=True,
         check=False,
     )
-    assert " ok " in done.stderr, done.stderr  # one suite alone may rank nothing
+    assert done.returncode in {0, 4}, done.stderr  # one suite alone may rank nothing
     lines = (folder / "truth").read_text().splitlines()
     calls = [Work(**json.loads(line)) for line in lines]
     journal = next(results.glob("*/records.jsonl"))
@@ -113,7 +113,9 @@ def test_nothing_is_written_inside_a_timed_region(tmp_path: Path, suite: str) ->
     assert all(call.path.endswith(".part") for call in inside)
     assert len([call for call in work if call.kind == "step"]) >= 4 * TOKENS or suite == "task"
     assert violations(work, written, suite) == []
-    for sample in read(journal).records:
+    records = read(journal).records
+    assert [record["outcome"] for record in records if record["type"] == "job"] == ["ok"]
+    for sample in records:
         if start := sample.get("clock_ns"):
             assert not [w for w in written if start <= w.at_ns <= start + sample["end_ns"]]
 
