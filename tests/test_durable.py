@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import importlib.util
 import os
 import runpy
 import subprocess
@@ -24,17 +23,6 @@ def test_a_full_disk_is_named(tmp_path: Path) -> None:
     other = unwritable(tmp_path, OSError(errno.EACCES, "Permission denied"))
     assert other.reason == "unwritable"
     assert "--out" in other.hint
-
-
-def test_windows_writes_the_bytes_that_it_is_given(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A file that is opened as text has two bytes for a line feed, and no checksum holds."""
-    monkeypatch.setattr(os, "O_BINARY", 1 << 15, raising=False)
-    spec = importlib.util.spec_from_file_location("durable_there", durable.__file__)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    assert module.BINARY == 1 << 15
 
 
 def test_replacing_a_file_is_all_or_nothing(tmp_path: Path) -> None:
