@@ -9,10 +9,12 @@ import io
 import json
 import os
 import signal
+import stat
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import settings
@@ -49,6 +51,19 @@ def pytest_collection_finish() -> None:
 def examples(few: int, many: int) -> int:
     """How many examples Hypothesis tries where one costs a child: many if HARNESS_TESTS=full."""
     return many if os.environ.get("HARNESS_TESTS") == "full" else few
+
+
+def tree(folder: Path) -> dict[str, tuple[Any, ...]]:
+    """Everything below a folder: kind, size, time of change, and content of small files."""
+    found = {}
+    for path in sorted(folder.rglob("*")):
+        status = path.lstat()
+        plain = stat.S_ISREG(status.st_mode) and status.st_size < 1 << 24
+        found[str(path.relative_to(folder))] = (
+            *(status.st_mode, status.st_size, status.st_mtime_ns),
+            path.read_bytes() if plain else b"",
+        )
+    return found
 
 
 def interruptible() -> None:

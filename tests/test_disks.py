@@ -17,7 +17,7 @@ import pytest
 from harness.errors import RecordError
 from harness.records import JournalWriter, PartWriter, read
 from harness.runs import alone
-from tests.conftest import Harness
+from tests.conftest import Harness, tree
 from tests.test_cli import fill
 
 Mount = Callable[[str, str], Path]
@@ -56,17 +56,6 @@ def until_it_fails(step: Callable[[], object]) -> tuple[int, Exception]:
 def last_json(text: str) -> dict[str, object]:
     found: dict[str, object] = json.loads(text.strip().splitlines()[-1])
     return found
-
-
-def tree(folder: Path) -> dict[str, tuple[int, bytes]]:
-    """Every entry with its time of change and its bytes."""
-    return {
-        str(path.relative_to(folder)): (
-            path.lstat().st_mtime_ns,
-            path.read_bytes() if path.is_file() else b"",
-        )
-        for path in sorted(folder.rglob("*"))
-    }
 
 
 def test_a_disk_of_one_mebibyte_keeps_what_it_has_acknowledged(mount: Mount) -> None:

@@ -18,6 +18,7 @@ from harness.plan import Plan
 from harness.prepare import prepare
 from harness.records import JournalWriter, encode_line, read, strict_json
 from harness.runs import alone
+from tests.conftest import tree
 from tests.test_cli import fill
 
 
@@ -70,15 +71,6 @@ def attempt_of(folder: Path) -> dict[str, Any]:
     card: dict[str, Any] = json.loads((folder / "scorecard.json").read_text("utf-8"))
     found: dict[str, Any] = card["attempt"]
     return found
-
-
-def tree(folder: Path) -> dict[str, tuple[bytes, int]]:
-    """Every file with its bytes and time, the lock apart."""
-    return {
-        str(path.relative_to(folder)): (path.read_bytes(), path.stat().st_mtime_ns)
-        for path in folder.rglob("*")
-        if path.is_file() and path.name != ".lock"
-    }
 
 
 def test_every_run_names_its_line(results: Path) -> None:

@@ -14,7 +14,7 @@ from harness.bundle import verify as checking
 from harness.records import SCHEMA, JournalWriter, Record, decode_line, encode_line
 from harness.score import SCHEMA as CARD_SCHEMA
 from harness.spec import sha256
-from tests.conftest import Harness
+from tests.conftest import Harness, tree
 from tests.golden_records import FILES, GOLDEN
 
 RUN = "20261127T082615Z-196f7d"
@@ -84,17 +84,6 @@ def home(tmp_path: Path) -> Path:
     for name in FILES:
         shutil.copyfile(GOLDEN / f"v{SCHEMA}" / name, run / name)
     return tmp_path
-
-
-def tree(folder: Path) -> dict[str, tuple[bytes, int]]:
-    """Every file and folder below one: what it holds, and when it was changed."""
-    return {
-        str(path.relative_to(folder)): (
-            path.read_bytes() if path.is_file() else b"",
-            path.stat().st_mtime_ns,
-        )
-        for path in [folder, *folder.rglob("*")]
-    }
 
 
 @pytest.mark.parametrize("spoilt", SPOILT)

@@ -21,7 +21,7 @@ from harness.plan import Plan
 from harness.prepare import prepare
 from harness.records import JournalWriter, PartWriter, encode_line
 from harness.spec import canonical
-from tests.conftest import Harness
+from tests.conftest import Harness, tree
 from tests.fuzz import run_kills as kills
 from tests.fuzz.run_kills import settled
 
@@ -79,14 +79,6 @@ def begun(stopped: Path, tmp_path: Path) -> Path:
 
 def jobs(folder: Path) -> list[dict[str, Any]]:
     return [r for r in records.read(folder / "records.jsonl").records if r["type"] == "job"]
-
-
-def tree(folder: Path) -> dict[str, tuple[bytes, int]]:
-    return {
-        str(path.relative_to(folder)): (path.read_bytes(), path.stat().st_mtime_ns)
-        for path in folder.rglob("*")
-        if path.is_file()
-    }
 
 
 def test_a_plan_is_read_as_it_was_written(whole: session.RunResult, tmp_path: Path) -> None:

@@ -8,7 +8,6 @@ import tarfile
 import zipfile
 import zlib
 from pathlib import Path
-from typing import Any
 
 import pytest
 from click.testing import CliRunner
@@ -21,18 +20,7 @@ from harness.errors import SpecError
 from harness.kit import manifest
 from harness.kit.manifest import MANIFEST
 from tests.bundle.conftest import TODAY
-
-
-def tree(folder: Path) -> dict[str, tuple[Any, ...]]:
-    """Everything below a folder: kind, size, time and content of small files."""
-    found = {}
-    for path in sorted(folder.rglob("*")):
-        status = path.lstat()
-        plain = stat.S_ISREG(status.st_mode) and status.st_size < 1 << 24
-        found[str(path)] = (status.st_mode, status.st_size, status.st_mtime_ns) + (
-            (path.read_bytes(),) if plain else ()
-        )
-    return found
+from tests.conftest import tree
 
 
 def refused(path: Path) -> tuple[int, str, str]:
