@@ -344,14 +344,30 @@ def begin(
     }
 
 
-def models_digest(files: Mapping[str, str]) -> str:
-    """One short digest of a model's files by their hashes: another name changes nothing."""
-    return digest(sorted(files.values()))[:_SHORT]
-
-
 def nonce_digest(nonce: str) -> str:
     """What a ledger holds of a nonce: what an evaluator gave out is nobody else's business."""
     return _short(nonce)
+
+
+def differing(line: Started, run: Mapping[str, Any]) -> list[str]:
+    """What a run record says otherwise than the line that it was started by.
+
+    Raises:
+        AttributeError, KeyError, TypeError: it is no run record.
+    """
+    told = {
+        "run": (line.run, run["run"]),
+        "plan": (line.plan, run["plan"]),
+        "profile": (line.profile, digest(run["profile"])[:_SHORT]),
+        "nonce": (line.nonce, _short(run.get("nonce", ""))),
+        "models": (list(line.models), _digests(model["sha256"] for model in run["models"])),
+    }
+    return [name for name, (there, here) in told.items() if there != here]
+
+
+def models_digest(files: Mapping[str, str]) -> str:
+    """One short digest of a model's files by their hashes: another name changes nothing."""
+    return digest(sorted(files.values()))[:_SHORT]
 
 
 def _short(text: str) -> str:
@@ -427,7 +443,7 @@ def _line(
         return
     both = {**{name: _text(record[name]) for name in ("plan", "nonce")}, "sha256": line_sha256}
     if record["type"] == "announcement":
-        if not isinstance(record["of"], int) or not 0 < record["of"] <= MOST_ATTEMPTS:
+        if type(record["of"]) is not int or not 0 < record["of"] <= MOST_ATTEMPTS:
             raise ValueError
         yield Announced(**both, of=record["of"], announced_utc=_text(record["announced_utc"]))
     else:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from harness.errors import PrerequisiteError, RecordError, SpecError
-from harness.ledger import Announced, Ledger, Started, examine, models_digest
+from harness.ledger import Announced, Ledger, Started, differing, examine, models_digest
 from harness.metrics import METRICS
 from harness.records import run_record
 from harness.runs import find_run, scored
@@ -250,11 +250,11 @@ def _attempt(results: Path, run: Started) -> _Read:
     try:
         journal, card = scored(path)
         first = run_record(journal.records)
-        named = str(first["attempt"]["ledger"])
-    except (RecordError, KeyError, TypeError):
+        others = first["attempt"]["ledger"] != run.sha256 or differing(run, first)
+    except (RecordError, AttributeError, KeyError, TypeError):
         return _Read(worst("damaged"), {})
-    if first["run"] != run.run or named != run.sha256:
-        return _Read(worst("damaged"), {})  # another run's records
+    if others:
+        return _Read(worst("damaged"), {})  # another run's records, or judged by other rules
     digests = {model["id"]: models_digest(model["sha256"]) for model in first["models"]}
     if state := _spoilt(card):
         return _Read(worst(state), digests)

@@ -25,8 +25,10 @@ _ANYBODY = frozenset(
     {"root", "user", "admin", "administrator", "runner", "ubuntu", "build", "test", "localhost"}
 )
 _PATHS = re.compile(
-    rb"(?<![\w/.])/(?:home|Users|root|tmp|var|work|mnt|media|private)/[\w.-]"
+    rb"(?:(?<![\w/.])|file://)/(?:home|Users|Volumes|root|tmp|var|work|mnt|media|private|opt|srv"
+    rb"|data)/[\w.\x80-\xff-]"
     rb"|(?<!\w)[A-Za-z]:(?:\\\\?|/)(?:Users|Documents)(?:\\|/)"
+    rb"|(?<!\w)[A-Za-z]:\\\\[^\\\s\"]{2,}\\\\"
     rb"|\\\\\\\\[\w.-]+\\\\"
 )
 

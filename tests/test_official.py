@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
 import signal
@@ -18,6 +19,7 @@ from harness import official, session
 from harness.official import Entry, Standing, median, standings
 from harness.plan import Plan
 from harness.prepare import prepare
+from harness.records import JournalWriter, read
 from tests.conftest import Harness, interruptible
 from tests.test_cli import fill, last_json
 
@@ -209,6 +211,24 @@ def test_edited_records_are_no_attempt(results: Path) -> None:
     path = announced(results)[0] / "records.jsonl"
     path.write_bytes(path.read_bytes().replace(b'"sample"', b'"simple"', 1))
     assert next(attempt.state for attempt in of(results).attempts) == "damaged"
+
+
+@pytest.mark.parametrize("name", ["profile", "plan", "models", "nonce"])
+def test_records_that_are_judged_by_other_rules_are_no_attempt(results: Path, name: str) -> None:
+    """Written anew with all sums right: what the ledger has of the run still tells."""
+    path = announced(results)[0] / "records.jsonl"
+    first, *rest = read(path).records
+    model, *others = first["models"]
+    changes = {
+        "profile": {**first["profile"], "title": "other rules"},
+        "plan": "0" * 64,
+        "models": [{**model, "sha256": {"other.gguf": "0" * 64}}, *others],
+        "nonce": "another",
+    }
+    path.unlink()
+    with contextlib.closing(JournalWriter(path)) as journal:
+        journal.append({**first, name: changes[name]}, *rest)
+    assert of(results).attempts[0].state == "damaged"
 
 
 def test_an_edited_scorecard_changes_nothing(results: Path) -> None:

@@ -8,7 +8,6 @@ from typing import Any, NamedTuple
 
 from harness import ledger
 from harness.errors import RecordError
-from harness.spec import digest
 
 NAME = ledger.NAME
 
@@ -74,24 +73,26 @@ def check(data: bytes, run: Mapping[str, Any]) -> Attempts:
     if own is None:
         raise ValueError("it has not the line that the run was started by")
     place = found.place(own)
-    models = {model["id"]: ledger.models_digest(model["sha256"]) for model in run["models"]}
     told = {
-        "run": (own.run, run["run"]),
-        "plan": (own.plan, run["plan"]),
-        "profile": (own.profile, digest(run["profile"])[: len(own.profile)]),
-        "nonce": (own.nonce, ledger.nonce_digest(run.get("nonce", ""))),
-        "models": (sorted(own.models), sorted(set(models.values()))),
         "number": (place.number, run["attempt"]["number"]),
         "of": (place.of, run["attempt"]["of"]),
         "announced": (place.announced, run["attempt"]["announced"]),
         "earlier": (
-            [(other.run, other.announced) for other in place.earlier],
-            [(other["run"], other["announced"]) for other in run["attempt"]["earlier"]],
+            [(other.run, other.started_utc, other.announced) for other in place.earlier],
+            [
+                (other["run"], other["started_utc"], other["announced"])
+                for other in run["attempt"]["earlier"]
+            ],
         ),
     }
-    if others := [name for name, (there, here) in told.items() if there != here]:
+    others = ledger.differing(own, run)
+    others += [name for name, (there, here) in told.items() if there != here]
+    if others:
         raise ValueError(f"it tells otherwise than the run: {', '.join(others)}")
-    compared = {name for model, name in models.items() if model != run["profile"]["reference"]}
+    reference = run["profile"]["reference"]
+    compared = {
+        ledger.models_digest(model["sha256"]) for model in run["models"] if model["id"] != reference
+    }
     return Attempts(
         later=sum(line.plan == own.plan for line in found.runs) - len(place.earlier) - 1,
         elsewhere=sum(

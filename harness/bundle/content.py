@@ -29,6 +29,10 @@ from harness.spec import canonical, sha256
 NAMES = frozenset({MANIFEST, ENVELOPE, *PARTS})
 MOST_BYTES = 1 << 30
 """Of a whole bundle: ten times what a day's run gives."""
+_MOST_VALUES = 1 << 25
+"""Of JSON, in all: each may take a hundred bytes of memory, and three in the file. A bundle of
+100 MB has 5 million."""
+_BEGINS_NO_VALUE = bytes(set(range(256)) - set(b",[{"))
 _MOST_SMALL_BYTES = 1 << 20
 """Of manifest and envelope."""
 _MOST_ENTRIES = 1000
@@ -95,8 +99,8 @@ def hashing(content: Content) -> Iterator[dict[str, Future[str]]]:
         yield {name: pool.submit(sha256, data) for name, data in content.files.items()}
 
 
-def add(path: Path, name: str, data: bytes) -> Path:
-    """Put a file into a bundle, or in the place of one; returns what was written.
+def add(path: Path, found: Content, name: str, data: bytes) -> Path:
+    """Put a file into a bundle that was read, or in the place of one; returns what was written.
 
     Raises:
         RecordError: it cannot be written.
@@ -104,7 +108,7 @@ def add(path: Path, name: str, data: bytes) -> Path:
     if path.is_dir():
         write_whole(path / name, data)
         return path / name
-    write_whole(path, zipped({**read(path).files, name: data}))
+    write_whole(path, zipped({**found.files, name: data}))
     return path
 
 
@@ -121,7 +125,9 @@ def _read(path: Path, found: Mapping[str, _Entry], fetch: _Fetch) -> Content:
     _check_kinds(found)
     listed = {entry["path"]: entry["size_bytes"] for entry in manifest["files"]}
     _check_sizes(listed, {name: entry.size_bytes for name, entry in found.items()})
-    return Content({name: fetch(name) for name in sorted(found)}, manifest)
+    files = {name: fetch(name) for name in sorted(found)}
+    _check_values(files)
+    return Content(files, manifest)
 
 
 def _check_kinds(found: Mapping[str, _Entry]) -> None:
@@ -161,6 +167,23 @@ def _check_sizes(listed: Mapping[str, int], present: Mapping[str, int]) -> None:
     for name in EVIDENCE:
         if name not in present:
             raise BrokenError(name, "part_missing", "a bundle cannot be without it")
+
+
+def _check_values(files: Mapping[str, bytes]) -> None:
+    """Refuse what would fill the memory once it is read.
+
+    Raises:
+        BrokenError: the file in which there are too many.
+    """
+    ahead = sum(map(len, files.values()))
+    left = _MOST_VALUES
+    for name, data in files.items():
+        if ahead <= left:
+            return  # each takes a byte at least: there cannot be too many
+        ahead -= len(data)
+        left -= len(data.translate(None, _BEGINS_NO_VALUE))
+        if left < 0:
+            raise BrokenError(name, "too_large", f"more than {_MOST_VALUES >> 20} Mi values in all")
 
 
 def _manifest(path: Path, found: Mapping[str, _Entry], fetch: _Fetch) -> dict[str, Any]:
@@ -243,6 +266,7 @@ def _opened(path: Path) -> Iterator[zipfile.ZipFile]:
         zipfile.BadZipFile,
         EOFError,
         NotImplementedError,
+        OSError,
         RuntimeError,
         UnicodeError,
         zlib.error,
@@ -287,6 +311,9 @@ def _zipped(archive: zipfile.ZipFile) -> tuple[dict[str, _Entry], _Fetch]:
             refused = "it is there twice"
         elif info.flag_bits & 1:
             refused = "it is encrypted"
+        elif info.compress_type not in {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED}:
+            # Others may ask for gigabytes before the first byte, or fail in ways of their own.
+            refused = "neither stored nor deflated"
         elif info.external_attr >> 28 not in {0, 8} or info.is_dir():
             refused = "no plain file"
         found[name] = _Entry(info.file_size, refused)

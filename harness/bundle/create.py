@@ -14,7 +14,13 @@ from harness import privacy, runs, score
 from harness.bundle import attempts
 from harness.bundle.sbom import write_sbom
 from harness.durable import make_folder, publish, unwritable, write_whole
-from harness.errors import IncomparableError, PrerequisiteError, SpecError, printable
+from harness.errors import (
+    IncomparableError,
+    PrerequisiteError,
+    RecordError,
+    SpecError,
+    printable,
+)
 from harness.kit import manifest
 from harness.records import SCHEMA, Journal, run_record
 
@@ -32,7 +38,7 @@ def create(folder: Path, target: Path) -> Path:
 
     Raises:
         PrerequisiteError: `target` is there already.
-        RecordError: the run's records are damaged, or a file cannot be written.
+        RecordError: the run's records are damaged or torn, or a file cannot be written.
         IncomparableError: they are of an older schema.
         SpecError: a file tells the user's name, the machine's or a path; `private_data`.
     """
@@ -46,13 +52,22 @@ def create(folder: Path, target: Path) -> Path:
         )
     journal, card = runs.scored(folder / "records.jsonl")
     require_present(journal, str(folder))
+    if journal.torn:
+        raise RecordError(
+            "the last line of the records is unfinished: the run was interrupted",
+            where=printable(str(folder / "records.jsonl")),
+            hint=f"harness run --resume {printable(folder.name)}",
+            reason="records_torn",
+        )
     run = run_record(journal.records)
     counted = attempts.beside(folder, run) if attempts.named(run) else None
     made = target.with_name(f".{target.name}.making")
     try:
         shutil.rmtree(made, ignore_errors=True)
         make_folder(made)
-        shutil.copyfile(folder / "records.jsonl", made / "records.jsonl")
+        # As far as was scored: the run may be going on.
+        data = (folder / "records.jsonl").read_bytes()[: journal.size]
+        (made / "records.jsonl").write_bytes(data)
         (made / "scorecard.json").write_bytes(score.dump(card))
         if counted is not None:
             (made / attempts.NAME).write_bytes(counted)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 Role = Literal["evaluator", "startup"]
 FORMAT = 1
 _MOST_BYTES = 1 << 20
+_KEY_ID = re.compile(r"[0-9a-f]{64}")
 _FIELDS = {"id", "name", "role", "public_key", "valid_from", "valid_until"}
 
 
@@ -134,7 +136,7 @@ def load_trusted(paths: Sequence[Path]) -> dict[str, PublicKey]:
     revoked: dict[str, str] = {}
     for path in paths:
         try:
-            _take(json.loads(_read(path)), keys, revoked)
+            _take(json.loads(_read(path), object_pairs_hook=_once), keys, revoked)
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise SpecError(
                 f"not a file of trusted keys: {printable(str(error))}",
@@ -154,14 +156,33 @@ def _take(data: Mapping[str, Any], keys: dict[str, PublicKey], revoked: dict[str
     Raises:
         ValueError, KeyError, TypeError: it is not one.
     """
-    if data["format"] != FORMAT or not data.keys() <= {"format", "keys", "revoked"}:
-        raise ValueError(f"format {data['format']!r}, or a field that is not known")
+    if type(data["format"]) is not int or data["format"] != FORMAT:
+        raise ValueError(f"format {data['format']!r}, known is {FORMAT}")
+    if others := data.keys() - {"format", "keys", "revoked"}:
+        raise ValueError(f"fields that are not known: {', '.join(sorted(others))}")
     for entry in data["keys"]:
         key = _public(entry)
         if keys.setdefault(key.id, key) != key:
             raise ValueError(f"key {key.id[:12]} is there twice, and differs")
     for entry in data.get("revoked", ()):
-        revoked[str(entry["id"])] = str(entry["reason"])
+        # One that is shortened or misspelt would revoke nothing, and nobody would know.
+        if not isinstance(entry["id"], str) or not _KEY_ID.fullmatch(entry["id"]):
+            raise ValueError("the id of a revoked key is its 64 hex digits, in lower case")
+        if not isinstance(entry["reason"], str) or not entry["reason"].strip():
+            raise ValueError(f"key {entry['id'][:12]} is revoked without a reason")
+        revoked[entry["id"]] = entry["reason"]
+
+
+def _once(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
+    """An object no key of which is there twice: of two lists the first would be passed over.
+
+    Raises:
+        ValueError: one is.
+    """
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise ValueError("a key of an object is there twice")
+    return found
 
 
 def _fields(key: PublicKey) -> dict[str, Any]:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from harness.bundle import content
 from harness.bundle.keys import load_trusted
 from harness.bundle.verify import verify
 from harness.errors import HarnessError, SpecError, printable
@@ -23,6 +21,8 @@ def is_bundle(path: Path) -> bool:
 def card_of(path: Path, keys: Sequence[Path]) -> dict[str, Any]:
     """The scorecard of a bundle that is whole, and beside it `trust`: who vouches for it.
 
+    It is built anew: what was handed in may be another version's, which nobody here can check.
+
     Raises:
         SpecError: not a bundle, not a trust file, or it is broken (`bundle_broken`).
     """
@@ -34,9 +34,10 @@ def card_of(path: Path, keys: Sequence[Path]) -> dict[str, Any]:
             hint=f"harness bundle verify {printable(str(path))}",
             reason="bundle_broken",
         )
-    card: dict[str, Any] = json.loads(content.read(path).files["scorecard.json"])
+    later = found.attempts.later if found.attempts else 0
     trust = {"state": found.state, "reason": found.reason, "signers": list(found.signers)}
-    return card | {"trust": trust}
+    attempt = {**found.card["attempt"], "later": later}
+    return {**found.card, "attempt": attempt, "trust": trust}
 
 
 def target_of(path: Path) -> Path:

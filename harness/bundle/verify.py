@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any, Literal
@@ -58,6 +58,8 @@ class Verdict:
         tier: of the scorecard; never `verified` without an evaluator's signature.
         signers: names of the trusted keys whose signatures fit.
         attempts: what the ledger tells; None where the run was counted in none.
+        content: what was verified, so that nobody reads it a second time; None where broken.
+        card: the scorecard as this version builds it from the records.
     """
 
     state: State
@@ -68,6 +70,8 @@ class Verdict:
     signers: tuple[str, ...] = ()
     attempts: Attempts | None = None
     claims: Mapping[str, Any]
+    content: Content | None = None
+    card: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def exit_code(self) -> Exit:
@@ -102,7 +106,7 @@ def verify(
         claims = found.claims
         with runs.collector_at_rest():
             records = _check_records(found)
-            rebuilt = _check_scorecard(found, records)
+            card = _check_scorecard(found, records)
         counted = _check_ledger(found, run_record(records))
         _check_models(models, claims)
         signed = _check_signatures(found, trusted)
@@ -114,28 +118,27 @@ def verify(
             path=error.path,
             claims=claims,
         )
-    names = tuple(sorted(trusted[name].name for name in signed))
+    rebuilt = score.dump(card) == found.files["scorecard.json"]
     doubts = [
         *_unsigned(found, trusted, signed),
         *_uncounted([trusted[name] for name in signed], claims, today),
         *_stale(claims, nonce, rebuilt=rebuilt),
+        *_unlisted(counted),
         *_altered(records, released),
     ]
-    if doubts:
-        reason, detail = doubts[0]
-        # What nobody vouches for is never called verified, whatever it says of itself.
-        tier = "unverified" if claims["tier"] == "verified" else claims["tier"]
-        return Verdict(
-            state="unverified",
-            reason=reason,
-            detail=detail,
-            tier=tier,
-            signers=names,
-            attempts=counted,
-            claims=claims,
-        )
+    state: State = "unverified" if doubts else "verified"
+    reason, detail = doubts[0] if doubts else ("", "")
     return Verdict(
-        state="verified", tier=claims["tier"], signers=names, attempts=counted, claims=claims
+        state=state,
+        reason=reason,
+        detail=detail,
+        # What nobody vouches for is never called verified, whatever it says of itself.
+        tier=state if claims["tier"] == "verified" else claims["tier"],
+        signers=tuple(sorted(trusted[name].name for name in signed)),
+        attempts=counted,
+        claims=claims,
+        content=found,
+        card=card,
     )
 
 
@@ -163,11 +166,12 @@ def _check_records(content: Content) -> list[Record]:
     return found.records
 
 
-def _check_scorecard(found: Content, records: Sequence[Record]) -> bool:
-    """Whether this version of harness builds the same scorecard from the records."""
+def _check_scorecard(found: Content, records: Sequence[Record]) -> dict[str, Any]:
+    """The scorecard that this version of harness builds: of its own bundles the very same."""
     data, claims = found.files["scorecard.json"], found.claims
     try:
-        same = score.dump(score.scorecard(records)) == data
+        card = score.scorecard(records)
+        same = score.dump(card) == data
         claimed = about(run_record(records), strict_json(data.decode()))
         _require_sound(claimed)
     except _STRANGE as error:
@@ -180,7 +184,7 @@ def _check_scorecard(found: Content, records: Sequence[Record]) -> bool:
         names = sorted(claimed.keys() | claims.keys())
         differs = ", ".join(name for name in names if claimed.get(name) != claims.get(name))
         raise BrokenError(MANIFEST, "claim_differs", f"not as recorded: {differs}")
-    return same
+    return card
 
 
 def _check_ledger(found: Content, run: Mapping[str, Any]) -> Attempts | None:
@@ -194,6 +198,8 @@ def _check_ledger(found: Content, run: Mapping[str, Any]) -> Attempts | None:
         raise BrokenError(attempts.NAME, "part_missing", "the run was counted in it")
     try:
         return attempts.check(data, run)
+    except SchemaError:
+        raise
     except HarnessError as error:
         raise BrokenError(attempts.NAME, error.reason, f"{error.where}: {error.message}") from None
     except _STRANGE as error:
@@ -266,11 +272,11 @@ def _unsigned(found: Content, trusted: Mapping[str, PublicKey], signed: Sequence
 
 def _uncounted(keys: Sequence[PublicKey], claims: Mapping[str, Any], today: date) -> Doubts:
     measured = datetime.fromisoformat(str(claims["started_utc"])).date()
-    refusals = [_refusal(key, measured, today) for key in keys]
+    evaluators = [key for key in keys if key.role == "evaluator"]
+    refusals = [_refusal(key, measured, today) for key in evaluators or keys]
     if keys and all(refusals):
         yield next(filter(None, refusals))
-    good = [key for key, refusal in zip(keys, refusals, strict=True) if refusal is None]
-    if not any(key.role == "evaluator" for key in good):
+    if not evaluators:
         yield "no_evaluator", "only a startup has signed it: a self-test"
 
 
@@ -279,6 +285,11 @@ def _stale(claims: Mapping[str, Any], nonce: str | None, *, rebuilt: bool) -> Do
         yield "other_nonce", "it was not run for this nonce: another run, or an old one"
     if not rebuilt:
         yield "other_version", f"install harness {claims['harness']} to build the scorecard again"
+
+
+def _unlisted(counted: Attempts | None) -> Doubts:
+    if counted is None:
+        yield "not_counted", "the run was counted in no ledger: nobody knows how many there were"
 
 
 def _altered(records: Sequence[Record], released: Collection[str] | None) -> Doubts:
@@ -346,17 +357,17 @@ def sign(path: Path, key: Path) -> Path:
     secret = load_private(key)
     sweep(path / attest.ENVELOPE)
     found = verify(path, {}, today=datetime.now(UTC).date())
-    if found.state == "broken":
+    if found.content is None:
         raise SpecError(
             f"what is broken is not signed: {found.path}: {found.detail}",
             where=printable(str(path)),
             hint="harness bundle create RUN --to NEW_FOLDER",
             reason="bundle_broken",
         )
-    files = content.read(path).files
-    wanted = attest.statement(found.claims, sha256(files[MANIFEST]))
-    envelope = attest.sign(wanted, secret, files.get(attest.ENVELOPE, b""))
-    return content.add(path, attest.ENVELOPE, envelope)
+    # What is signed are the bytes that were verified, whatever lies there by now.
+    wanted = attest.statement(found.claims, sha256(found.content.files[MANIFEST]))
+    envelope = attest.sign(wanted, secret, found.content.files.get(attest.ENVELOPE, b""))
+    return content.add(path, found.content, attest.ENVELOPE, envelope)
 
 
 def to_json(verdict: Verdict) -> dict[str, Any]:
@@ -389,19 +400,19 @@ def text(verdict: Verdict) -> str:
             f"  tier     {verdict.tier}; the run itself: {claims['verdict']}",
             f"  signers  {', '.join(verdict.signers) or 'nobody who is trusted'}",
         ]
-    return "\n".join(printable(line) for line in "\n".join(lines).splitlines())
+    return "\n".join(map(printable, lines))
 
 
 def _attempt_text(claimed: Mapping[str, Any], counted: Attempts | None) -> str:
     """Which run it was in its results folder, and what else was started there."""
     which = f"run {claimed['number']} of {claimed['of']}"
     if counted is None:
-        return which
+        return f"{which}, counted in no ledger"
     if claimed["announced"]:
         which = f"run {claimed['number']} of {claimed['of']} announced"
     else:
         which = f"run {claimed['number']} in this folder, not announced"
-    gone = sum(run["gone"] is True for run in claimed["earlier"])
+    gone = sum(run.get("gone") is True for run in claimed["earlier"])
     return (
         f"{which}; {len(claimed['earlier'])} of its plan before it ({gone} without records), "
         f"{counted.later} later; {counted.elsewhere} of other plans with its models"
