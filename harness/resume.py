@@ -37,6 +37,7 @@ _SAME = (
 )
 """Facts that another machine, or this one after an update, differs in. Sizes of memory are not
 among them: what a kernel keeps for itself varies from start to start."""
+_ANEW = "harness score keeps what was measured; `harness run` begins anew"
 _ENDED = frozenset({"ok", "skipped", "failed", "crashed", "timeout", "out_of_memory"})
 
 
@@ -148,7 +149,7 @@ def _plan(folder: Path, run: Mapping[str, Any]) -> Plan:
         raise IncomparableError(
             "this run was begun by an older harness, which kept too little to go on",
             where=str(folder),
-            hint="harness score keeps what was measured; `harness run` begins anew",
+            hint=_ANEW,
             reason="schema_older",
         )
     try:
@@ -157,13 +158,13 @@ def _plan(folder: Path, run: Mapping[str, Any]) -> Plan:
         raise RecordError(
             f"the plan of the run cannot be read: {error.strerror}",
             where=str(path),
-            hint="harness score keeps what was measured; `harness run` begins anew",
+            hint=_ANEW,
             reason="part_missing",
         ) from error
     changed = RecordError(
         "the plan is not the one that the run was begun with: it was edited or damaged",
         where=str(path),
-        hint="harness score keeps what was measured; `harness run` begins anew",
+        hint=_ANEW,
         reason="plan_changed",
     )
     if sha256(data) != run["plan_sha256"]:
