@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -116,12 +116,15 @@ class Ledger:
         lines: what followed, in the order in which it was written.
         torn: an unfinished last line was dropped: a run that had not begun to measure.
         size: bytes up to the end of the last whole line.
+        ends: how far the records of each run had come when that was last noted: lines, and the
+            sha256 of the last one.
     """
 
     begun: bool = False
     lines: tuple[Announced | Started, ...] = ()
     torn: bool = False
     size: int = 0
+    ends: Mapping[str, tuple[int, str]] = field(default_factory=dict)
 
     @property
     def runs(self) -> tuple[Started, ...]:
@@ -208,11 +211,14 @@ def parse(data: bytes, path: Path) -> Ledger:
             error.message, where=error.where, hint=_MEND, reason="ledger_damaged"
         ) from error
     lines: list[Announced | Started] = []
+    ends: dict[str, tuple[int, str]] = {}
     for number, (record, line) in enumerate(
         zip(journal.records, data.split(b"\n"), strict=False), 1
     ):
         try:
             lines += _line(record, sha256(line + b"\n"), first=number == 1)
+            if record["type"] == "records":
+                ends[_text(record["run"])] = int(record["lines"]), _text(record["tip"])
         except (KeyError, TypeError, ValueError) as error:
             raise RecordError(
                 "this is not a line of a ledger",
@@ -221,7 +227,11 @@ def parse(data: bytes, path: Path) -> Ledger:
                 reason="ledger_damaged",
             ) from error
     return Ledger(
-        begun=bool(journal.records), lines=tuple(lines), torn=journal.torn, size=journal.size
+        begun=bool(journal.records),
+        lines=tuple(lines),
+        torn=journal.torn,
+        size=journal.size,
+        ends=ends,
     )
 
 
@@ -254,6 +264,42 @@ def examine(results: Path) -> Book:
                 reason="ledger_differs",
             )
     return Book(path=path, ledger=ledger, kept=frozenset(kept), unwritten=tuple(unwritten))
+
+
+def note(results: Path, run: str, end: tuple[int, str]) -> None:
+    """Put on record how far a run's records have come, so that they cannot be cut off there.
+
+    The caller is `alone` in the folder.
+
+    Args:
+        end: lines, and the sha256 of the last one.
+
+    Raises:
+        RecordError: as `examine`, or the ledger cannot be written.
+    """
+    line = {"type": "records", "run": run, "lines": end[0], "tip": end[1], "noted_utc": _now()}
+    _append(examine(results), line)
+
+
+def require_whole(ledger: Ledger, run: str, data: bytes, where: str) -> None:
+    """Refuse records that end before, or go another way than, what the ledger has noted.
+
+    Args:
+        data: of `records.jsonl`.
+
+    Raises:
+        RecordError: `records_cut`.
+    """
+    count, tip = ledger.ends.get(run, (0, ""))
+    lines = data.split(b"\n")[:-1]
+    if count and (len(lines) < count or sha256(lines[count - 1] + b"\n") != tip):
+        raise RecordError(
+            f"these are not all of the run's records: the ledger has noted {count} lines, and "
+            "the last of them is not here",
+            where=where,
+            hint="put an untouched copy back, or measure again with `harness run`",
+            reason="records_cut",
+        )
 
 
 def later(folder: Path, run: str) -> int:

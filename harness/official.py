@@ -13,7 +13,15 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from harness.errors import PrerequisiteError, RecordError, SpecError
-from harness.ledger import Announced, Ledger, Started, differing, examine, models_digest
+from harness.ledger import (
+    Announced,
+    Ledger,
+    Started,
+    differing,
+    examine,
+    models_digest,
+    require_whole,
+)
 from harness.metrics import METRICS
 from harness.records import run_record
 from harness.runs import find_run, scored
@@ -173,7 +181,7 @@ def official(results: Path, plan: str, nonce: str) -> Official:
             hint="harness ledger list",
             reason="series_unfinished",
         )
-    tried = [_attempt(results, run) for run in series.runs]
+    tried = [_attempt(results, run, ledger) for run in series.runs]
     digests = {model: name for found in tried for model, name in found.digests.items()}
     attempts = tuple(found.attempt for found in tried)
     return Official(
@@ -238,7 +246,7 @@ class _Read(NamedTuple):
     digests: Mapping[str, str]
 
 
-def _attempt(results: Path, run: Started) -> _Read:
+def _attempt(results: Path, run: Started, ledger: Ledger) -> _Read:
     """Score an attempt's records again: a scorecard could have been edited."""
 
     def worst(state: State) -> Attempt:
@@ -248,10 +256,11 @@ def _attempt(results: Path, run: Started) -> _Read:
     if not path.is_file():
         return _Read(worst("gone"), {})
     try:
+        require_whole(ledger, run.run, path.read_bytes(), str(path))
         journal, card = scored(path)
         first = run_record(journal.records)
         others = first["attempt"]["ledger"] != run.sha256 or differing(run, first)
-    except (RecordError, AttributeError, KeyError, TypeError):
+    except (OSError, RecordError, AttributeError, KeyError, TypeError):
         return _Read(worst("damaged"), {})
     if others:
         return _Read(worst("damaged"), {})  # another run's records, or judged by other rules

@@ -201,6 +201,11 @@ class JournalWriter:
             raise unwritable(self.path, error) from error
         self._seq, self._tip = self._seq + len(lines), tip
 
+    @property
+    def end(self) -> tuple[int, str]:
+        """How many lines there are, and the sha256 of the last one."""
+        return self._seq, self._tip
+
     def close(self) -> None:
         """Close the file."""
         self._file.close()

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import harness
-from harness import environment, planfile, records
+from harness import environment, ledger, planfile, records
 from harness.backends import ENGINES
 from harness.errors import HarnessError, IncomparableError, PrerequisiteError, RecordError
 from harness.execute import Outcome
@@ -75,12 +75,15 @@ def examine(folder: Path, *, retry_failed: bool = False) -> Past:
         retry_failed: run jobs that did not end well once more.
 
     Raises:
-        RecordError: the plan or the records are missing or damaged.
+        RecordError: the plan or the records are missing, damaged or cut short, or the ledger is.
         SchemaError: a newer harness wrote them. IncomparableError: an older one did.
     """
-    journal = records.read(folder / "records.jsonl")
+    path = folder / "records.jsonl"
+    journal = records.read(path)
     run = records.run_record(journal.records)
     plan = _plan(folder, run)
+    noted = ledger.load(folder.resolve().parent / ledger.NAME)
+    ledger.require_whole(noted, str(run["run"]), path.read_bytes(), str(path))
     looks = [r for r in journal.records if r.get("when") == "before"]
     found = records.current(journal.records)
     begun = _begun(journal.records, folder / "parts", plan)

@@ -134,6 +134,7 @@ def resume(
     # A refused folder is not even locked.
     resuming.require_here(resuming.examine(folder, retry_failed=retry_failed))
     with alone(folder.parent):
+        ledger.examine(folder.parent)  # nothing is measured beside a damaged one
         past = resuming.examine(folder, retry_failed=retry_failed)
         plan = past.plan
         seed = seeds.for_resumed(_items_seed(plan), seed_file)
@@ -175,6 +176,8 @@ def _continue(
         path = folder / "records.jsonl"
         with contextlib.closing(JournalWriter(path, hidden=hidden)) as journal:
             journal.append(*first)
+            if past:
+                ledger.note(folder.parent, folder.name, journal.end)
             session = past.sessions if past else 0
             before = _environment_record(plan, "before", session)
             journal.append(before)
@@ -191,6 +194,7 @@ def _continue(
             except KeyboardInterrupt:
                 interrupted = True
             journal.append(_environment_record(plan, "after", session))
+            ledger.note(folder.parent, folder.name, journal.end)
     except BaseException:
         # What was measured is kept, whatever ended it; what that was is told, not what followed.
         with contextlib.suppress(HarnessError):

@@ -242,12 +242,19 @@ def test_an_edited_scorecard_changes_nothing(results: Path) -> None:
 
 
 def test_a_run_that_was_cut_off_is_no_attempt(results: Path) -> None:
-    path = announced(results)[0] / "records.jsonl"
-    lines = path.read_bytes().splitlines(keepends=True)
-    path.write_bytes(b"".join(lines[:-1]))  # all jobs, but not the end
-    assert of(results).attempts[0].state == "interrupted"
-    path.write_bytes(b"".join(lines[: len(lines) // 2]))
-    assert of(results).attempts[0].state == "interrupted"
+    first, _, last = announced(results)
+    keep(first / "records.jsonl", -1)
+    assert of(results).attempts[0].state == "damaged"  # the ledger has noted where it ended
+    # As a kill leaves it: nobody noted an end.
+    keep(results / "ledger.jsonl", -1)
+    keep(last / "records.jsonl", -1)  # all jobs, but not the end
+    assert of(results).attempts[2].state == "interrupted"
+    keep(last / "records.jsonl", len((last / "records.jsonl").read_bytes().splitlines()) // 2)
+    assert of(results).attempts[2].state == "interrupted"
+
+
+def keep(path: Path, lines: int) -> None:
+    path.write_bytes(b"".join(path.read_bytes().splitlines(keepends=True)[:lines]))
 
 
 def test_an_invalid_run_is_no_attempt(results: Path, tmp_path: Path) -> None:

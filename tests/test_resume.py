@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from harness import environment, planfile, records, resume, seeds, session
+from harness import environment, ledger, planfile, records, resume, seeds, session
 from harness.errors import HarnessError
 from harness.parts import read_own
 from harness.plan import Plan
@@ -186,6 +186,8 @@ def test_one_that_was_killed_behind_its_last_job_is_closed(begun: Path) -> None:
     path = begun / "records.jsonl"
     lines = path.read_bytes().split(b"\n")
     path.write_bytes(b"\n".join([*lines[:-2], b""]))  # without the environment after it
+    noted = begun.parent / ledger.NAME
+    noted.write_bytes(b"\n".join([*noted.read_bytes().split(b"\n")[:-2], b""]))
     assert resume.examine(begun).left == ()
     count = len(jobs(begun))
     session.resume(begun)
@@ -235,6 +237,18 @@ def edit_records(folder: Path, patch: pytest.MonkeyPatch) -> None:
     path.write_bytes(path.read_bytes().replace(b'"ok"', b'"no"', 1))
 
 
+def cut_records(folder: Path, patch: pytest.MonkeyPatch) -> None:
+    """Whole lines off its end, so that its last job would be measured once more."""
+    path = folder / "records.jsonl"
+    lines = path.read_bytes().split(b"\n")
+    path.write_bytes(b"\n".join([*lines[:-40], b""]))
+
+
+def damage_ledger(folder: Path, patch: pytest.MonkeyPatch) -> None:
+    path = folder.parent / ledger.NAME
+    path.write_bytes(path.read_bytes().replace(b'"announced":false', b'"announced":true '))
+
+
 def move_away(folder: Path, patch: pytest.MonkeyPatch) -> None:
     facts = environment.observe() | {"cpu": "another processor"}
     patch.setattr(environment, "observe", lambda: facts)
@@ -259,6 +273,8 @@ REFUSED: dict[Callable[[Path, pytest.MonkeyPatch], None], tuple[str, int]] = {
     lose_plan: ("part_missing", 4),
     lose_records: ("records_missing", 4),
     edit_records: ("records_damaged", 4),
+    cut_records: ("records_cut", 4),
+    damage_ledger: ("ledger_damaged", 4),
     begin_earlier: ("schema_older", 5),
     move_away: ("other_machine", 5),
     update: ("other_build", 5),
@@ -276,6 +292,32 @@ def test_it_goes_on_only_where_and_with_what_it_was_begun(
     assert (caught.value.reason, caught.value.exit_code) == REFUSED[change]
     assert caught.value.hint
     assert tree(begun.parent) == before
+
+
+def test_an_older_copy_of_the_folder_is_not_gone_on_with(begun: Path, tmp_path: Path) -> None:
+    """Whoever keeps a copy and goes on until he likes the rest has gone on already."""
+    copy = Path(shutil.copytree(begun, tmp_path / "copy"))
+    assert session.resume(begun, stop_after(1)).status == "interrupted"
+    shutil.rmtree(begun)
+    shutil.copytree(copy, begun)
+    with pytest.raises(HarnessError) as caught:
+        session.resume(begun)
+    assert caught.value.reason == "records_cut"
+
+
+def test_a_killed_resumption_leaves_its_trace_in_the_ledger(begun: Path) -> None:
+    noted = ledger.load(begun.parent / ledger.NAME).ends[begun.name]
+
+    def die(*_: object) -> None:
+        os._exit(9)
+
+    if not (pid := os.fork()):
+        session.resume(begun, die)
+    os.waitpid(pid, 0)
+    lines, _ = ledger.load(begun.parent / ledger.NAME).ends[begun.name]
+    assert lines == noted[0] + 1  # that it was resumed
+    assert records.read(begun / "records.jsonl").records[lines - 1]["kind"] == "resumed"
+    assert session.resume(begun).status == "done"
 
 
 def test_model_files_have_to_be_the_same(tmp_path: Path) -> None:

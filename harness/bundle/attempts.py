@@ -33,7 +33,8 @@ def beside(folder: Path, run: Mapping[str, Any]) -> bytes:
     """The ledger of the results folder that a run lies in, up to its last whole line.
 
     Raises:
-        RecordError: it is not there (`ledger_missing`), damaged, or another one.
+        RecordError: it is not there (`ledger_missing`), damaged, or another one; or the run's
+            records were cut short since it noted them.
     """
     path = folder.resolve().parent / NAME
     try:
@@ -56,7 +57,18 @@ def beside(folder: Path, run: Mapping[str, Any]) -> bytes:
             hint="put an untouched copy of it back",
             reason="ledger_differs",
         ) from error
+    records = folder / "records.jsonl"
+    require_all(whole, run, records.read_bytes(), str(records))
     return whole
+
+
+def require_all(data: bytes, run: Mapping[str, Any], records: bytes, where: str) -> None:
+    """Hold a ledger against the bytes of a run's records.
+
+    Raises:
+        HarnessError: it is damaged, or has noted more records (`records_cut`).
+    """
+    ledger.require_whole(ledger.parse(data, Path(NAME)), str(run["run"]), records, where)
 
 
 def check(data: bytes, run: Mapping[str, Any]) -> Attempts:

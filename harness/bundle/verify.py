@@ -197,6 +197,7 @@ def _check_ledger(found: Content, run: Mapping[str, Any]) -> Attempts | None:
     if data is None:
         raise BrokenError(attempts.NAME, "part_missing", "the run was counted in it")
     try:
+        attempts.require_all(data, run, found.files["records.jsonl"], "records.jsonl")
         return attempts.check(data, run)
     except SchemaError:
         raise

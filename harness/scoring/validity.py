@@ -418,12 +418,12 @@ def _drift(looks: Around) -> Iterator[Finding]:
         speeds = [found[name] for found in looks.calibrations if found and found.get(name)]
         if not speeds or math.log(max(speeds) / min(speeds)) <= math.log1p(DRIFT):
             continue
-        first, last = (speed / 1e9 for speed in (speeds[0], speeds[-1]))
-        moved = f"{first:.3g} {unit} before the run, {last:.3g} after it"
+        first, last = speeds[0] / 1e9, speeds[-1] / 1e9
+        detail = f"{what}: {first:.3g} {unit} before the run, {last:.3g} after it"
         if len(looks.before) > 1:
-            lowest, highest = min(speeds) / 1e9, max(speeds) / 1e9
-            moved = f"{lowest:.3g} to {highest:.3g} {unit} over the sessions of the run"
-        yield _finding("calibration_drift", "invalid", f"{what}: {moved}")
+            first, last = min(speeds) / 1e9, max(speeds) / 1e9
+            detail = f"{what}: {first:.3g} to {last:.3g} {unit} over the sessions of the run"
+        yield _finding("calibration_drift", "invalid", detail)
 
 
 def _over_the_run(

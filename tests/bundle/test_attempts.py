@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from harness import session
+from harness import runs, score, session
 from harness.bundle import attempts
 from harness.bundle import create as making
 from harness.bundle import verify as checking
@@ -87,9 +87,9 @@ def test_what_came_later_is_counted(results: Path) -> None:
     [
         lambda lines: lines.pop(1),
         lambda lines: lines.pop(2),
-        lambda lines: lines[2].update(of=1),
+        lambda lines: lines[3].update(of=1),
         lambda lines: lines[1].update(run="20260101T000000Z-000000"),
-        lambda lines: lines[3].update(models=[]),
+        lambda lines: lines[4].update(models=[]),
         lambda lines: lines.insert(1, lines[1]),
     ],
 )
@@ -104,7 +104,7 @@ def test_a_line_left_out_after_a_run_is_not_found(results: Path) -> None:
     """What it does not prove: the end can be cut off (docs/ledger.md)."""
     first = run_of(folders(results)[1])
     assert attempts.check(rewritten(results, lambda lines: lines.pop()), first).later == 1
-    cut = rewritten(results, lambda lines: lines.__delitem__(slice(4, None)))
+    cut = rewritten(results, lambda lines: lines.__delitem__(slice(5, None)))
     assert attempts.check(cut, first).later == 0
 
 
@@ -127,6 +127,25 @@ def test_a_line_of_another_run_is_found(results: Path, name: str, value: object)
     run = {**run_of(folders(results)[1]), name: value}
     with pytest.raises(ValueError, match=name):
         attempts.check((results / attempts.NAME).read_bytes(), run)
+
+
+def test_records_that_were_cut_off_are_found(results: Path, tmp_path: Path) -> None:
+    """Whole lines off the end break no chain: the ledger has noted how many there were."""
+    folder = folders(results)[1]
+    kept = (folder / "records.jsonl").read_bytes()
+    cut = b"".join(kept.splitlines(keepends=True)[:-1])
+
+    def forge(ledger: Path) -> None:
+        records = ledger.with_name("records.jsonl")
+        records.write_bytes(cut)
+        ledger.with_name("scorecard.json").write_bytes(score.dump(runs.scored(records)[1]))
+
+    found = bundle_of(folder, tmp_path / "bundle", forge)
+    assert (found.state, found.reason) == ("broken", "records_cut")
+    (folder / "records.jsonl").write_bytes(cut)
+    with pytest.raises(RecordError) as caught:
+        making.create(folder, tmp_path / "another")
+    assert caught.value.reason == "records_cut"
 
 
 def bundle_of(folder: Path, target: Path, change: Callable[[Path], object] = bool) -> Verdict:
