@@ -35,12 +35,20 @@ class Entry(NamedTuple):
 
 
 class Attempt(NamedTuple):
-    """An announced attempt; `entries` by model, None where it counts as the worst for all."""
+    """An announced attempt.
+
+    Attributes:
+        entries: by model, None where it counts as the worst for all.
+        resumed: how often it was gone on with. again: how many starts of its jobs were lost, so
+            that the jobs were begun again.
+    """
 
     run: str
     started_utc: str
     state: State
     entries: Mapping[str, Entry] | None
+    resumed: int = 0
+    again: int = 0
 
 
 class Figure(NamedTuple):
@@ -256,8 +264,9 @@ def _attempt(results: Path, run: Started) -> _Read:
     if others:
         return _Read(worst("damaged"), {})  # another run's records, or judged by other rules
     digests = {model["id"]: models_digest(model["sha256"]) for model in first["models"]}
+    began = {name: len(card["sessions"][name]) for name in ("resumed", "again")}
     if state := _spoilt(card):
-        return _Read(worst(state), digests)
+        return _Read(worst(state)._replace(**began), digests)
     weights = card["weights"]
     entries = {
         entry["model"]: Entry(
@@ -267,7 +276,7 @@ def _attempt(results: Path, run: Started) -> _Read:
         )
         for entry in card["entries"]
     }
-    return _Read(Attempt(run.run, run.started_utc, "counted", entries), digests)
+    return _Read(Attempt(run.run, run.started_utc, "counted", entries, **began), digests)
 
 
 def _spoilt(card: Mapping[str, Any]) -> State | None:
