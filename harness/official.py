@@ -264,9 +264,9 @@ def _attempt(results: Path, run: Started) -> _Read:
     if others:
         return _Read(worst("damaged"), {})  # another run's records, or judged by other rules
     digests = {model["id"]: models_digest(model["sha256"]) for model in first["models"]}
-    began = {name: len(card["sessions"][name]) for name in ("resumed", "again")}
+    resumed, again = (len(card["sessions"][name]) for name in ("resumed", "again"))
     if state := _spoilt(card):
-        return _Read(worst(state)._replace(**began), digests)
+        return _Read(worst(state)._replace(resumed=resumed, again=again), digests)
     weights = card["weights"]
     entries = {
         entry["model"]: Entry(
@@ -276,7 +276,8 @@ def _attempt(results: Path, run: Started) -> _Read:
         )
         for entry in card["entries"]
     }
-    return _Read(Attempt(run.run, run.started_utc, "counted", entries, **began), digests)
+    counted = Attempt(run.run, run.started_utc, "counted", entries, resumed, again)
+    return _Read(counted, digests)
 
 
 def _spoilt(card: Mapping[str, Any]) -> State | None:
