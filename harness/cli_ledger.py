@@ -113,13 +113,16 @@ def show(found: Official) -> None:
     """An official result on a terminal."""
     from rich.console import Console
 
-    from harness.report.words import word
+    from harness.report.words import say, word
 
     lang = messages.language()
     echo(f"plan {found.plan[:_PLAN_CHARS]}: median of {len(found.attempts)} announced runs")
     for number, attempt in enumerate(found.attempts, 1):
         state = word(lang, "attempts", attempt.state)
         fate = "" if attempt.entries else tr(f"  {state}: counts as the worst")
+        if attempt.resumed or attempt.again:
+            count = {"count": attempt.resumed, "again": attempt.again}
+            fate = f"  {say(lang, 'attempt.resumed', **count)}{fate}"
         click.echo(f"  {number}  {attempt.run}  {attempt.started_utc}{fate}")
         if attempt.state == "interrupted":
             echo(f"  next: harness run --resume {attempt.run}", err=True)
@@ -218,7 +221,11 @@ def official_json(found: Official) -> dict[str, Any]:
         "nonces": found.nonces,
         "others": found.others,
         "attempts": [
-            {"run": a.run, "started_utc": a.started_utc, "state": a.state} for a in found.attempts
+            {
+                **{name: getattr(a, name) for name in ("run", "started_utc", "state")},
+                **{name: getattr(a, name) for name in ("resumed", "again")},
+            }
+            for a in found.attempts
         ],
         "models": [
             {

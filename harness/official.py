@@ -43,12 +43,20 @@ class Entry(NamedTuple):
 
 
 class Attempt(NamedTuple):
-    """An announced attempt; `entries` by model, None where it counts as the worst for all."""
+    """An announced attempt.
+
+    Attributes:
+        entries: by model, None where it counts as the worst for all.
+        resumed: how often it was gone on with. again: how many starts of its jobs were lost, so
+            that the jobs were begun again.
+    """
 
     run: str
     started_utc: str
     state: State
     entries: Mapping[str, Entry] | None
+    resumed: int = 0
+    again: int = 0
 
 
 class Figure(NamedTuple):
@@ -265,8 +273,9 @@ def _attempt(results: Path, run: Started, ledger: Ledger) -> _Read:
     if others:
         return _Read(worst("damaged"), {})  # another run's records, or judged by other rules
     digests = {model["id"]: models_digest(model["sha256"]) for model in first["models"]}
+    resumed, again = (len(card["sessions"][name]) for name in ("resumed", "again"))
     if state := _spoilt(card):
-        return _Read(worst(state), digests)
+        return _Read(worst(state)._replace(resumed=resumed, again=again), digests)
     weights = card["weights"]
     entries = {
         entry["model"]: Entry(
@@ -276,7 +285,8 @@ def _attempt(results: Path, run: Started, ledger: Ledger) -> _Read:
         )
         for entry in card["entries"]
     }
-    return _Read(Attempt(run.run, run.started_utc, "counted", entries), digests)
+    counted = Attempt(run.run, run.started_utc, "counted", entries, resumed, again)
+    return _Read(counted, digests)
 
 
 def _spoilt(card: Mapping[str, Any]) -> State | None:

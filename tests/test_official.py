@@ -333,6 +333,12 @@ def test_an_interrupted_series_goes_on(tmp_path: Path, run_harness: Harness) -> 
     run_harness("run", "--resume", run)
     whole = last_json(run_harness("ledger", "official", "--json"))
     assert [attempt["state"] for attempt in whole["attempts"]] == ["counted"] * 2  # type: ignore[attr-defined]
+    assert [attempt["resumed"] for attempt in whole["attempts"]] == [1, 0]  # type: ignore[attr-defined]
+    first, second = (
+        line for line in run_harness("ledger", "official").stdout.splitlines() if "Z-" in line
+    )
+    assert "resumed 1 times" in first
+    assert "resumed" not in second
 
 
 def test_a_run_outside_the_series_says_so(tmp_path: Path, run_harness: Harness) -> None:

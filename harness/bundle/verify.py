@@ -395,6 +395,7 @@ def text(verdict: Verdict) -> str:
         lines += [
             f"  run      {claims['run']}",
             f"  attempt  {_attempt_text(claims['attempt'], verdict.attempts)}",
+            f"  sessions {_sessions_text(verdict.card['sessions'])}",
             f"  harness  {claims['harness']} {claims['harness_sha256']}".rstrip(),
             f"  profile  {claims['profile']['id']} v{claims['profile']['version']}",
             f"  device   {claims['device']}",
@@ -402,6 +403,11 @@ def text(verdict: Verdict) -> str:
             f"  signers  {', '.join(verdict.signers) or 'nobody who is trusted'}",
         ]
     return "\n".join(map(printable, lines))
+
+
+def _sessions_text(began: Mapping[str, Any]) -> str:
+    resumed, again = len(began["resumed"]), len(began["again"])
+    return f"resumed {resumed} times, {again} jobs begun again" if resumed or again else "one"
 
 
 def _attempt_text(claimed: Mapping[str, Any], counted: Attempts | None) -> str:

@@ -19,6 +19,7 @@ from harness.ledger import NAME as LEDGER
 from harness.records import JournalWriter, Record, decode_line, parse, read, run_record
 from tests.bundle.conftest import TODAY, small_run
 from tests.bundle.test_bad_input import packed, refused
+from tests.golden_records import GOLDEN
 
 Keys = dict[str, keys.PublicKey]
 
@@ -47,6 +48,15 @@ def test_a_run_that_no_ledger_counted_is_not_verified(
     found = checking.verify(bundle, trusted, today=TODAY)
     assert (found.state, found.reason, found.exit_code) == ("unverified", "not_counted", 5)
     assert "run 1 of 1, counted in no ledger" in checking.text(found)
+
+
+def test_a_run_that_was_resumed_says_so(bundle: Path) -> None:
+    """Who interrupts jobs until he likes their figures is seen."""
+    run, *rest = read(GOLDEN / "v2" / "records.jsonl").records
+    attempt = {name: value for name, value in run["attempt"].items() if name != "ledger"}
+    forged(bundle, [run | {"attempt": attempt}, *rest])
+    said = checking.text(checking.verify(bundle, {}, today=TODAY))
+    assert "  sessions resumed 1 times, 1 jobs begun again" in said.splitlines()
 
 
 @pytest.mark.parametrize("name", ["run", "device"])
