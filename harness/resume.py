@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib.metadata
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -49,6 +49,7 @@ class Past:
         before: the first look at the machine; empty where the run died before that.
         sessions: how often its jobs were begun or gone on with.
         lost: jobs that were running when the run died, as they were begun then.
+        killed: jobs whose worker somebody has killed: that is made up for once.
         outcomes: of the jobs that have ended, in the plan's order.
         left: jobs to run, in the plan's order, each with its number of earlier starts.
         items: accuracy items of each case that every model is asked, where a time budget
@@ -62,6 +63,7 @@ class Past:
     before: Mapping[str, Any]
     sessions: int
     lost: tuple[Job, ...]
+    killed: frozenset[str]
     outcomes: tuple[Outcome, ...]
     left: tuple[Job, ...]
     items: Mapping[str, int]
@@ -87,7 +89,13 @@ def examine(folder: Path, *, retry_failed: bool = False) -> Past:
     looks = [r for r in journal.records if r.get("when") == "before"]
     found = records.current(journal.records)
     begun = _begun(journal.records, folder / "parts", plan)
+    killed = Counter(r["job"] for r in journal.records if r.get("reason") == "worker_killed")
     ended = {str(r["job"]): r for r in found if r["type"] == "job" and r["outcome"] in _ENDED}
+    ended = {
+        name: record
+        for name, record in ended.items()
+        if record["reason"] != "worker_killed" or killed[name] > 1
+    }
     if retry_failed:
         ended = {name: record for name, record in ended.items() if record["outcome"] == "ok"}
     needless = {str(r["job"]) for r in found if r.get("kind") == "not_needed"}
@@ -103,6 +111,7 @@ def examine(folder: Path, *, retry_failed: bool = False) -> Past:
         before=looks[0] if looks else {},
         sessions=len(looks),
         lost=tuple(job for job in starts if (job.id, job.retry) not in on_record),
+        killed=frozenset(killed),
         outcomes=tuple(_outcomes(plan, ended, found)),
         left=tuple(left),
         items=_items(plan, ended, found),

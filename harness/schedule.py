@@ -31,9 +31,20 @@ def _work(job: Job) -> _Work:
 
 
 class Queue:
-    """Gives jobs out one by one, in order, and leaves out those that are not needed."""
+    """Gives jobs out one by one, in order, and leaves out those that are not needed.
 
-    def __init__(self, profile: Profile, jobs: Iterable[Job], journal: JournalWriter) -> None:
+    Args:
+        killed: ids of jobs whose worker somebody has killed already.
+    """
+
+    def __init__(
+        self,
+        profile: Profile,
+        jobs: Iterable[Job],
+        journal: JournalWriter,
+        *,
+        killed: Iterable[str] = (),
+    ) -> None:
         self.waiting = deque(jobs)
         self._profile = profile
         self._journal = journal
@@ -43,7 +54,7 @@ class Queue:
         wants_power = any(job.suite == "energy" for job in self.waiting)
         self._power = _Power() if wants_power else None
         self._failed: dict[_Work, Outcome] = {}
-        self._killed: set[str] = set()
+        self._killed = set(killed)
 
     def jobs(self) -> Iterator[Job]:
         """The next job whenever it is asked for."""
@@ -113,7 +124,12 @@ class _Power:
 
 
 class Arranger:
-    """Before each job: let the processor cool down, and settle the page cache."""
+    """Before each job: let the processor cool down, and settle the page cache.
+
+    Args:
+        facts: of the machine before the first job of the run. One that goes on is often still hot
+            from what was interrupted, and that must not pass for cool.
+    """
 
     def __init__(self, plan: Plan, facts: Mapping[str, object]) -> None:
         self._gate = ThermalGate(

@@ -186,7 +186,7 @@ def _continue(
                     plan,
                     folder,
                     journal,
-                    before["facts"],
+                    (past.before if past and past.before else before)["facts"],
                     progress=progress,
                     feed=feed,
                     past=past,
@@ -251,7 +251,12 @@ def _measure(
     """Run all jobs that are needed; the estimate of what is left follows the pace so far."""
     backends = {job.backend for job in plan.jobs}
     prime(_worker_modules(backends))
-    queue = Queue(plan.profile, past.left if past else plan.jobs, journal)
+    queue = Queue(
+        plan.profile,
+        past.left if past else plan.jobs,
+        journal,
+        killed=past.killed if past else (),
+    )
     if past:
         adopt_interrupted(past.lost, folder / "parts", journal)
         for outcome in past.outcomes:

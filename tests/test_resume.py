@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import pty
@@ -16,10 +17,12 @@ import pytest
 
 from harness import environment, ledger, planfile, records, resume, seeds, session
 from harness.errors import HarnessError
+from harness.execute import skipped
 from harness.parts import read_own
 from harness.plan import Plan
 from harness.prepare import prepare
 from harness.records import JournalWriter, PartWriter, encode_line
+from harness.schedule import Arranger
 from harness.spec import canonical
 from tests.conftest import Harness, tree
 from tests.fuzz import run_kills as kills
@@ -217,6 +220,40 @@ def test_what_failed_is_tried_again_only_when_asked(tmp_path: Path) -> None:
     with pytest.raises(HarnessError) as caught:
         session.resume(result.folder, retry_failed=True)
     assert caught.value.reason == "hash_mismatch"
+
+
+def test_a_killed_worker_is_made_up_for_once_in_all(begun: Path) -> None:
+    """Whether the harness dies before or behind the second start."""
+    job = resume.examine(begun).left[0]
+    ended = skipped(job, "worker_killed", "") | {"outcome": "crashed", "wall_s": 1.0}
+    with contextlib.closing(JournalWriter(begun / "records.jsonl")) as journal:
+        journal.append(ended)
+        again = resume.examine(begun).left[0]
+        assert (again.id, again.retry) == (job.id, 1)
+        journal.append(ended | {"retry": 1})
+    past = resume.examine(begun)
+    assert job.id not in {other.id for other in past.left}
+    session.resume(begun)
+    tried = [found for found in jobs(begun) if found["job"] == job.id]
+    assert [found["reason"] for found in tried] == ["worker_killed"] * 2
+
+
+def test_a_hot_machine_is_not_taken_for_a_cool_one(
+    begun: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was interrupted has warmed it: jobs wait for the temperature before the first."""
+    seen = []
+
+    def arrange(plan: Plan, facts: dict[str, Any]) -> Arranger:
+        seen.append(facts)
+        return Arranger(plan, facts)
+
+    first = resume.examine(begun).before["facts"]
+    now = environment.observe() | {"temperature_c": 88.0}
+    monkeypatch.setattr(environment, "observe", lambda: now)
+    monkeypatch.setattr(session, "Arranger", arrange)
+    session.resume(begun, stop_after(1))
+    assert seen == [first]
 
 
 def edit_plan(folder: Path, patch: pytest.MonkeyPatch) -> None:
