@@ -21,7 +21,8 @@ from harness.messages.commands import Group, echo
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from harness.ledger import Book, Started
+    from harness.counting import Book
+    from harness.ledger import Started
     from harness.official import Figure, Official, Standing
 
 _PLAN_CHARS = 12
@@ -43,7 +44,7 @@ def ledger() -> None:
 @_as_json
 def list_(*, results: Path, as_json: bool) -> None:
     """List every started run of a results folder, plan by plan."""
-    from harness.ledger import examine
+    from harness.counting import examine
 
     book = examine(results)
     if as_json:

@@ -1,6 +1,6 @@
 """The attempt ledger: every run that was started in a results folder, in a file that only grows.
 
-session ─ begin ─▶ ledger.jsonl ─ load ─▶ Ledger ─▶ the scorecard's `attempt`, `harness ledger`
+session ─ counting ─▶ ledger.jsonl ─ load ─▶ Ledger ─▶ the scorecard's `attempt`, `harness ledger`
 
 A line is written and synced before a run measures anything, so that a run whose folder is
 deleted stays counted. An announcement says beforehand how many runs of a plan make its
@@ -14,27 +14,21 @@ Schema history
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-import harness
 from harness import records
-from harness.errors import PrerequisiteError, RecordError, SpecError
+from harness.errors import RecordError
 from harness.migrate import known
-from harness.plan import Plan
-from harness.records import JournalWriter, Record
-from harness.runs import first_record, run_folders
 from harness.spec import digest, sha256
 
 NAME = "ledger.jsonl"
 SCHEMA = 1
 MOST_ATTEMPTS = 99
 _SHORT = 16
-_MEND = (
+MEND = (
     "put an untouched copy of the ledger back, or measure into a new folder with --out: this "
     "one cannot count its runs any more"
 )
@@ -161,21 +155,6 @@ class Ledger:
         return Place(number, number, announced=False, earlier=earlier)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Book:
-    """A results folder's ledger, held against the runs that the folder still has.
-
-    Attributes:
-        kept: ids of the runs whose records are there.
-        unwritten: what has to be in the ledger before the next line.
-    """
-
-    path: Path
-    ledger: Ledger
-    kept: frozenset[str]
-    unwritten: tuple[Record, ...]
-
-
 def load(path: Path) -> Ledger:
     """Read and verify a ledger; one that is not there is empty.
 
@@ -191,7 +170,7 @@ def load(path: Path) -> Ledger:
         raise RecordError(
             f"the ledger cannot be read: {error.strerror}",
             where=str(path),
-            hint=_MEND,
+            hint=MEND,
             reason="ledger_unreadable",
         ) from error
     return parse(data, path)
@@ -208,7 +187,7 @@ def parse(data: bytes, path: Path) -> Ledger:
         journal = records.parse(data, path)
     except RecordError as error:
         raise RecordError(
-            error.message, where=error.where, hint=_MEND, reason="ledger_damaged"
+            error.message, where=error.where, hint=MEND, reason="ledger_damaged"
         ) from error
     lines: list[Announced | Started] = []
     ends: dict[str, tuple[int, str]] = {}
@@ -223,7 +202,7 @@ def parse(data: bytes, path: Path) -> Ledger:
             raise RecordError(
                 "this is not a line of a ledger",
                 where=f"{path}:{number}",
-                hint=_MEND,
+                hint=MEND,
                 reason="ledger_damaged",
             ) from error
     return Ledger(
@@ -233,52 +212,6 @@ def parse(data: bytes, path: Path) -> Ledger:
         size=journal.size,
         ends=ends,
     )
-
-
-def examine(results: Path) -> Book:
-    """A folder's ledger and runs, before anything is written.
-
-    Raises:
-        RecordError: as `load`, and `ledger_differs`: a run was started by another line than the
-            one that stands here.
-    """
-    path = results / NAME
-    ledger = load(path)
-    known = {run.run: run for run in ledger.runs}
-    unwritten = [] if ledger.begun else [_head()]
-    kept = set()
-    for folder in run_folders(results):
-        first = first_record(folder)
-        if not first:
-            continue
-        run, named = str(first.get("run", "")), _named(first)
-        kept.add(run)
-        if run not in known:
-            unwritten.append(_found(first, run, lost=bool(named)))
-        elif named and not known[run].found and named != known[run].sha256:
-            raise RecordError(
-                f"run {run} was started by another line than the one that stands here: the "
-                "ledger was written anew",
-                where=str(path),
-                hint=_MEND,
-                reason="ledger_differs",
-            )
-    return Book(path=path, ledger=ledger, kept=frozenset(kept), unwritten=tuple(unwritten))
-
-
-def note(results: Path, run: str, end: tuple[int, str]) -> None:
-    """Put on record how far a run's records have come, so that they cannot be cut off there.
-
-    The caller is `alone` in the folder.
-
-    Args:
-        end: lines, and the sha256 of the last one.
-
-    Raises:
-        RecordError: as `examine`, or the ledger cannot be written.
-    """
-    line = {"type": "records", "run": run, "lines": end[0], "tip": end[1], "noted_utc": _now()}
-    _append(examine(results), line)
 
 
 def require_whole(ledger: Ledger, run: str, data: bytes, where: str) -> None:
@@ -316,83 +249,14 @@ def later(folder: Path, run: str) -> int:
     return 0
 
 
-def announce(results: Path, plan: Plan, of: int, *, nonce: str = "") -> int:
-    """Say how many runs of a plan make its official result, unless that is said already.
-
-    The caller is `alone` in the folder.
-
-    Returns:
-        How many of the runs were not started yet.
-
-    Raises:
-        SpecError: another number is announced.
-        RecordError: as `examine`, or the ledger cannot be written.
-    """
-    book = examine(results)
-    if found := book.ledger.find_series(plan.hash, _short(nonce)):
-        if found.announced.of != of:
-            raise SpecError(
-                f"{found.announced.of} runs of this plan are announced, {len(found.runs)} of them "
-                "were started",
-                where=f"--attempts {of}",
-                allowed=f"--attempts {found.announced.of}; an evaluator's --nonce has a series of "
-                "its own",
-                hint="harness ledger list",
-                reason="announced_already",
-            )
-        return found.left
-    line = {"type": "announcement", **_identity(plan, nonce), "of": of, "announced_utc": _now()}
-    _append(book, line)
-    return of
-
-
-def begin(
-    book: Book, plan: Plan, *, run: str, nonce: str = "", announced: bool = False
-) -> dict[str, Any]:
-    """Count a run that is about to start: its line is on disk when this returns.
-
-    The caller is `alone` in the folder.
-
-    Returns:
-        `attempt` of the run record: `number`, `of`, `announced`, `earlier`, `ledger`.
-
-    Raises:
-        PrerequisiteError: no announced run of this plan is left to be made.
-        RecordError: the ledger cannot be written.
-    """
-    series = book.ledger.find_series(plan.hash, _short(nonce))
-    if announced and not (series and series.left):
-        raise PrerequisiteError(
-            "all announced runs of this plan were started meanwhile",
-            where=str(book.path),
-            hint="harness ledger official",
-            reason="series_complete",
-        )
-    line = {"type": "attempt", "run": run, **_identity(plan, nonce), "announced": announced}
-    _append(book, {**line, "started_utc": _now()})
-    ledger = load(book.path)
-    own = ledger.runs[-1]
-    place = ledger.place(own)
-    return {
-        "number": place.number,
-        "of": place.of,
-        "announced": place.announced,
-        "earlier": [
-            {
-                "run": other.run,
-                "started_utc": other.started_utc,
-                "announced": other.announced,
-                "gone": other.run not in book.kept,
-            }
-            for other in place.earlier
-        ],
-        "ledger": own.sha256,
-    }
-
-
 def nonce_digest(nonce: str) -> str:
-    """What a ledger holds of a nonce: what an evaluator gave out is nobody else's business."""
-    return _short(nonce)
+    """What a ledger holds of a nonce, which an evaluator gave out for one run; empty for none."""
+    return sha256(nonce.encode())[:_SHORT] if nonce else ""
+
+
+def profile_digest(profile: object) -> str:
+    """What a ledger holds of a profile."""
+    return digest(profile)[:_SHORT]
 
 
 def differing(line: Started, run: Mapping[str, Any]) -> list[str]:
@@ -404,9 +268,9 @@ def differing(line: Started, run: Mapping[str, Any]) -> list[str]:
     told = {
         "run": (line.run, run["run"]),
         "plan": (line.plan, run["plan"]),
-        "profile": (line.profile, digest(run["profile"])[:_SHORT]),
-        "nonce": (line.nonce, _short(run.get("nonce", ""))),
-        "models": (list(line.models), _digests(model["sha256"] for model in run["models"])),
+        "profile": (line.profile, profile_digest(run["profile"])),
+        "nonce": (line.nonce, nonce_digest(run.get("nonce", ""))),
+        "models": (list(line.models), models_digests(model["sha256"] for model in run["models"])),
     }
     return [name for name, (there, here) in told.items() if there != here]
 
@@ -416,60 +280,9 @@ def models_digest(files: Mapping[str, str]) -> str:
     return digest(sorted(files.values()))[:_SHORT]
 
 
-def _short(text: str) -> str:
-    return sha256(text.encode())[:_SHORT] if text else ""
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds")
-
-
-def _head() -> Record:
-    return {"type": "ledger", "schema": SCHEMA, "begun_utc": _now(), "harness": harness.__version__}
-
-
-def _identity(plan: Plan, nonce: str) -> Record:
-    return {
-        "plan": plan.hash,
-        "profile": digest(plan.profile)[:_SHORT],
-        "nonce": _short(nonce),
-        "models": _digests(found.sha256 for found in plan.artefacts),
-        "harness": harness.__version__,
-    }
-
-
-def _digests(models: Iterable[Mapping[str, str]]) -> list[str]:
+def models_digests(models: Iterable[Mapping[str, str]]) -> list[str]:
+    """The digest of each of several models, in their order; equal ones once."""
     return sorted({models_digest(files) for files in models})
-
-
-def _models(first: Mapping[str, Any]) -> list[str]:
-    """Of a run record that may have any form: whoever edited it does not stop other runs."""
-    try:
-        return _digests(model["sha256"] for model in first["models"])
-    except (AttributeError, KeyError, TypeError):
-        return []
-
-
-def _named(first: Mapping[str, Any]) -> str:
-    """The line that a run record says it was started by; empty for an older harness."""
-    attempt = first.get("attempt")
-    return str(attempt.get("ledger", "")) if isinstance(attempt, dict) else ""
-
-
-def _found(first: Mapping[str, Any], run: str, *, lost: bool) -> Record:
-    """The line of a run whose folder is there, and which the ledger does not know."""
-    return {
-        "type": "attempt",
-        "run": run,
-        "plan": str(first.get("plan", "")),
-        "profile": digest(first.get("profile"))[:_SHORT],
-        "nonce": _short(str(first.get("nonce", ""))),
-        "models": _models(first),
-        "harness": str(first.get("harness", "")),
-        "started_utc": str(first.get("started_utc", "")),
-        "announced": False,
-        "found": "lost" if lost else "unlisted",
-    }
 
 
 def _line(
@@ -506,9 +319,3 @@ def _text(value: object) -> str:
     if not isinstance(value, str):
         raise TypeError
     return value
-
-
-def _append(book: Book, line: Record) -> None:
-    """Add a line, and before it what the ledger lacks."""
-    with contextlib.closing(JournalWriter(book.path)) as journal:
-        journal.append(*book.unwritten, line)

@@ -12,13 +12,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
+from harness.counting import examine
 from harness.errors import PrerequisiteError, RecordError, SpecError
 from harness.ledger import (
     Announced,
     Ledger,
     Started,
     differing,
-    examine,
     models_digest,
     require_whole,
 )

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import harness
-from harness import environment, ledger, metrics, planfile, privacy, seeds, stats
+from harness import counting, environment, metrics, planfile, privacy, seeds, stats
 from harness import plan as planning
 from harness import resume as resuming
 from harness.backends import BACKENDS, ENGINES
@@ -93,10 +93,10 @@ def run(
     """
     _require_jobs(plan)
     with alone(results):
-        book = ledger.examine(results)
+        book = counting.examine(results)
         folder = new_run_folder(results)
         try:
-            attempt = ledger.begin(book, plan, run=folder.name, nonce=nonce, announced=announced)
+            attempt = counting.begin(book, plan, run=folder.name, nonce=nonce, announced=announced)
         except BaseException:
             folder.rmdir()  # nothing was begun: no empty folder stays for it
             raise
@@ -134,7 +134,7 @@ def resume(
     # A refused folder is not even locked.
     resuming.require_here(resuming.examine(folder, retry_failed=retry_failed))
     with alone(folder.parent):
-        ledger.examine(folder.parent)  # nothing is measured beside a damaged one
+        counting.examine(folder.parent)  # nothing is measured beside a damaged one
         past = resuming.examine(folder, retry_failed=retry_failed)
         plan = past.plan
         seed = seeds.for_resumed(_items_seed(plan), seed_file)
@@ -177,7 +177,7 @@ def _continue(
         with contextlib.closing(JournalWriter(path, hidden=hidden)) as journal:
             journal.append(*first)
             if past:
-                ledger.note(folder.parent, folder.name, journal.end)
+                counting.note(folder.parent, folder.name, journal.end)
             session = past.sessions if past else 0
             before = _environment_record(plan, "before", session)
             journal.append(before)
@@ -194,7 +194,7 @@ def _continue(
             except KeyboardInterrupt:
                 interrupted = True
             journal.append(_environment_record(plan, "after", session))
-            ledger.note(folder.parent, folder.name, journal.end)
+            counting.note(folder.parent, folder.name, journal.end)
     except BaseException:
         # What was measured is kept, whatever ended it; what that was is told, not what followed.
         with contextlib.suppress(HarnessError):
@@ -225,7 +225,7 @@ def announce(plan: Plan, results: Path, of: int, *, nonce: str = "") -> int:
     """
     _require_jobs(plan)
     with alone(results):
-        return ledger.announce(results, plan, of, nonce=nonce)
+        return counting.announce(results, plan, of, nonce=nonce)
 
 
 def _require_jobs(plan: Plan) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from harness import ledger, score
+from harness import counting, ledger, score
 from harness.errors import printable
 from harness.execute import Outcome, next_step
 from harness.messages import Lang, tr
@@ -75,7 +75,7 @@ def show_ledger(results: Path, plan: Plan, nonce: str, attempts: int | None) -> 
     Raises:
         RecordError: the ledger is damaged.
     """
-    book = ledger.examine(results)
+    book = counting.examine(results)
     if book.ledger.torn:
         echo(
             "the ledger's last line was unfinished and is dropped: that run had not begun", err=True

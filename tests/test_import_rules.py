@@ -95,8 +95,9 @@ ALLOWED = {
     | SPEC
     | {"environment", "messages", "models", "backends", "ownhash", "probes", "sandbox"},
     "runs": CORE | SPEC | {"score"},
-    "ledger": CORE | SPEC | {"runs"},
-    "official": CORE | SPEC | {"ledger", "runs"},
+    "ledger": CORE | SPEC,
+    "counting": CORE | SPEC | {"ledger", "runs"},
+    "official": CORE | SPEC | {"counting", "ledger", "runs"},
     "scaffold": CORE | SPEC,
 }
 FREE = {

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from harness import ledger, privacy, session
+from harness import counting, ledger, privacy, session
 from harness.durable import write_whole
 from harness.errors import HarnessError, PrerequisiteError, RecordError, SchemaError, SpecError
 from harness.ledger import NAME, Ledger, Started
@@ -52,7 +52,7 @@ def results(measured: Path, tmp_path: Path) -> Path:
 def begin(results: Path, plan: Plan, run: str, **more: Any) -> dict[str, Any]:
     """Start a run that never measures anything: its line is in the ledger, its folder is not."""
     with alone(results):
-        return ledger.begin(ledger.examine(results), plan, run=run, **more)
+        return counting.begin(counting.examine(results), plan, run=run, **more)
 
 
 def announce(results: Path, plan: Plan, of: int, nonce: str = "") -> int:
@@ -191,7 +191,7 @@ def test_every_changed_line_is_found_and_nothing_is_touched(
     for attempted in (
         lambda: session.run(planned, results),
         lambda: announce(results, planned, 3),
-        lambda: ledger.examine(results),
+        lambda: counting.examine(results),
     ):
         with pytest.raises(RecordError) as caught:
             attempted()
@@ -211,7 +211,7 @@ def test_every_structural_edit_is_found(results: Path) -> None:
     ):
         path.write_bytes(b"".join(lines))
         with pytest.raises(RecordError) as caught:
-            ledger.examine(results)
+            counting.examine(results)
         assert caught.value.reason == "ledger_damaged"
 
 
@@ -246,7 +246,7 @@ def test_a_newer_ledger_is_refused(tmp_path: Path) -> None:
     with contextlib.closing(JournalWriter(tmp_path / NAME)) as journal:
         journal.append({"type": "ledger", "schema": ledger.SCHEMA + 1})
     with pytest.raises(SchemaError) as caught:
-        ledger.examine(tmp_path)
+        counting.examine(tmp_path)
     assert caught.value.reason == "schema_too_new"
     assert "newer" in caught.value.hint
 
@@ -264,7 +264,7 @@ def test_lines_of_another_form_are_refused(tmp_path: Path, lines: tuple[dict[str
     with contextlib.closing(JournalWriter(tmp_path / NAME)) as journal:
         journal.append(*lines)
     with pytest.raises(RecordError) as caught:
-        ledger.examine(tmp_path)
+        counting.examine(tmp_path)
     assert caught.value.reason == "ledger_damaged"
 
 
