@@ -21,6 +21,7 @@ from harness.ledger import (
     Ledger,
     load,
     models_digests,
+    named,
     nonce_digest,
     profile_digest,
 )
@@ -60,11 +61,11 @@ def examine(results: Path) -> Book:
         first = first_record(folder)
         if not first:
             continue
-        run, named = str(first.get("run", "")), _named(first)
+        run, line = str(first.get("run", "")), named(first)
         kept.add(run)
         if run not in known:
-            unwritten.append(_found(first, run, lost=bool(named)))
-        elif named and not known[run].found and named != known[run].sha256:
+            unwritten.append(_found(first, run, lost=bool(line)))
+        elif line and not known[run].found and line != known[run].sha256:
             raise RecordError(
                 f"run {run} was started by another line than the one that stands here: the "
                 "ledger was written anew",
@@ -204,12 +205,6 @@ def _found(first: Mapping[str, Any], run: str, *, lost: bool) -> Record:
         "announced": False,
         "found": "lost" if lost else "unlisted",
     }
-
-
-def _named(first: Mapping[str, Any]) -> str:
-    """The line that a run record says it was started by; empty for an older harness."""
-    attempt = first.get("attempt")
-    return str(attempt.get("ledger", "")) if isinstance(attempt, dict) else ""
 
 
 def _append(book: Book, line: Record) -> None:

@@ -235,6 +235,12 @@ def require_whole(ledger: Ledger, run: str, data: bytes, where: str) -> None:
         )
 
 
+def named(run: Mapping[str, Any]) -> str:
+    """The line that a run record says it was started by; empty for an older harness."""
+    attempt = run.get("attempt")
+    return str(attempt.get("ledger", "")) if isinstance(attempt, dict) else ""
+
+
 def later(folder: Path, run: str) -> int:
     """How many runs of its plan were started after a run, by the ledger beside its folder; 0
     where there is none that can be read.

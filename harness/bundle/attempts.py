@@ -24,11 +24,6 @@ class Attempts(NamedTuple):
     elsewhere: int
 
 
-def named(run: Mapping[str, Any]) -> str:
-    """The ledger's line that a run was started by; empty for runs of an older harness."""
-    return str(run.get("attempt", {}).get("ledger", ""))
-
-
 def beside(folder: Path, run: Mapping[str, Any]) -> bytes:
     """The ledger of the results folder that a run lies in, up to its last whole line.
 
@@ -81,7 +76,7 @@ def check(data: bytes, run: Mapping[str, Any]) -> Attempts:
     found = ledger.parse(data, Path(NAME))
     if found.torn:
         raise ValueError("its last line is unfinished")
-    own = next((line for line in found.runs if line.sha256 == named(run)), None)
+    own = next((line for line in found.runs if line.sha256 == ledger.named(run)), None)
     if own is None:
         raise ValueError("it has not the line that the run was started by")
     place = found.place(own)

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from harness import privacy, runs, score
+from harness import ledger, privacy, runs, score
 from harness.bundle import attempts
 from harness.bundle.sbom import write_sbom
 from harness.durable import make_folder, publish, unwritable, write_whole
@@ -60,7 +60,7 @@ def create(folder: Path, target: Path) -> Path:
             reason="records_torn",
         )
     run = run_record(journal.records)
-    counted = attempts.beside(folder, run) if attempts.named(run) else None
+    counted = attempts.beside(folder, run) if ledger.named(run) else None
     made = target.with_name(f".{target.name}.making")
     try:
         shutil.rmtree(made, ignore_errors=True)

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import harness
-from harness import runs, score
+from harness import ledger, runs, score
 from harness.bundle import attempts, attest, content
 from harness.bundle.attempts import Attempts
 from harness.bundle.content import BrokenError, Content, check_hashes, hashing
@@ -190,7 +190,7 @@ def _check_scorecard(found: Content, records: Sequence[Record]) -> dict[str, Any
 def _check_ledger(found: Content, run: Mapping[str, Any]) -> Attempts | None:
     """What the ledger tells of the run; None for runs that were counted in none."""
     data = found.files.get(attempts.NAME)
-    if not attempts.named(run):
+    if not ledger.named(run):
         if data is not None:
             raise BrokenError(attempts.NAME, "ledger_differs", "the run names no line of it")
         return None
