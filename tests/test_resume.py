@@ -499,10 +499,8 @@ def test_on_a_terminal_it_asks(tmp_path: Path) -> None:
 def test_nothing_acknowledged_is_lost(tmp_path: Path, whole: session.RunResult) -> None:
     """A few of `python -m tests.fuzz.run_kills`."""
     wanted = settled(json.loads(whole.scorecard.read_bytes()))
-    for number, after_s in enumerate([[2.0], [3.5, 2.0]]):
-        folder = tmp_path / str(number)
+    harness, worker = tmp_path / "harness", tmp_path / "worker"
+    for folder in (harness, worker):
         folder.mkdir()
-        assert kills.kill_harness(folder, after_s, wanted).faults == ()
-    folder = tmp_path / "worker"
-    folder.mkdir()
-    assert kills.kill_worker(folder, (0.5, 0.2), wanted).faults == ()
+    assert kills.kill_harness(harness, [3.5, 2.0], wanted).faults == ()  # and the resumed one too
+    assert kills.kill_worker(worker, (0.5, 0.2), wanted).faults == ()
