@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+import harness
 from harness import environment, ledger, planfile, records, resume, seeds, session
 from harness.errors import HarnessError
 from harness.execute import skipped
@@ -140,6 +141,7 @@ def test_what_was_running_is_begun_again_and_its_records_stay(
         }
     ]
     assert not (begun / "parts").exists()
+    assert len(harness.load(begun).jobs) == len(jobs(whole.folder))
 
 
 def test_a_batch_that_reached_the_disk_in_part_is_measured_again(
