@@ -176,6 +176,18 @@ def test_answers_of_an_exam_survive_the_harness(begun: Path) -> None:
     assert len(items) > 2
 
 
+def test_the_folder_that_one_stands_in_goes_on(
+    begun: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Beside the same lock and ledger as from anywhere else."""
+    monkeypatch.chdir(begun)
+    noted = ledger.load(begun.parent / ledger.NAME).ends[begun.name]
+    assert session.resume(Path()).status == "done"
+    assert ledger.load(begun.parent / ledger.NAME).ends[begun.name] != noted
+    kept = {path.name for path in begun.iterdir()}
+    assert kept == {"plan.json", "records.jsonl", "scorecard.json"}
+
+
 def test_a_finished_run_is_left_as_it_is(whole: session.RunResult, tmp_path: Path) -> None:
     folder = Path(shutil.copytree(whole.folder.parent, tmp_path / "results")) / whole.folder.name
     before = (folder / "records.jsonl").read_bytes()
