@@ -217,7 +217,7 @@ def _jobs(view: View, records: Sequence[Record]) -> pd.DataFrame:
             ),
             *(_clean(job.get("detail", "")), job.get("wall_s")),
         )
-        for job in records
+        for job in current(records)
         if job["type"] == "job"
     ]
     if not records:

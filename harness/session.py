@@ -133,8 +133,9 @@ def resume(
     """
     # A refused folder is not even locked.
     resuming.require_here(resuming.examine(folder, retry_failed=retry_failed))
-    with alone(folder.parent):
-        counting.examine(folder.parent)  # nothing is measured beside a damaged one
+    results = folder.resolve().parent  # `.` is a run's folder, too
+    with alone(results):
+        counting.examine(results)  # nothing is measured beside a damaged one
         past = resuming.examine(folder, retry_failed=retry_failed)
         plan = past.plan
         seed = seeds.for_resumed(_items_seed(plan), seed_file)
@@ -170,14 +171,14 @@ def _continue(
     past: Past | None = None,
 ) -> RunResult:
     """Measure what is left of a plan, and leave a scorecard whatever ends it."""
-    interrupted = False
+    interrupted, own = False, folder.resolve()
     try:
         hidden = privacy.folders(Path(found.path).parent for found in plan.artefacts)
         path = folder / "records.jsonl"
         with contextlib.closing(JournalWriter(path, hidden=hidden)) as journal:
             journal.append(*first)
             if past:
-                counting.note(folder.parent, folder.name, journal.end)
+                counting.note(own.parent, own.name, journal.end)
             session = past.sessions if past else 0
             before = _environment_record(plan, "before", session)
             journal.append(before)
@@ -194,7 +195,7 @@ def _continue(
             except KeyboardInterrupt:
                 interrupted = True
             journal.append(_environment_record(plan, "after", session))
-            counting.note(folder.parent, folder.name, journal.end)
+            counting.note(own.parent, own.name, journal.end)
     except BaseException:
         # What was measured is kept, whatever ended it; what that was is told, not what followed.
         with contextlib.suppress(HarnessError):

@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+import harness
 from harness import environment, ledger, planfile, records, resume, seeds, session
 from harness.errors import HarnessError
 from harness.execute import skipped
@@ -142,6 +143,7 @@ def test_what_was_running_is_begun_again_and_its_records_stay(
         }
     ]
     assert not (begun / "parts").exists()
+    assert len(harness.load(begun).jobs) == len(jobs(whole.folder))
 
 
 def test_a_batch_that_reached_the_disk_in_part_is_measured_again(
@@ -174,6 +176,18 @@ def test_answers_of_an_exam_survive_the_harness(begun: Path) -> None:
     counted = [r for r in records.current(items) if "retry" not in r]
     assert counted == []
     assert len(items) > 2
+
+
+def test_the_folder_that_one_stands_in_goes_on(
+    begun: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Beside the same lock and ledger as from anywhere else."""
+    monkeypatch.chdir(begun)
+    noted = ledger.load(begun.parent / ledger.NAME).ends[begun.name]
+    assert session.resume(Path()).status == "done"
+    assert ledger.load(begun.parent / ledger.NAME).ends[begun.name] != noted
+    kept = {path.name for path in begun.iterdir()}
+    assert kept == {"plan.json", "records.jsonl", "scorecard.json"}
 
 
 def test_a_finished_run_is_left_as_it_is(whole: session.RunResult, tmp_path: Path) -> None:
