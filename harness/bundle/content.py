@@ -72,11 +72,12 @@ def read(path: Path) -> Content:
         SpecError: `not_a_bundle`: there is no manifest of one.
         BrokenError: a file is missing, extra, too large, or no plain file.
     """
-    if path.is_file() and zipfile.is_zipfile(path):
+    is_file, is_folder, is_there = os.path.isfile, os.path.isdir, os.path.exists  # never raise
+    if is_file(path) and zipfile.is_zipfile(path):
         with _opened(path) as archive:
             return _read(path, *_zipped(archive))
-    if not path.is_dir():
-        raise _no_bundle(path, "no folder and no .zip" if path.exists() else "nothing is there")
+    if not is_folder(path):
+        raise _no_bundle(path, "no folder and no .zip" if is_there(path) else "nothing is there")
     return _read(path, *_folder(path))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import shutil
 import stat
 import zipfile
@@ -42,7 +43,7 @@ def create(folder: Path, target: Path) -> Path:
         IncomparableError: they are of an older schema.
         SpecError: a file tells the user's name, the machine's or a path; `private_data`.
     """
-    if target.exists():
+    if os.path.lexists(target):
         raise PrerequisiteError(
             "this is there already",
             where=printable(str(target)),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,7 +16,8 @@ from harness.kit.install import MANIFEST
 
 def is_bundle(path: Path) -> bool:
     """Whether a path is one that only a bundle has: a folder with a manifest, or a .zip."""
-    return (path / MANIFEST).is_file() or (path.is_file() and path.suffix.lower() == ".zip")
+    is_file = os.path.isfile  # which never raises
+    return is_file(path / MANIFEST) or (is_file(path) and path.suffix.lower() == ".zip")
 
 
 def card_of(path: Path, keys: Sequence[Path]) -> dict[str, Any]:

@@ -9,6 +9,7 @@ who is trusted vouches for it.
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -35,6 +36,7 @@ EXITS = {
     "unverified": Exit.INCOMPARABLE,
     "broken": Exit.REGRESSED,
 }
+_MOST_LIST_BYTES = 1 << 20
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _STRANGE = (
     HarnessError,
@@ -319,7 +321,8 @@ def read_released(texts: Sequence[str]) -> frozenset[str]:
             found.add(text)
             continue
         try:
-            lines = Path(text).read_text("utf-8").splitlines()
+            with Path(text).open("rb") as file:
+                lines = file.read(_MOST_LIST_BYTES).decode().splitlines()
         except (OSError, ValueError):
             lines = []
         hashes = [line.split()[0] for line in lines if line.strip() and line[0] != "#"]
@@ -356,7 +359,8 @@ def sign(path: Path, key: Path) -> Path:
         RecordError: it cannot be written.
     """
     secret = load_private(key)
-    sweep(path / attest.ENVELOPE)
+    with contextlib.suppress(OSError):  # then it is no bundle, as is said below
+        sweep(path / attest.ENVELOPE)
     found = verify(path, {}, today=datetime.now(UTC).date())
     if found.content is None:
         raise SpecError(

@@ -16,7 +16,7 @@ from harness.bundle import attest, content
 from harness.bundle import create as making
 from harness.bundle import verify as checking
 from harness.cli import cli
-from harness.errors import SpecError
+from harness.errors import HarnessError, SpecError
 from harness.kit import manifest
 from harness.kit.manifest import MANIFEST
 from tests.bundle.conftest import TODAY
@@ -198,6 +198,20 @@ def test_deep_nesting_in_a_record(bundle: Path) -> None:
     about = json.loads((bundle / MANIFEST).read_bytes())["about"]
     manifest.write(bundle, about, frozenset({attest.ENVELOPE}))
     assert refused(bundle) == (1, "records_damaged", "records.jsonl")
+
+
+@pytest.mark.parametrize("command", ["verify", "sign", "create", "report"])
+def test_a_name_that_is_too_long_is_no_bug(made: Path, tmp_path: Path, command: str) -> None:
+    name = str(tmp_path / ("a" * 5000))
+    words = {
+        "verify": ["bundle", "verify", name],
+        "sign": ["bundle", "sign", name, "--key", str(made / "jury.key")],
+        "create": ["bundle", "create", str(made / "run"), "--to", name],
+        "report": ["report", name],
+    }[command]
+    done = CliRunner().invoke(cli, words)
+    assert isinstance(done.exception, HarnessError)
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("name", ["nothing", "run.tar", "notes.txt", "empty.zip", "other.zip"])

@@ -476,6 +476,12 @@ def test_a_run_that_does_not_say_what_measured(bundle: Path, trusted) -> None:
     assert "one that does not say" in found.detail
 
 
+@pytest.mark.skipif(not Path("/dev/zero").exists(), reason="it is there on POSIX")
+def test_a_list_of_releases_has_an_end() -> None:
+    with pytest.raises(SpecError, match="neither a hash of harness"):
+        checking.read_released(["/dev/zero"])
+
+
 @pytest.mark.parametrize("text", ["abc", "A" * 64, "nothing-here", ""])
 def test_what_is_no_release(tmp_path: Path, text: str) -> None:
     (tmp_path / "notes").write_text("no hash\n")
