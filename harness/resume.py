@@ -28,7 +28,7 @@ from harness.models.resolve import files_of
 from harness.ownhash import harness_sha256
 from harness.plan import Job, Plan
 from harness.records import Record
-from harness.runs import runs_of
+from harness.runs import first_record, runs_of
 from harness.spec import file_sha256, sha256
 
 _SAME = (
@@ -103,9 +103,17 @@ def examine(folder: Path, *, retry_failed: bool = False) -> Past:
     )
 
 
-def unfinished(results: Path, plan: Plan, nonce: str = "") -> Past | None:
-    """The newest run of this very plan, if it was interrupted here and can go on."""
+def unfinished(
+    results: Path, plan: Plan, nonce: str = "", *, announced: bool = False
+) -> Past | None:
+    """The newest run of this very plan, if it was interrupted here and can go on.
+
+    Args:
+        announced: the newest of those that were announced: others may have come since.
+    """
     earlier = runs_of(results, plan.hash)
+    if announced:
+        earlier = [folder for folder in earlier if _is_announced(folder)]
     if not earlier:
         return None
     with contextlib.suppress(HarnessError):
@@ -114,6 +122,11 @@ def unfinished(results: Path, plan: Plan, nonce: str = "") -> Past | None:
             _require_same_place(past)
             return past
     return None
+
+
+def _is_announced(folder: Path) -> bool:
+    attempt = first_record(folder).get("attempt")
+    return isinstance(attempt, dict) and attempt.get("announced") is True
 
 
 def require_here(past: Past) -> None:
@@ -145,7 +158,7 @@ def _plan(folder: Path, run: Mapping[str, Any]) -> Plan:
         raise IncomparableError(
             "this run was begun by an older harness, which kept too little to go on",
             where=str(folder),
-            hint="harness score keeps what was measured; `harness run` begins anew",
+            hint="`harness score` keeps what was measured; `harness run` begins anew",
             reason="schema_older",
         )
     try:
@@ -154,13 +167,13 @@ def _plan(folder: Path, run: Mapping[str, Any]) -> Plan:
         raise RecordError(
             f"the plan of the run cannot be read: {error.strerror}",
             where=str(path),
-            hint="harness score keeps what was measured; `harness run` begins anew",
+            hint="`harness score` keeps what was measured; `harness run` begins anew",
             reason="part_missing",
         ) from error
     changed = RecordError(
         "the plan is not the one that the run was begun with: it was edited or damaged",
         where=str(path),
-        hint="harness score keeps what was measured; `harness run` begins anew",
+        hint="`harness score` keeps what was measured; `harness run` begins anew",
         reason="plan_changed",
     )
     if sha256(data) != run["plan_sha256"]:
