@@ -158,6 +158,8 @@ def report(
     if as_json:
         _emit({"run": str(folder), "reports": [str(path) for path in paths]})
     else:
+        if bundle:
+            echo(reported.vouched(shown, material.lang), err=True)
         click.echo("\n".join(str(path) for path in paths))
 
 
@@ -346,7 +348,8 @@ def main() -> None:
 
 def _after_interruption(arguments: list[str]) -> str:
     """What an interrupted command leaves, and what to do next."""
-    if arguments[:1] == ["run"]:
+    verb = next((word for word in arguments if word not in {"--lang", "ko", "en"}), "")
+    if verb == "run" and not any(word.startswith("--attempts") for word in arguments):
         return "interrupted; what was measured is kept\n  next: harness run --resume latest"
     kept = "what has come is kept" if "pull" in arguments[:2] else "nothing half made is used"
     return f"interrupted; {kept}\n  next: the same command again"

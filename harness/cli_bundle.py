@@ -144,5 +144,8 @@ def verify(
     if as_json:
         emit(checking.to_json(found))
     else:
-        echo(checking.text(found))
+        for line in checking.text(found).splitlines():
+            echo(line)
+        if step := checking.next_step(found, folder):
+            echo(f"next: {step}", err=True)
     raise SystemExit(found.exit_code)

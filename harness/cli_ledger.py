@@ -54,7 +54,8 @@ def list_(*, results: Path, as_json: bool) -> None:
     for plan in dict.fromkeys(line.plan for line in book.ledger.lines):
         series = [one for one in book.ledger.series if one.announced.plan == plan]
         made = ", ".join(f"{len(one.runs)}/{one.announced.of}" for one in series)
-        echo(f"plan {plan[:_PLAN_CHARS]}" + (f"  announced runs made: {made}" if made else ""))
+        heading = tr(f"plan {plan[:_PLAN_CHARS]}")
+        click.echo(f"{heading}  {tr(f'announced runs made: {made}')}" if made else heading)
         for run in runs:
             if run.plan == plan:
                 _show_run(book, run)
@@ -69,9 +70,10 @@ def list_(*, results: Path, as_json: bool) -> None:
 
 def _show_run(book: Book, run: Started) -> None:
     place = book.ledger.place(run)
-    parts = [f"  {run.run}", run.started_utc, f"{place.number}/{place.of}"]
-    if place.announced:
-        parts.append(tr("announced"))
+    which = f"run {place.number} of {place.of} announced"
+    if not place.announced:
+        which = f"run {place.number} of its plan, not announced"
+    parts = [f"  {run.run}", run.started_utc, tr(which)]
     if run.found == "lost":
         parts.append(tr("taken up from its folder: the ledger it was started in is gone"))
     elif run.found:

@@ -121,7 +121,7 @@ def run(
         _refuse_others(resumed)
         folder = runs.find_run(resumed or "", results)
         if dry_run:
-            terminal.show_left(resume.examine(folder, retry_failed=retry_failed))
+            _print_left(resume.examine(folder, retry_failed=retry_failed), as_json=as_json)
             return
         _finish(_resume(folder, seed_file, retry_failed=retry_failed), spoken, as_json=as_json)
     if models and set_name:
@@ -151,7 +151,8 @@ def run(
         return
     terminal.show_ledger(results, plan, nonce, attempts)
     begun = _to_go_on_with(results, plan, nonce, announced=bool(attempts))
-    terminal.announce(plan)
+    if attempts or not begun:
+        terminal.announce(plan)
     measure = functools.partial(
         session.run,
         plan,
@@ -211,13 +212,17 @@ def _to_go_on_with(results: Path, plan: Plan, nonce: str, *, announced: bool) ->
 
     Args:
         announced: only one that was announced.
-    """
-    from harness import resume, terminal
 
-    past = resume.unfinished(results, plan, nonce)
-    if past is None or (announced and not past.run["attempt"]["announced"]):
+    Raises:
+        PrerequisiteError: another harness measures into the folder.
+    """
+    from harness import resume, runs, terminal
+
+    if not runs.runs_of(results, plan.hash):
         return None
-    return past if terminal.wants_to_go_on(past) else None
+    with runs.alone(results):  # one that is being measured just now was not interrupted
+        past = resume.unfinished(results, plan, nonce, announced=announced)
+    return past if past and terminal.wants_to_go_on(past) else None
 
 
 def _announced(
@@ -256,7 +261,7 @@ def _finish_all(
     status = ended[-1].status if ended else "done"
     found = None
     if status == "interrupted":
-        terminal.show_interrupted(ended[-1].folder)
+        terminal.show_interrupted(ended[-1].folder, announced=True)
     else:
         found = official.official(results, plan, ledger.nonce_digest(nonce))
     if as_json:
@@ -289,7 +294,10 @@ def _finish(result: RunResult, lang: Lang, *, as_json: bool) -> NoReturn:
         )
     else:
         terminal.show_card(result.card, result.folder, lang)
-    terminal.show_blocked(result.card)
+    if result.status == "interrupted":
+        terminal.show_interrupted(result.folder)
+    else:
+        terminal.show_blocked(result.card)
     raise SystemExit(result.exit_code)
 
 
@@ -297,6 +305,15 @@ def _write_reports(result: RunResult, lang: Lang) -> Path:
     from harness.report import formats
 
     return formats.write(formats.Material(card=result.card, folder=result.folder, lang=lang))[-1]
+
+
+def _print_left(past: Past, *, as_json: bool) -> None:
+    from harness import terminal
+
+    if as_json:
+        cli_shared.emit(terminal.left_json(past))
+    else:
+        terminal.show_left(past)
 
 
 def _print_plan(plan: Plan, *, as_json: bool) -> None:

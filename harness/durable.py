@@ -235,15 +235,22 @@ def _replace(temporary: Path, path: Path) -> None:
     temporary.replace(path)
 
 
-def unwritable(path: Path | str, error: OSError) -> RecordError:
-    """The error for a file that cannot be written."""
+_ELSEWHERE = "choose a folder that you may write to with --out"
+
+
+def unwritable(path: Path | str, error: OSError, hint: str = _ELSEWHERE) -> RecordError:
+    """The error for a file that cannot be written.
+
+    Args:
+        hint: what to do where the disk is not full.
+    """
     full = error.errno in (errno.ENOSPC, errno.EDQUOT)
     return RecordError(
         f"cannot write: {error.strerror}",
         where=str(path),
         hint="free space, then the same command again; `harness run --resume latest` for a run"
         if full
-        else "choose a folder that you may write to with --out",
+        else hint,
         reason="disk_full" if full else "unwritable",
     )
 

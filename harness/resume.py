@@ -28,7 +28,7 @@ from harness.models.resolve import files_of
 from harness.ownhash import harness_sha256
 from harness.plan import Job, Plan
 from harness.records import Record
-from harness.runs import runs_of
+from harness.runs import first_record, runs_of
 from harness.spec import file_sha256, sha256
 
 _SAME = (
@@ -37,7 +37,7 @@ _SAME = (
 )
 """Facts that another machine, or this one after an update, differs in. Sizes of memory are not
 among them: what a kernel keeps for itself varies from start to start."""
-_ANEW = "harness score keeps what was measured; `harness run` begins anew"
+_ANEW = "`harness score` keeps what was measured; `harness run` begins anew"
 _ENDED = frozenset({"ok", "skipped", "failed", "crashed", "timeout", "out_of_memory"})
 
 
@@ -119,9 +119,17 @@ def examine(folder: Path, *, retry_failed: bool = False) -> Past:
     )
 
 
-def unfinished(results: Path, plan: Plan, nonce: str = "") -> Past | None:
-    """The newest run of this very plan, if it was interrupted here and can go on."""
+def unfinished(
+    results: Path, plan: Plan, nonce: str = "", *, announced: bool = False
+) -> Past | None:
+    """The newest run of this very plan, if it was interrupted here and can go on.
+
+    Args:
+        announced: the newest of those that were announced: others may have come since.
+    """
     earlier = runs_of(results, plan.hash)
+    if announced:
+        earlier = [folder for folder in earlier if _is_announced(folder)]
     if not earlier:
         return None
     with contextlib.suppress(HarnessError):
@@ -130,6 +138,11 @@ def unfinished(results: Path, plan: Plan, nonce: str = "") -> Past | None:
             _require_same_place(past)
             return past
     return None
+
+
+def _is_announced(folder: Path) -> bool:
+    attempt = first_record(folder).get("attempt")
+    return isinstance(attempt, dict) and attempt.get("announced") is True
 
 
 def require_here(past: Past) -> None:

@@ -250,6 +250,11 @@ def _nothing_to_rank(observed: Sequence[Observed], rules: Rules) -> list[Json]:
             "no job ended well with a sample that can be used, so there is nothing to score: see "
             "the reasons of the jobs and models, then `harness doctor` and `harness run`"
         )
+        if outcomes == {"interrupted"}:
+            detail = (
+                "the run was interrupted before a job had ended, so there is nothing to score yet: "
+                "`harness run --resume RUN` goes on with it"
+            )
         return [{"code": "nothing_measured", "severity": "warn", "detail": detail}]
     if reference not in [seen.id for seen in observed]:
         detail = (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,7 +16,7 @@ from harness.execute import Outcome, next_step
 from harness.messages import Lang, tr
 from harness.messages.commands import echo
 from harness.metrics import show_bytes
-from harness.plan import Plan
+from harness.plan import Job, Plan
 from harness.resume import Past
 
 
@@ -37,14 +38,44 @@ def announce(plan: Plan) -> None:
 
 def announce_resumed(past: Past) -> None:
     """What is on record of a run that goes on, and what is left of it."""
-    left = [job for job in past.left if not job.optional]
-    again = sum(job.retry > 0 for job in past.left)
-    seconds = sum(job.estimate_s for job in left)
-    echo(
-        f"{past.folder.name}: {len(past.outcomes)} jobs are on record, {len(left)} are left, "
-        f"{again} of them begun again; about {_duration(seconds)}",
-        err=True,
-    )
+    name, kept, left = past.folder.name, len(past.outcomes), _left(past)
+    if left:
+        seconds = sum(job.estimate_s for job in left)
+        echo(
+            f"{name}: {kept} jobs are on record, {len(left)} are left; about {_duration(seconds)}",
+            err=True,
+        )
+    else:
+        echo(f"{name}: {kept} jobs are on record, none is left to be measured", err=True)
+    if again := sum(job.retry > 0 for job in left):
+        echo(f"  {again} of them are begun again", err=True)
+    if bad := sum(outcome.state not in {"ok", "skipped"} for outcome in past.outcomes):
+        echo(
+            f"  {bad} did not end well\n  next: {_resume_command(past.folder)} --retry-failed",
+            err=True,
+        )
+
+
+def _left(past: Past) -> list[Job]:
+    return [job for job in past.left if not job.optional]
+
+
+def _resume_command(folder: Path) -> str:
+    """What finishes a run, wherever its results folder is."""
+    return f"harness run --resume {shlex.quote(str(folder))}"
+
+
+def left_json(past: Past) -> dict[str, Any]:
+    """For programs: what `show_left` says."""
+    return {
+        "run": past.folder.name,
+        "ended": len(past.outcomes),
+        "left": [
+            {name: getattr(job, name) for name in ("id", "model", "suite", "process", "retry")}
+            for job in _left(past)
+        ],
+        "estimate_s": round(sum(job.estimate_s for job in _left(past)), 1),
+    }
 
 
 def show_left(past: Past) -> None:
@@ -62,9 +93,9 @@ def wants_to_go_on(past: Past) -> bool:
     Nobody is asked without a terminal: there a new run is begun, and the other one named.
     """
     name = past.folder.name
-    echo(f"{name} of the same plan was interrupted: {len(past.left)} jobs are left", err=True)
+    echo(f"{name} of the same plan was interrupted: {len(_left(past))} jobs are left", err=True)
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
-        echo(f"  next: harness run --resume {name}", err=True)
+        echo(f"  next: {_resume_command(past.folder)}", err=True)
         return False
     return click.confirm(tr("Go on with it?"), default=True, err=True)
 
@@ -98,13 +129,17 @@ def show_made(folder: Path, status: str) -> None:
     echo(f"{tr(status)}: {folder}", err=True)
 
 
-def show_interrupted(folder: Path) -> None:
-    """What to do about an announced run that was interrupted."""
-    echo(
-        "interrupted: it counts as the worst unless it is finished\n"
-        f"  next: harness run --resume {folder.name}, then the same command again",
-        err=True,
-    )
+def show_interrupted(folder: Path, *, announced: bool = False) -> None:
+    """What to do about a run that was interrupted."""
+    command = _resume_command(folder)
+    if announced:
+        echo(
+            "interrupted: it counts as the worst unless it is finished\n"
+            f"  next: {command}, then the same command again",
+            err=True,
+        )
+    else:
+        echo(f"interrupted; what was measured is kept\n  next: {command}", err=True)
 
 
 def _required(plan: Plan) -> int:

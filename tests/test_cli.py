@@ -442,6 +442,10 @@ def test_ctrl_c_ends_with_130_and_a_scorecard(
     assert "Traceback" not in stderr
     found = json.loads(stdout.splitlines()[-1])
     assert found["status"] == "interrupted"
+    command = stderr.strip().rpartition("next: harness ")[2].split()
+    assert command == ["run", "--resume", found["run"]]
+    left = run_harness(*command, "--dry-run", "--json")
+    assert last_json(left)["left"], "the command that is named goes on"
     assert (bench_folder / found["scorecard"]).is_file()
     card = last_json(run_harness("score", "latest", "--json"))
     assert any(

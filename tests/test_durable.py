@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import importlib
 import os
 import runpy
 import subprocess
@@ -23,6 +24,15 @@ def test_a_full_disk_is_named(tmp_path: Path) -> None:
     other = unwritable(tmp_path, OSError(errno.EACCES, "Permission denied"))
     assert other.reason == "unwritable"
     assert "--out" in other.hint
+
+
+def test_windows_writes_the_bytes_that_were_given(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "O_BINARY", 1 << 15, raising=False)
+    try:
+        assert importlib.reload(durable).BINARY == os.O_BINARY  # type: ignore[attr-defined]
+    finally:
+        monkeypatch.undo()
+        importlib.reload(durable)
 
 
 def test_replacing_a_file_is_all_or_nothing(tmp_path: Path) -> None:

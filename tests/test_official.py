@@ -321,7 +321,7 @@ def test_an_interrupted_series_goes_on(tmp_path: Path, run_harness: Harness) -> 
         rest = child.stderr.read()
     assert child.returncode == 130
     (run,) = [path.parent.name for path in (tmp_path / "results").glob("*/plan.json")]
-    assert f"next: harness run --resume {run}, then the same command again" in rest
+    assert f"next: harness run --resume results/{run}, then the same command again" in rest
     unfinished = run_harness("ledger", "official", check=3)
     assert "not yet: 1 of 2 announced runs were started" in unfinished.stderr
     assert "the same `harness run --attempts 2 …` again" in unfinished.stderr
@@ -351,6 +351,7 @@ def test_a_run_outside_the_series_says_so(tmp_path: Path, run_harness: Harness) 
     assert "run 1 of 1, not announced" in " ".join(done.stdout.split())
     listed = run_harness("ledger", "list")
     assert "announced runs made: 0/3" in listed.stdout
+    assert "run 1 of its plan, not announced" in listed.stdout
 
 
 def test_nothing_announced_is_said_with_the_command(tmp_path: Path, run_harness: Harness) -> None:
@@ -372,7 +373,7 @@ def test_the_list_names_what_is_gone(results: Path, run_harness: Harness) -> Non
     shutil.rmtree(lost)
     text = run_harness("ledger", "list").stdout
     (line,) = [text for text in text.splitlines() if lost.name in text]
-    assert line.endswith("3/3  announced  its records are gone")
+    assert line.endswith("run 3 of 3 announced  its records are gone")
     found = last_json(run_harness("ledger", "list", "--json"))
     gone = {run["run"]: run["gone"] for run in found["runs"]}  # type: ignore[attr-defined]
     assert gone.pop(lost.name)

@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import pty
+import re
 import shutil
 import sys
 import time
@@ -16,7 +17,7 @@ from typing import Any
 import pytest
 
 import harness
-from harness import environment, ledger, planfile, records, resume, seeds, session
+from harness import environment, ledger, planfile, records, resume, runs, seeds, session
 from harness.errors import HarnessError
 from harness.execute import skipped
 from harness.parts import read_own
@@ -474,9 +475,40 @@ def test_no_run_to_go_on_with(tmp_path: Path, run_harness: Harness) -> None:
 def test_a_plain_run_names_the_one_that_was_interrupted(tmp_path: Path, run_harness) -> None:
     first = session.run(planned(tmp_path, **SHORT), tmp_path / "results", stop_after(1))
     done = run_harness(*WORDS)
-    assert f"next: harness run --resume {first.folder.name}" in done.stderr
+    assert f"next: harness run --resume results/{first.folder.name}" in done.stderr
     # The new one is finished, so that there is nothing to go on with any more.
     assert resume.unfinished(tmp_path / "results", resume.examine(first.folder).plan) is None
+
+
+def test_one_that_is_being_measured_is_not_called_interrupted(begun: Path, run_harness) -> None:
+    kills.fill(begun.parent.parent)
+    before = tree(begun)
+    with runs.alone(begun.parent):
+        done = run_harness("run", "--profile", "kills.yaml", check=3)
+    assert "another harness is measuring into this folder" in done.stderr
+    assert "interrupted" not in done.stderr
+    assert tree(begun) == before
+
+
+def test_an_announced_run_is_found_behind_others(tmp_path: Path) -> None:
+    """Somebody practised after the announced run was interrupted."""
+    plan, results = planned(tmp_path), tmp_path / "results"
+    session.announce(plan, results, 2)
+    first = session.run(plan, results, stop_after(3), announced=True)
+    other = session.run(plan, results, stop_after(3))
+    assert resume.unfinished(results, plan).folder == other.folder
+    assert resume.unfinished(results, plan, announced=True).folder == first.folder
+
+
+def test_what_is_left_can_be_read_by_programs(begun: Path, run_harness: Harness) -> None:
+    words = ("run", "--resume", "latest", "--dry-run")
+    (line,) = run_harness(*words, "--json").stdout.splitlines()
+    found = json.loads(line)
+    assert (found["run"], found["ended"]) == (begun.name, 3)
+    needed = [text for text in run_harness(*words).stdout.splitlines() if "if needed" not in text]
+    assert [job["id"] for job in found["left"]] == [text.split()[0] for text in needed]
+    session.resume(begun)
+    assert "none is left to be measured" in run_harness(*words).stderr
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no pseudo terminals")
@@ -500,6 +532,9 @@ def test_on_a_terminal_it_asks(tmp_path: Path) -> None:
     os.close(terminal)  # whoever still waits for an answer is told that nobody is there
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0, said.decode()
     assert answered, said.decode()
+    asked, counted = re.findall(r"(\d+)개가 남았습니다", said.decode())
+    assert asked == counted, "the question counts as the answer does"
+    assert "컴퓨터를 쓰지 마세요" not in said.decode(), "no new run is announced"
     assert [path.parent for path in (tmp_path / "results").glob("*/records.jsonl")] == [
         first.folder
     ]

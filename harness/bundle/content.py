@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 from harness.bundle.attest import ENVELOPE
 from harness.bundle.create import EVIDENCE, KIND, PARTS, zipped
 from harness.durable import open_plain, write_whole
-from harness.errors import SpecError, printable
+from harness.errors import RecordError, SpecError, printable
 from harness.kit.install import LITTER, MANIFEST, Refused, is_safe, parse_manifest, shown
 from harness.spec import canonical, sha256
 
@@ -106,11 +106,15 @@ def add(path: Path, found: Content, name: str, data: bytes) -> Path:
     Raises:
         RecordError: it cannot be written.
     """
-    if path.is_dir():
-        write_whole(path / name, data)
-        return path / name
-    write_whole(path, zipped({**found.files, name: data}))
-    return path
+    in_folder = path.is_dir()
+    written = path / name if in_folder else path
+    try:
+        write_whole(written, data if in_folder else zipped({**found.files, name: data}))
+    except RecordError as error:
+        if error.reason == "unwritable":
+            error.hint = "copy the bundle to a folder that you may write to"
+        raise
+    return written
 
 
 class _Entry(NamedTuple):

@@ -80,7 +80,9 @@ def create(folder: Path, target: Path) -> Path:
         else:
             publish(made, target)
     except OSError as error:
-        raise unwritable(target, error) from error
+        raise unwritable(
+            target, error, "choose a folder that you may write to with --to"
+        ) from error
     finally:
         shutil.rmtree(made, ignore_errors=True)
     return target

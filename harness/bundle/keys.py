@@ -26,6 +26,7 @@ Role = Literal["evaluator", "startup"]
 FORMAT = 1
 _MOST_BYTES = 1 << 20
 _KEY_ID = re.compile(r"[0-9a-f]{64}")
+_ASK = "ask for the .pub file of the key's owner; `harness bundle keygen NAME` makes your own"
 _FIELDS = {"id", "name", "role", "public_key", "valid_from", "valid_until"}
 
 
@@ -92,7 +93,9 @@ def generate(path: Path, *, name: str, role: Role, days: int, today: date) -> tu
             public.unlink()
             raise
     except OSError as error:
-        raise unwritable(private, error) from error
+        raise unwritable(
+            private, error, "choose a NAME in a folder that you may write to"
+        ) from error
     return private, public
 
 
@@ -136,7 +139,7 @@ def load_trusted(paths: Sequence[Path]) -> dict[str, PublicKey]:
     revoked: dict[str, str] = {}
     for path in paths:
         try:
-            _take(json.loads(_read(path), object_pairs_hook=_once), keys, revoked)
+            _take(json.loads(_read(path, hint=_ASK), object_pairs_hook=_once), keys, revoked)
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise SpecError(
                 f"not a file of trusted keys: {printable(str(error))}",
@@ -215,7 +218,7 @@ def _public(entry: Mapping[str, Any]) -> PublicKey:
     )
 
 
-def _read(path: Path) -> bytes:
+def _read(path: Path, *, hint: str = "harness bundle keygen NAME") -> bytes:
     try:
         with path.open("rb") as file:
             data = file.read(_MOST_BYTES + 1)
@@ -223,7 +226,7 @@ def _read(path: Path) -> bytes:
         raise PrerequisiteError(
             f"cannot read the key: {error.strerror}",
             where=printable(str(path)),
-            hint="harness bundle keygen NAME",
+            hint=hint,
             reason="key_missing",
         ) from error
     if len(data) > _MOST_BYTES:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,8 @@ from harness.bundle.keys import load_trusted
 from harness.bundle.verify import verify
 from harness.errors import HarnessError, SpecError, printable
 from harness.kit.install import MANIFEST
+from harness.messages import Lang
+from harness.report import reading, words
 
 
 def is_bundle(path: Path) -> bool:
@@ -40,6 +42,11 @@ def card_of(path: Path, keys: Sequence[Path]) -> dict[str, Any]:
     trust = {"state": found.state, "reason": found.reason, "signers": list(found.signers)}
     attempt = {**found.card["attempt"], "later": later}
     return {**found.card, "attempt": attempt, "trust": trust}
+
+
+def vouched(card: Mapping[str, Any], lang: Lang) -> str:
+    """Who vouches for a bundle, as its report says."""
+    return words.trust(reading.read(dict(card)), lang)
 
 
 def target_of(path: Path) -> Path:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import re
+import shlex
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
@@ -233,9 +234,8 @@ def _check_models(models: Sequence[Path], claims: Mapping[str, Any]) -> None:
         try:
             digest = sha256_of(path)
         except Refused as refused:
-            raise SpecError(
-                str(refused), where=printable(str(path)), reason="model_missing"
-            ) from None
+            said = str(refused).removeprefix(f"{path.name}: ")
+            raise SpecError(said, where=printable(str(path)), reason="model_missing") from None
         if digest not in measured:
             name = printable(path.name)
             raise BrokenError(name, "other_model", "this file is not one that was measured")
@@ -375,6 +375,26 @@ def sign(path: Path, key: Path) -> Path:
     return content.add(path, found.content, attest.ENVELOPE, envelope)
 
 
+def next_step(verdict: Verdict, path: Path) -> str:
+    """What to do about a bundle that is not verified; empty where its detail says it all."""
+    name = shlex.quote(str(path))
+    if verdict.reason == "other_model":
+        return "give the file that was measured, or ask for a run of this one"
+    if verdict.state == "broken":
+        return "ask whoever handed it in for an untouched copy"
+    steps = {
+        "not_signed": f"harness bundle sign {name} --key NAME.key",
+        "no_trusted_keys": f"harness bundle verify {name} --keys TRUSTED.pub",
+        "unknown_key": f"name the signer's key: harness bundle verify {name} --keys KEY.pub",
+        "key_expired": "ask for a signature by a key that was valid then",
+        "key_revoked": "ask for a signature by a key that is not revoked",
+        "no_evaluator": f"the evaluator signs it: harness bundle sign {name} --key EVALUATOR.key",
+        "other_nonce": "ask for a run that was started with `harness run --nonce` and this word",
+        "other_harness": "ask for a run by a released harness: `harness doctor` shows its hash",
+    }
+    return steps.get(verdict.reason, "")
+
+
 def to_json(verdict: Verdict) -> dict[str, Any]:
     """For programs: state, reason, first broken path, tier, signers and claims."""
     return {
@@ -391,9 +411,13 @@ def to_json(verdict: Verdict) -> dict[str, Any]:
 
 def text(verdict: Verdict) -> str:
     """For people: the verdict, why, and what was claimed."""
-    where = f"{printable(verdict.path)}: " if verdict.path else ""
-    why = f" ({verdict.reason}): {where}{printable(verdict.detail)}" if verdict.reason else ""
-    lines = [f"{verdict.state}{why}"]
+    reason, detail = verdict.reason, printable(verdict.detail)
+    heads = {
+        "verified": "verified",
+        "unverified": f"unverified ({reason}): {detail}",
+        "broken": f"broken ({reason}): {printable(verdict.path)}: {detail}",
+    }
+    lines = [heads[verdict.state]]
     if verdict.state != "broken":
         claims = verdict.claims
         lines += [

@@ -78,6 +78,8 @@ def _head(view: View, lang: Lang) -> Text:
     text.append("  ")
     text.append(f"[{words.word(lang, 'tier', view.tier)}]", style=STYLES.get(view.tier, "bold"))
     text.append(f"\n{words.trust(view, lang)}", style="dim")
+    if said := words.unfinished(view, lang):
+        text.append(f"\n{said}", style="yellow")
     text.append(f"\n{words.significance(main, view, lang)}")
     evidence = words.evidence(main, view, lang)
     text.append(f"\n{evidence}" if evidence else "", style="dim")

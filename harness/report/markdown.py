@@ -62,6 +62,7 @@ def render(scorecard: Mapping[str, Any], *, lang: Lang = "en") -> str:
         "",
         f"> **{escape(words.word(lang, 'tier', view.tier))}** {_about_tier(view, lang)}".rstrip(),
         f"> {escape(words.trust(view, lang))}",
+        *[f"> {escape(said)}" for said in (words.unfinished(view, lang),) if said],
         "",
         *_summary(view, main, lang),
     ]

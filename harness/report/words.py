@@ -263,6 +263,17 @@ def trust(view: View, lang: Lang) -> str:
     return say(lang, f"trust.{found.state}", names=names, reason=reason)
 
 
+def unfinished(view: View, lang: Lang) -> str:
+    """That a run has not come to its end, and how to go on with it; empty where it has."""
+    found = next((f for f in view.findings if f.code == "run_incomplete"), None)
+    if found is None:
+        return ""
+    said = [f"{word(lang, 'finding', found.code)}: {tr(found.detail, lang)}."]
+    if view.trust.state == "self" and view.announced is not None:  # else an older harness's
+        said.append(say(lang, "unfinished.next", run=view.run))
+    return " ".join(said)
+
+
 def attempt(view: View, lang: Lang) -> str:
     """`run 3 of 7`, whether it was announced, how many before it are gone, and whether it was
     interrupted meanwhile.
@@ -271,11 +282,14 @@ def attempt(view: View, lang: Lang) -> str:
     if not (count and of):
         return ""
     kinds = {True: "attempt.announced", False: "attempt.unannounced", None: "attempt"}
+    later = view.later
+    if view.announced is False and of.isdecimal():  # all that are known, those after it as well
+        of, later = str(int(of) + later), 0
     said = [say(lang, kinds[view.announced], number=count, of=of)]
     if gone := sum(run.gone for run in view.earlier):
         said.append(say(lang, "attempt.gone", count=gone))
-    if view.later:
-        said.append(say(lang, "attempt.later", count=view.later))
+    if later:
+        said.append(say(lang, "attempt.later", count=later))
     if view.resumed or view.again:
         said.append(say(lang, "attempt.resumed", count=view.resumed, again=view.again))
     return "; ".join(said)

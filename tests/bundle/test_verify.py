@@ -4,13 +4,14 @@ import json
 import os
 import random
 import shutil
+from collections.abc import Iterator
 from datetime import date
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from harness import score
+from harness import messages, score
 from harness.bundle import attest, keys
 from harness.bundle import create as making
 from harness.bundle import verify as checking
@@ -489,3 +490,28 @@ def test_what_is_no_release(tmp_path: Path, text: str) -> None:
         with pytest.raises(SpecError) as caught:
             checking.read_released([asked])
         assert (caught.value.reason, caught.value.exit_code) == ("bad_release", 2)
+
+
+@pytest.fixture
+def in_korean() -> Iterator[None]:
+    messages.speak("ko")
+    yield
+    messages.speak("en")
+
+
+@pytest.mark.usefixtures("in_korean")
+def test_a_verdict_and_what_to_do_are_said_in_korean(bundle: Path, trusted) -> None:
+    def said(found: checking.Verdict) -> list[str]:
+        text = f"{checking.text(found)}\n{checking.next_step(found, bundle)}"
+        return [messages.tr(line) for line in text.splitlines()]
+
+    whole = said(verdict(bundle, trusted))
+    assert whole[0] == "검증됨"
+    assert whole[-1].startswith("  서명자"), "nothing is left to be done"
+    doubtful = said(verdict(bundle, {}))
+    assert doubtful[0].startswith("미검증(no_trusted_keys): 신뢰하는 키")
+    assert doubtful[-1] == f"harness bundle verify {bundle} --keys TRUSTED.pub"
+    (bundle / "scorecard.json").write_bytes(b"{}")
+    broken = said(verdict(bundle, trusted))
+    assert broken[0].startswith("손상됨(manifest_broken): scorecard.json: ")
+    assert broken[-1] == "제출한 사람에게 손대지 않은 사본을 요청하십시오"

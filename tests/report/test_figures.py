@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from harness.report import figures, markdown, tables, words
+from harness.report import figures, html, markdown, tables, words
 from harness.report.figures import NONE, Numbers
 from harness.report.reading import read
 from tests.report import sample
@@ -204,6 +204,8 @@ def test_a_run_that_was_not_announced_says_so() -> None:
     view = read(sample.card([], attempt={"number": 3, "of": 3, "announced": False}))
     assert words.attempt(view, "en") == "run 3 of 3, not announced"
     assert words.attempt(view, "ko") == "3회 중 3번째 실행(사전 공지 없음)"
+    later = {"number": 3, "of": 3, "announced": False, "later": 4}
+    assert words.attempt(read(sample.card([], attempt=later)), "en") == "run 3 of 7, not announced"
     older = read(sample.card([], attempt={"number": 3, "of": 3}))
     assert words.attempt(older, "ko") == "3회 중 3번째 실행"
 
@@ -213,6 +215,22 @@ def test_a_run_that_was_interrupted_says_so() -> None:
     view = read(sample.card([], attempt={"number": 1, "of": 1}) | {"sessions": sessions})
     assert words.attempt(view, "en") == "run 1 of 1; resumed 2 times, 1 jobs begun again"
     assert words.attempt(view, "ko") == "1회 중 1번째 실행; 중단 후 재개 2회, 다시 시작한 작업 1개"
+
+
+def test_a_run_that_has_not_ended_says_how_to_go_on() -> None:
+    cut = {"code": "run_incomplete", "severity": "warn", "detail": "2 of 6 jobs are on record"}
+    attempt = {"number": 1, "of": 1, "announced": False}
+    card = sample.card([], attempt=attempt)
+    card["verdict"]["findings"].append(cut)
+    said = words.unfinished(read(card), "en")
+    assert said.startswith("run incomplete: 2 of 6 jobs are on record.")
+    assert said.endswith(f"harness run --resume {card['run']}")
+    assert "작업 6개 가운데 2개" in words.unfinished(read(card), "ko")
+    for show in (html.render, markdown.render):
+        assert f"harness run --resume {card['run']}" in show(card)
+    handed_in = card | {"trust": {"state": "unverified", "reason": "not_signed", "signers": []}}
+    assert "--resume" not in words.unfinished(read(handed_in), "en"), "not by whoever reads it"
+    assert words.unfinished(read(sample.card([], attempt=attempt)), "en") == ""
 
 
 def test_attempts_of_an_older_scorecard_are_this_one_alone() -> None:
