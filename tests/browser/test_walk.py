@@ -55,4 +55,4 @@ def test_the_answers_say_winner_reason_significance_and_machine(opened: Opened) 
     assert "보정 p = 0.600" in sure
     assert "LG gram 16 (2025)" in where
     assert "Core(TM) Ultra 7" in where
-    assert "3회 중 3번째 실행" in where
+    assert "사전 공지한 3회 중 2번째 실행" in where

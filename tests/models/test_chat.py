@@ -418,13 +418,15 @@ def test_the_limits_hold_without_a_parent(
         "ask": True,
         "cpu_s": 21,
         "readable": ["/a/file"],
+        "parent": 7,
     }
     monkeypatch.setattr("sys.stdin", _Stdin(json.dumps(request)))
+    monkeypatch.setattr(sandbox, "attend", lambda parent: order.append(f"attend {parent}"))
     monkeypatch.setattr(sandbox, "limit", lambda cpu_s: order.append(f"limit {cpu_s}"))
     monkeypatch.setattr(sandbox, "confine", lambda access: order.append(f"read {access.read}"))
     monkeypatch.setattr(template_child, "compiled", _noting(order, template_child.compiled))
     sandbox.serve(template_child.answer)
-    assert order == ["limit 21", "read ['/a/file']", "compile"]
+    assert order == ["attend 7", "limit 21", "read ['/a/file']", "compile"]
     assert json.loads(capsys.readouterr().out) == {
         "texts": ["<|im_start|>user\nhi<|im_end|>\n<|im_start|>assistant\n"]
     }
