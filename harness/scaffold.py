@@ -24,6 +24,9 @@ A run folder, named by its UTC time and six hex digits, holds
 | `scorecard.md`, `report.html` | the scorecard for people; `harness report` writes them again |
 | `parts/` | what unfinished jobs have written; empty after a complete run |
 
+`ledger.jsonl` has a line for every run that was started here, also for one whose folder was
+deleted: `harness ledger list`. Never edit or delete it.
+
 `baselines/` holds what `harness baseline` writes: one small file a baseline, and one
 `noise-….json` a machine. Commit them.
 
