@@ -223,7 +223,7 @@ def alone(results: Path) -> Iterator[None]:
             reason="results_locked",
         ) from None
     except OSError as error:
-        raise unwritable(results / ".lock", error) from error
+        raise unwritable(results / ".lock" if results.is_dir() else results, error) from error
     try:
         yield
     finally:

@@ -14,7 +14,7 @@ from click.testing import CliRunner
 
 from harness import seeds, session
 from harness.cli import cli
-from harness.records import JournalWriter
+from harness.records import SCHEMA, JournalWriter
 from harness.seeds import proof
 from harness.specfile import resolve_profile
 from harness.suites.tasks import TASKS
@@ -187,6 +187,8 @@ def test_verify_writes_the_items_and_compares_a_run(
     run = Path("results") / "20261126T000000Z-0a0b0c"
     run.mkdir(parents=True)
     journal = JournalWriter(run / "records.jsonl")
+    first = {"type": "run", "schema": SCHEMA, "run": run.name}
+    journal.append(first | {"profile": {}, "device": {}, "models": []})
     for found in proof.rebuild(suite, seed):
         journal.append(
             {
