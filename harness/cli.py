@@ -322,7 +322,10 @@ def main() -> None:
     messages.speak(messages.asked_for(sys.argv[1:]))  # errors are shown behind the last context
     _settle_process()
     try:
-        cli.main(standalone_mode=False)
+        try:
+            cli.main(standalone_mode=False)
+        finally:
+            sys.stdout.flush()  # what cannot be written now would be Python's to report, later
     except click.ClickException as error:
         show(error)
         _fail(as_json, error.format_message(), "usage", error.exit_code)
@@ -332,18 +335,24 @@ def main() -> None:
         echo(f"harness: {_after_interruption(sys.argv[1:])}", err=True)
         _fail(as_json, "interrupted", "interrupted", Exit.INTERRUPTED)
     except BrokenPipeError:
-        # Whoever read our output has seen enough; Python must not complain at its end.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _drop_output()  # whoever read it has seen enough
         raise SystemExit(int(Exit.DONE)) from None
     except Exception as error:
         if os.environ.get("HARNESS_DEBUG"):
             raise
         if isinstance(error, OSError) and error.errno in durable.DISK_ERRORS:
             # What is printed may go into a file, and not every one that is written is a record.
+            if not error.filename:
+                _drop_output()
             _refuse(as_json, durable.unwritable(str(error.filename or "stdout"), error))
         message = f"{type(error).__name__}: {error}"
         echo(f"harness: a bug: {message}\n  next: set HARNESS_DEBUG=1 for the traceback", err=True)
         _fail(as_json, message, "unexpected_error", Exit.FAILED)
+
+
+def _drop_output() -> None:
+    """Nothing goes out any more; Python must not complain of that at its end."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _after_interruption(arguments: list[str]) -> str:
