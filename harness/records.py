@@ -218,8 +218,17 @@ def read(path: Path) -> Journal:
         RecordError: missing, or damaged (with the line's number).
         SchemaError: of a newer schema.
     """
+    return parse(load(path), path)
+
+
+def load(path: Path) -> bytes:
+    """The bytes of a journal, unverified.
+
+    Raises:
+        RecordError: it is missing, or cannot be read.
+    """
     try:
-        data = path.read_bytes()
+        return path.read_bytes()
     except OSError as error:
         raise RecordError(
             f"cannot read records: {error.strerror}",
@@ -227,7 +236,6 @@ def read(path: Path) -> Journal:
             hint="harness run",
             reason="records_missing",
         ) from error
-    return parse(data, path)
 
 
 def parse(data: bytes, path: Path) -> Journal:

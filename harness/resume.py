@@ -81,11 +81,12 @@ def examine(folder: Path, *, retry_failed: bool = False) -> Past:
         SchemaError: a newer harness wrote them. IncomparableError: an older one did.
     """
     path = folder / "records.jsonl"
-    journal = records.read(path)
+    data = records.load(path)
+    journal = records.parse(data, path)
     run = records.run_record(journal.records)
     plan = _plan(folder, run)
     noted = ledger.load(folder.resolve().parent / ledger.NAME)
-    ledger.require_whole(noted, str(run["run"]), path.read_bytes(), str(path))
+    ledger.require_whole(noted, str(run["run"]), data, str(path))
     looks = [r for r in journal.records if r.get("when") == "before"]
     found = records.current(journal.records)
     begun = _begun(journal.records, folder / "parts", plan)

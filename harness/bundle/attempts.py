@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from harness import ledger
+from harness import ledger, records
 from harness.errors import RecordError
 
 NAME = ledger.NAME
@@ -52,18 +52,18 @@ def beside(folder: Path, run: Mapping[str, Any]) -> bytes:
             hint="put an untouched copy of it back",
             reason="ledger_differs",
         ) from error
-    records = folder / "records.jsonl"
-    require_all(whole, run, records.read_bytes(), str(records))
+    journal = folder / "records.jsonl"
+    require_all(whole, run, records.load(journal), str(journal))
     return whole
 
 
-def require_all(data: bytes, run: Mapping[str, Any], records: bytes, where: str) -> None:
+def require_all(data: bytes, run: Mapping[str, Any], journal: bytes, where: str) -> None:
     """Hold a ledger against the bytes of a run's records.
 
     Raises:
         HarnessError: it is damaged, or has noted more records (`records_cut`).
     """
-    ledger.require_whole(ledger.parse(data, Path(NAME)), str(run["run"]), records, where)
+    ledger.require_whole(ledger.parse(data, Path(NAME)), str(run["run"]), journal, where)
 
 
 def check(data: bytes, run: Mapping[str, Any]) -> Attempts:
