@@ -107,14 +107,28 @@ class Exam:
         """Sample records, in the order of asking; complete when `serve` has returned."""
         self.broken = ""
         """Why not everything was asked."""
+        self._kept: Path | None = None
         self._writer: PartWriter | None = None
 
     def keep_in(self, path: Path) -> None:
         """Append what is marked to this file as well: hours of answers survive a crash."""
-        self._writer = PartWriter(path)
+        self._kept = path
 
     def serve(self, questions: IO[bytes], answers: IO[bytes]) -> None:
-        """Ask everything; ends early where the worker does."""
+        """Ask everything; ends early where the worker does.
+
+        Raises:
+            RecordError: what is marked cannot be kept.
+        """
+        # Only here: of a worker that cannot be started nothing is served, nor closed.
+        self._writer = PartWriter(self._kept) if self._kept else None
+        try:
+            self._serve(questions, answers)
+        finally:
+            if self._writer:
+                self._writer.close()
+
+    def _serve(self, questions: IO[bytes], answers: IO[bytes]) -> None:
         prepared = self._prepare()  # what fails here is ours, and no worker's nonsense
         try:
             self._total = 0 if self._budget else sum(map(len, prepared.values()))
@@ -134,9 +148,6 @@ class Exam:
                 self.broken = f"it left out {', '.join(sorted(prepared))}"
         except (BrokenPipeError, ValueError, KeyError, TypeError, OverflowError) as error:
             self.broken = self.broken or f"the worker answered nonsense or nothing: {error!r}"
-        finally:
-            if self._writer:
-                self._writer.close()
 
     def _ask(
         self, asked: Iterable[Question], questions: IO[bytes], answers: IO[bytes]
