@@ -269,11 +269,14 @@ class ChatTimes(NamedTuple):
 
 
 class _Clock(NamedTuple):
-    """Moments of one answer in ns after t0: ids ready, tokens `[n]`, text available."""
+    """Moments of one answer in ns after t0: ids ready, tokens `[n]`, text available; and the
+    steps between its tokens, `[n - 1]`.
+    """
 
     ids_ns: int
     token_ns: npt.NDArray[np.int64]
     end_ns: int
+    steps_ns: npt.NDArray[np.int64]
 
     @property
     def tpot_s(self) -> float | None:
@@ -326,7 +329,7 @@ def request_times(
         tpot_s=tpot_s,
         decode_tok_per_s=1 / tpot_s if tpot_s else None,
         end_to_end_s=clock.end_ns / _NS,
-        itl_s=(clock.token_ns[1:] - clock.token_ns[:-1]) / _NS,
+        itl_s=clock.steps_ns / _NS,
     )
 
 
@@ -462,16 +465,14 @@ def whole(sample: Mapping[str, Any], key: str, *, least: int) -> int:
 
 def _read_clock(sample: Mapping[str, Any]) -> _Clock:
     """Moments that grow; anything else is refused."""
-    clock = _Clock(
-        ids_ns=whole(sample, "ids_ns", least=0),
-        token_ns=_moments(sample.get("token_ns")),
-        end_ns=whole(sample, "end_ns", least=1),
-    )
-    moments = clock.token_ns
-    grows = moments.size == 1 or int((moments[1:] - moments[:-1]).min()) > 0
-    if int(moments[0]) <= clock.ids_ns or clock.end_ns < int(moments[-1]) or not grows:
+    ids_ns = whole(sample, "ids_ns", least=0)
+    moments = _moments(sample.get("token_ns"))
+    end_ns = whole(sample, "end_ns", least=1)
+    steps_ns = moments[1:] - moments[:-1]
+    grows = not steps_ns.size or int(steps_ns.min()) > 0
+    if int(moments[0]) <= ids_ns or end_ns < int(moments[-1]) or not grows:
         raise SampleRefusedError("times do not grow", reason="bad_times")
-    return clock
+    return _Clock(ids_ns, moments, end_ns, steps_ns)
 
 
 def _moments(values: Any) -> npt.NDArray[np.int64]:
@@ -483,5 +484,5 @@ def _moments(values: Any) -> npt.NDArray[np.int64]:
             moments = np.empty(0)
         # Signed integers; their width differs between platforms before numpy 2.
         if moments.ndim == 1 and moments.dtype.kind == "i":
-            return moments.astype(np.int64)
+            return moments.astype(np.int64, copy=False)
     raise SampleRefusedError("token_ns must be a list of integers", reason="bad_times")

@@ -69,21 +69,21 @@ def scorecard(records: Sequence[Mapping[str, Any]], *, torn: bool = False) -> Js
         RecordError: no run record, several that differ, or an unusable profile.
     """
     run = run_record(records)
-    began = _sessions(records)
-    records = current(records)
+    everything, records = records, current(records)
+    told = _told(records)
     rules = read_rules(run["profile"])
     observed = observe(records, run["models"], rules)
-    looks = around(records)
+    looks = around(told)
     environment = looks.environment
     validity = examine(records, observed, rules, device=run["device"], looks=looks)
-    lost = _lost(run, records, torn=torn)
+    lost = _lost(run, told, torn=torn)
     own = [
         *lost,
         *_few_repetitions(rules),
         *_known_items(run, rules),
         *_nothing_to_rank(observed, rules),
     ]
-    sandboxes = lowest(records)
+    sandboxes = lowest(told)
     own += unconfined(sandboxes) if rules.profile.tier == "verified" else []
     verdict = _verdict(environment, own, validity, rules)
     found = {seen.id: summaries(seen, rules, roof_of(looks.calibrations)) for seen in observed}
@@ -103,7 +103,7 @@ def scorecard(records: Sequence[Mapping[str, Any]], *, torn: bool = False) -> Js
     near = _fidelity(observed, run, rules)
     card = {
         **_run_facts(run, rules),
-        "sessions": began,
+        "sessions": _sessions(_told(everything), told),
         "tier": tier,
         "environment": {when: found["facts"] for when, found in environment.items()},
         "calibration": looks.calibration,
@@ -143,14 +143,18 @@ def _run_facts(run: Mapping[str, Any], rules: Rules) -> Json:
     }
 
 
-def _sessions(records: Iterable[Mapping[str, Any]]) -> Json:
+def _told(records: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """What was said beside samples and telemetry, which are nearly all of a run."""
+    return [record for record in records if record["type"] not in {"sample", "telemetry"}]
+
+
+def _sessions(everything: Iterable[Mapping[str, Any]], kept: Iterable[Mapping[str, Any]]) -> Json:
     """When a run was resumed, and which jobs were begun again because their start was lost."""
-    everything = list(records)
-    kept = {id(record) for record in current(everything)}
+    counted = {id(record) for record in kept}
     again = [
         {name: record.get(name) for name in ("model", "suite", "process", "outcome", "reason")}
         for record in everything
-        if record["type"] == "job" and id(record) not in kept
+        if record["type"] == "job" and id(record) not in counted
     ]
     resumed = [str(r.get("started_utc", "")) for r in everything if r.get("kind") == "resumed"]
     return {"resumed": sorted(resumed), "again": sorted(again, key=canonical)}
@@ -179,10 +183,13 @@ def _pareto(scored: Sequence[Sequence[Judged]], rules: Rules) -> Json:
 def dump(card: Mapping[str, Any]) -> bytes:
     """The bytes of `scorecard.json`: canonical JSON and a newline.
 
+    Args:
+        card: as `scorecard` rounded it.
+
     Raises:
         ValueError: a NaN or an infinity is inside.
     """
-    return canonical(round_all(dict(card))) + b"\n"
+    return canonical(card) + b"\n"
 
 
 def _verdict(

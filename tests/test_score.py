@@ -448,7 +448,7 @@ def test_nothing_measured():
 
 
 def test_dump_refuses_what_is_not_json():
-    with pytest.raises(ValueError, match="not a number"):
+    with pytest.raises(ValueError, match="not JSON compliant"):
         dump({"a": math.nan})
 
 

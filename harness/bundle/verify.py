@@ -82,6 +82,7 @@ class Verdict:
         return EXITS[self.state]
 
 
+@runs.collector_at_rest()
 def verify(
     folder: Path,
     trusted: Mapping[str, PublicKey],
@@ -107,9 +108,8 @@ def verify(
     try:
         found = content.read(folder)
         claims = found.claims
-        with runs.collector_at_rest():
-            records = _check_records(found)
-            card = _check_scorecard(found, records)
+        records = _check_records(found)
+        card, rebuilt = _check_scorecard(found, records)
         counted = _check_ledger(found, run_record(records))
         _check_models(models, claims)
         signed = _check_signatures(found, trusted)
@@ -121,7 +121,6 @@ def verify(
             path=error.path,
             claims=claims,
         )
-    rebuilt = score.dump(card) == found.files["scorecard.json"]
     doubts = [
         *_unsigned(found, trusted, signed),
         *_uncounted([trusted[name] for name in signed], claims, today),
@@ -169,8 +168,10 @@ def _check_records(content: Content) -> list[Record]:
     return found.records
 
 
-def _check_scorecard(found: Content, records: Sequence[Record]) -> dict[str, Any]:
-    """The scorecard that this version of harness builds: of its own bundles the very same."""
+def _check_scorecard(found: Content, records: Sequence[Record]) -> tuple[dict[str, Any], bool]:
+    """The scorecard that this version of harness builds, and whether it is the bundle's own: of
+    bundles of the same version it has to be.
+    """
     data, claims = found.files["scorecard.json"], found.claims
     try:
         card = score.scorecard(records)
@@ -187,7 +188,7 @@ def _check_scorecard(found: Content, records: Sequence[Record]) -> dict[str, Any
         names = sorted(claimed.keys() | claims.keys())
         differs = ", ".join(name for name in names if claimed.get(name) != claims.get(name))
         raise BrokenError(MANIFEST, "claim_differs", f"not as recorded: {differs}")
-    return card
+    return card, same
 
 
 def _check_ledger(found: Content, run: Mapping[str, Any]) -> Attempts | None:

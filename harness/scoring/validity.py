@@ -455,14 +455,15 @@ def _unknown(
         if record["type"] == "environment"
         for finding in record.get("findings") or ()
     }
-    readings = [counters for job in jobs for _, counters in job.readings]
+    # Of a hundred thousand readings there are few kinds.
+    kinds = {tuple(counters) for job in jobs for _, counters in job.readings}
     ended = [r for r in records if r["type"] == "job" and r.get("outcome") == "ok"]
     watched = {r.get("job") for r in records if r["type"] == "telemetry" and r.get("counters")}
     if blind := sorted({str(job.get("suite")) for job in ended if job.get("job") not in watched}):
         detail = f"nothing watched the machine during {', '.join(blind)}"
         yield _finding("no_telemetry", "unknown", detail)
     for counters, (name, severity, what) in _SENSORS.items():
-        missing = any(seen.keys().isdisjoint(counters) for seen in readings)
+        missing = any(map(frozenset(counters).isdisjoint, kinds))
         if f"unknown_{name}" not in known and missing:
             yield _finding(f"unknown_{name}", severity, f"{what} cannot be read here")
     if ended and not calibrated:

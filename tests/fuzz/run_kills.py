@@ -137,12 +137,30 @@ def _is_of_machine(value: Any) -> bool:
     return isinstance(value, dict) and value.get("code") in _MACHINE
 
 
-def undisturbed(folder: Path) -> Any:
-    """The scorecard of a run that nobody disturbs."""
+class Undisturbed(NamedTuple):
+    """A run that nobody disturbs: its scorecard, how long it took, and how long of that workers
+    ran, from the first one's start to the last one's end.
+    """
+
+    card: Any
+    length_s: float
+    workers_s: float
+
+
+def undisturbed(folder: Path) -> Undisturbed:
+    """What the others are held against."""
     fill(folder)
+    began = time.monotonic()
     process = begin(folder)
-    assert process.wait(_ENDS_S) == 0, (folder / "said.txt").read_text()
-    return settled(_card(folder))
+    seen_s = []
+    while process.poll() is None:
+        assert time.monotonic() - began < _ENDS_S
+        if _worker(process, wait=False):
+            seen_s.append(time.monotonic() - began)
+        time.sleep(0.002)
+    length_s = time.monotonic() - began
+    assert process.returncode == 0, (folder / "said.txt").read_text()
+    return Undisturbed(settled(_card(folder)), length_s, seen_s[-1] - seen_s[0])
 
 
 def kill_harness(folder: Path, after_s: list[float], wanted: Any) -> Killed:
@@ -166,18 +184,14 @@ def kill_harness(folder: Path, after_s: list[float], wanted: Any) -> Killed:
     return Killed(state, len(kept), tuple(faults))
 
 
-def kill_worker(folder: Path, after_s: tuple[float, float], wanted: Any) -> Killed:
-    """Kill the worker that runs so many seconds after the first one began, and has done so for
-    some more.
-    """
+def kill_worker(folder: Path, after_s: float, wanted: Any) -> Killed:
+    """Kill the worker that runs so many seconds after the first one began, or the next one."""
     fill(folder)
     process = begin(folder)
     kept: list[bytes] = []
     state = "missed"
     if _worker(process, wait=True):
-        time.sleep(after_s[0])
-        _worker(process, wait=True)
-        time.sleep(after_s[1])
+        time.sleep(after_s)
         if worker := _worker(process, wait=True):
             # Stopped, it cannot adopt the part file while that is read.
             process.send_signal(signal.SIGSTOP)
@@ -281,20 +295,26 @@ def _processes(folder: Path) -> Iterator[int]:
 
 
 def _series(
-    kind: str, count: int, asked: argparse.Namespace, wanted: Any, length_s: float
+    kind: str, count: int, asked: argparse.Namespace, usual: Undisturbed
 ) -> Iterator[Killed]:
-    """So many runs that are killed, some at a time."""
+    """So many runs that were killed, some at a time; of one that ended before, another is tried."""
 
-    def one(number: int) -> Killed:
-        chance = random.Random(f"{asked.seed}/{kind}/{number}")
+    def once(chance: random.Random) -> Killed:
         with tempfile.TemporaryDirectory(prefix="harness-kills-") as temporary:
             folder = Path(temporary).resolve()
             if kind == "worker":
-                waits_s = chance.uniform(0, length_s / 2), chance.uniform(0, length_s / 10)
-                return kill_worker(folder, waits_s, wanted)
+                return kill_worker(folder, chance.uniform(0, usual.workers_s), usual.card)
             # One in three is killed again while it goes on.
             times = 2 if chance.random() < 1 / 3 else 1
-            return kill_harness(folder, [chance.uniform(0, length_s) for _ in range(times)], wanted)
+            after_s = [chance.uniform(0, usual.length_s) for _ in range(times)]
+            return kill_harness(folder, after_s, usual.card)
+
+    def one(number: int) -> Killed:
+        chance = random.Random(f"{asked.seed}/{kind}/{number}")
+        killed = once(chance)
+        while killed.state == "missed" and not killed.faults:
+            killed = once(chance)
+        return killed
 
     with ThreadPoolExecutor(asked.jobs) as pool:
         yield from pool.map(one, range(count))
@@ -309,16 +329,12 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=2, help="runs at a time")
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="harness-kills-") as temporary:
-        began = time.monotonic()
-        wanted = undisturbed(Path(temporary).resolve())
-        length_s = time.monotonic() - began
+        usual = undisturbed(Path(temporary).resolve())
     faults = 0
     for kind in ("harness", "worker"):
         states: Counter[str] = Counter()
         kept = 0
-        for number, killed in enumerate(
-            _series(kind, getattr(asked, kind), asked, wanted, length_s)
-        ):
+        for number, killed in enumerate(_series(kind, getattr(asked, kind), asked, usual)):
             states[killed.state] += 1
             kept += killed.acknowledged
             faults += bool(killed.faults)

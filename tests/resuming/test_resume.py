@@ -255,4 +255,4 @@ def test_nothing_acknowledged_is_lost(tmp_path: Path, whole: session.RunResult) 
     for folder in (harness, worker):
         folder.mkdir()
     assert kills.kill_harness(harness, [3.5, 2.0], wanted).faults == ()  # and the resumed one too
-    assert kills.kill_worker(worker, (0.5, 0.2), wanted).faults == ()
+    assert kills.kill_worker(worker, 0.7, wanted).faults == ()
