@@ -119,9 +119,13 @@ def _page_bytes() -> int:
 
 
 def _linux_processors(root: str) -> dict[str, int]:
-    content = kernelfs.data(root, "proc/stat")
-    words = content[: content.find(b"\n")].split()
-    if words[:1] != [b"cpu"] or len(words) <= len(_STAT) or not _digits(words[1:]):
+    for _ in range(2):
+        # Of some hundred thousand readings one has no numbers in it, the next one has.
+        content = kernelfs.data(root, "proc/stat")
+        words = content[: content.find(b"\n")].split()
+        if words[:1] == [b"cpu"] and len(words) > len(_STAT) and _digits(words[1:]):
+            break
+    else:
         return {}
     ticks = dict(zip(_STAT, map(int, words[1:]), strict=False))
     tick_ns = 10**9 // os.sysconf("SC_CLK_TCK")

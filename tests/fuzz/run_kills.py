@@ -70,8 +70,6 @@ _MACHINE = frozenset(
     {
         *("busy_machine", "clock_stepped", "cpu_steal", "hard_faults", "low_memory", "on_battery"),
         *("process_stopped", "suspended", "swap_in_use", "swapped", "throttled"),
-        # One reading of /proc/stat in some hundred thousand has no numbers in it here.
-        *("unknown_cpu_busy_ns", "unknown_cpu_steal_ns"),
     }
 )
 """Findings that come and go with whatever else runs."""

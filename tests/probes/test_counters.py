@@ -147,6 +147,25 @@ def test_damaged_files(tmp_path: Path, file: str, content: str, absent: set[str]
     assert whole - set(counters.read(root)) == absent
 
 
+@linux
+def test_one_reading_without_numbers_is_read_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It would leave a hole in the evidence of a run that may take a day."""
+    root = machine(tmp_path)
+    whole, garbled, data = counters.read(root), ["proc/stat"], counters.kernelfs.data
+
+    def once(*parts: str) -> bytes:
+        if parts[-1] in garbled:
+            garbled.remove(parts[-1])
+            return b"cpu  \n"
+        return data(*parts)
+
+    monkeypatch.setattr(counters.kernelfs, "data", once)
+    assert counters.read(root)["cpu_busy_ns"] == whole["cpu_busy_ns"]
+    assert not garbled
+
+
 # --- this machine ---------------------------------------------------------------------
 
 
