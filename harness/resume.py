@@ -33,7 +33,7 @@ from harness.spec import file_sha256, sha256
 
 _SAME = (
     *("machine", "product", "cpu", "isa", "physical_cores", "logical_cores"),
-    *("os", "kernel", "python", "virtual_machine"),
+    *("os", "kernel", "bios", "python", "virtual_machine"),
 )
 """Facts that another machine, or this one after an update, differs in. Sizes of memory are not
 among them: what a kernel keeps for itself varies from start to start."""

@@ -101,11 +101,13 @@ class _Machine:
         product = (
             f"{kernelfs.text(dmi / 'sys_vendor')} {kernelfs.text(dmi / 'product_name')}".strip()
         )
+        firmware = (kernelfs.text(dmi / f"bios_{part}") for part in ("vendor", "version", "date"))
         names = (cpuinfo.get(key) for key in ("model name", "Model", "Hardware"))
         return {
             "os": (release.get("PRETTY_NAME") or "Linux").strip('"'),
             "kernel": kernel or UNKNOWN,
             "product": product or UNKNOWN,
+            "bios": " ".join(filter(None, firmware)) or UNKNOWN,
             "cpu": next(filter(None, names), UNKNOWN),
             "isa": sorted(_ISA.intersection(flags)) if flags else UNKNOWN,
             "virtual_machine": self._is_virtual(flags, kernel, product),
@@ -234,7 +236,21 @@ class _Machine:
                 folder / "energy_performance_preference" for folder in frequency
             ),
             "turbo": turbo or UNKNOWN,
+            **self._power_limits(),
         }
+
+    def _power_limits(self) -> Facts:
+        """Of the first package, as the kernel's power capping framework has them."""
+        package = self.sys / "class/powercap/intel-rapl:0"
+        limits: dict[str, int | None] = {
+            kernelfs.text(package / f"constraint_{number}_name"): kernelfs.number(
+                package / f"constraint_{number}_power_limit_uw"
+            )
+            for number in range(2)
+        }
+        names = {"power_limit_w": "long_term", "power_limit_short_w": "short_term"}
+        known = {fact: limits.get(name) for fact, name in names.items()}
+        return {fact: found / 1e6 if found else UNKNOWN for fact, found in known.items()}
 
     def state(self) -> Facts:
         """Heat, load and debugger."""

@@ -43,11 +43,16 @@ def read(psutil: Any = None, system: System | None = None) -> Facts:
     usable = sum(1 << cpu for cpu in affinity) if affinity else -1
     maker = system.registry(_BIOS_KEY, "SystemManufacturer")
     product = f"{maker} {system.registry(_BIOS_KEY, 'SystemProductName')}".strip()
+    firmware = (
+        system.registry(_BIOS_KEY, name).strip()
+        for name in ("BIOSVendor", "BIOSVersion", "BIOSReleaseDate")
+    )
     facts: Facts = {
         **from_psutil(psutil),
         "os": f"Windows {platform.release()}",
         "kernel": platform.version() or UNKNOWN,
         "product": product or UNKNOWN,
+        "bios": " ".join(filter(None, firmware)) or UNKNOWN,
         "cpu": system.registry(_CPU_KEY, "ProcessorNameString").strip() or UNKNOWN,
         "isa": [name for number, name in _FEATURES.items() if system.has_feature(number)],
         "power_mode": _power_mode(system),

@@ -41,6 +41,9 @@ class RecordedWindows:
             "ProcessorNameString": "Intel(R) Core(TM) Ultra 7 155H  ",
             "SystemManufacturer": "LG Electronics",
             "SystemProductName": "16Z90S-G.AA75K",
+            "BIOSVendor": "Phoenix Technologies Ltd. ",
+            "BIOSVersion": "C2ZE0120 X64",
+            "BIOSReleaseDate": "01/17/2025",
         } | changes
         self.plan = "381B4222-F694-41F0-9685-FF5BB260DF2E"
         self.bent = "DED574B5-45A0-4F42-8737-46345C09C238"
@@ -71,6 +74,7 @@ def test_windows() -> None:
     assert set(facts) <= set(FACTS)
     assert facts["cpu"] == "Intel(R) Core(TM) Ultra 7 155H"
     assert facts["product"] == "LG Electronics 16Z90S-G.AA75K"
+    assert facts["bios"] == "Phoenix Technologies Ltd. C2ZE0120 X64 01/17/2025"
     assert facts["isa"] == ["sse4_2", "avx", "avx2"]
     assert facts["power_mode"] == "best performance"
     assert facts["power_source"] == "ac"
