@@ -359,7 +359,9 @@ def _after_interruption(arguments: list[str]) -> str:
     """What an interrupted command leaves, and what to do next."""
     verb = next((word for word in arguments if word not in {"--lang", "ko", "en"}), "")
     if verb == "run" and not any(word.startswith("--attempts") for word in arguments):
-        return "interrupted; what was measured is kept\n  next: harness run --resume latest"
+        named = any(word.startswith(("--out", "--results")) for word in arguments)
+        where = " --out FOLDER" if named else ""
+        return f"interrupted; what was measured is kept\n  next: harness run --resume latest{where}"
     kept = "what has come is kept" if "pull" in arguments[:2] else "nothing half made is used"
     return f"interrupted; {kept}\n  next: the same command again"
 

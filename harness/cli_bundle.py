@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Literal
 
@@ -10,6 +11,7 @@ import click
 from harness.cli_shared import as_json as _as_json
 from harness.cli_shared import emit
 from harness.cli_shared import results as _results
+from harness.errors import quoted
 from harness.messages.commands import Group, echo
 
 _folder = click.Path(path_type=Path)
@@ -73,13 +75,24 @@ def keygen(
 def create(*, run_folder: str, target: Path, results: Path, as_json: bool) -> None:
     """Write the bundle of RUN (a folder, an id, or latest) into a new folder or a .zip."""
     from harness import runs
+    from harness.bundle import content
     from harness.bundle import create as making
 
-    made = making.create(runs.find_run(run_folder, results), target)
+    folder = runs.find_run(run_folder, results)
+    made = making.create(folder, target)
+    card = json.loads(content.read(made).files["scorecard.json"])
+    findings = card["verdict"]["findings"]
+    cut = next((found for found in findings if found["code"] == "run_incomplete"), None)
     if as_json:
-        emit({"bundle": str(made)})
+        emit({"bundle": str(made), "unfinished": cut is not None})
         return
     echo(f"wrote {made}")
+    if cut:
+        echo(
+            f"the run is unfinished: {cut['detail']}\n"
+            f"  next: harness run --resume {quoted(folder)}, then a new bundle",
+            err=True,
+        )
     echo(f"next: harness bundle sign {made} --key NAME.key")
 
 

@@ -14,7 +14,7 @@ from harness import messages
 from harness.cli_shared import as_json as _as_json
 from harness.cli_shared import emit
 from harness.cli_shared import results as _results
-from harness.errors import Exit
+from harness.errors import Exit, quoted
 from harness.messages import Lang, tr
 from harness.messages.commands import Group, echo
 
@@ -102,7 +102,7 @@ def official(*, text: str, results: Path, as_json: bool) -> None:
     if as_json:
         emit(official_json(found))
     else:
-        show(found)
+        show(found, results)
     raise SystemExit(exit_code(found))
 
 
@@ -112,8 +112,12 @@ def exit_code(found: Official) -> Exit:
     return Exit.DONE if scored else Exit.FAILED
 
 
-def show(found: Official) -> None:
-    """An official result on a terminal."""
+def show(found: Official, results: Path) -> None:
+    """An official result on a terminal.
+
+    Args:
+        results: the folder of its runs.
+    """
     from rich.console import Console
 
     from harness.report.words import say, word
@@ -128,7 +132,7 @@ def show(found: Official) -> None:
             fate = f"  {say(lang, 'attempt.resumed', **count)}{fate}"
         click.echo(f"  {number}  {attempt.run}  {attempt.started_utc}{fate}")
         if attempt.state == "interrupted":
-            echo(f"  next: harness run --resume {attempt.run}", err=True)
+            echo(f"  next: harness run --resume {quoted(results / attempt.run)}", err=True)
     if found.others:
         echo(f"{found.others} more runs of this plan do not count")
     if found.nonces > 1:

@@ -273,7 +273,7 @@ def _finish_all(
             }
         )
     elif found:
-        cli_ledger.show(found)
+        cli_ledger.show(found, results)
     codes = [result.exit_code for result in ended]
     raise SystemExit(max([*codes, cli_ledger.exit_code(found)] if found else codes))
 

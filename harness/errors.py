@@ -17,6 +17,7 @@ words in `reason`, kept in records and printed in messages.
 from __future__ import annotations
 
 import importlib.util
+import sys
 from collections.abc import Callable, Iterable
 from enum import IntEnum
 
@@ -147,3 +148,13 @@ def did_you_mean(value: str, known: Iterable[str]) -> str:
 def printable(text: str) -> str:
     """Text of others that no terminal obeys: what is not printable becomes an escape."""
     return "".join(char if char.isprintable() else f"\\u{ord(char):04x}" for char in text)
+
+
+def quoted(path: object) -> str:
+    """A path as one word of a command that people copy."""
+    import shlex  # not at the top: a measured child never asks
+
+    text = printable(str(path))
+    if sys.platform == "win32":  # cmd.exe knows double quotes only
+        return f'"{text}"' if " " in text else text
+    return shlex.quote(text)

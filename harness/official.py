@@ -225,7 +225,11 @@ def meant(results: Path, text: str = "") -> tuple[str, str]:
             raise _not_announced(results)
     elif line is None and len(text) >= _PLAN_CHARS:
         line = next((line for line in reversed(ledger.lines) if line.plan.startswith(text)), None)
-    line = line or by_id.get(find_run(text, results).name)
+    try:
+        line = line or by_id.get(find_run(text, results).name)
+    except SpecError as error:
+        error.hint = "harness ledger list"  # shows the plans, too
+        raise
     if line is None:
         raise SpecError(
             "the ledger does not know this run",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import Any
 import click
 
 from harness import counting, ledger, score
-from harness.errors import printable
+from harness.errors import printable, quoted
 from harness.execute import Outcome, next_step
 from harness.messages import Lang, tr
 from harness.messages.commands import echo
@@ -62,7 +61,7 @@ def _left(past: Past) -> list[Job]:
 
 def _resume_command(folder: Path) -> str:
     """What finishes a run, wherever its results folder is."""
-    return f"harness run --resume {shlex.quote(str(folder))}"
+    return f"harness run --resume {quoted(folder)}"
 
 
 def left_json(past: Past) -> dict[str, Any]:

@@ -330,6 +330,9 @@ def test_an_interrupted_series_goes_on(tmp_path: Path, run_harness: Harness) -> 
     spoilt = run_harness(*words, check=4)  # no model has a score in both
     assert f"{run}" in spoilt.stdout
     assert "interrupted: counts as the worst" in spoilt.stdout
+    assert f"next: harness run --resume results/{run}" in spoilt.stderr
+    unknown = run_harness("ledger", "official", "nosuch", check=2)
+    assert "next: harness ledger list" in unknown.stderr
     run_harness("run", "--resume", run)
     whole = last_json(run_harness("ledger", "official", "--json"))
     assert [attempt["state"] for attempt in whole["attempts"]] == ["counted"] * 2  # type: ignore[attr-defined]
@@ -337,7 +340,7 @@ def test_an_interrupted_series_goes_on(tmp_path: Path, run_harness: Harness) -> 
     first, second = (
         line for line in run_harness("ledger", "official").stdout.splitlines() if "Z-" in line
     )
-    assert "resumed 1 times" in first
+    assert "resumed 1×" in first
     assert "resumed" not in second
 
 

@@ -21,6 +21,7 @@ from harness.errors import (
     RecordError,
     SpecError,
     printable,
+    quoted,
 )
 from harness.kit import manifest
 from harness.records import SCHEMA, Journal, run_record
@@ -48,7 +49,7 @@ def create(folder: Path, target: Path) -> Path:
             "this is there already",
             where=printable(str(target)),
             allowed="a new folder",
-            hint=f"harness bundle create {printable(folder.name)} --to NEW_FOLDER",
+            hint=f"harness bundle create {quoted(folder)} --to NEW_FOLDER",
             reason="target_exists",
         )
     journal, card = runs.scored(folder / "records.jsonl")
@@ -57,7 +58,7 @@ def create(folder: Path, target: Path) -> Path:
         raise RecordError(
             "the last line of the records is unfinished: the run was interrupted",
             where=printable(str(folder / "records.jsonl")),
-            hint=f"harness run --resume {printable(folder.name)}",
+            hint=f"harness run --resume {quoted(folder)}",
             reason="records_torn",
         )
     run = run_record(journal.records)

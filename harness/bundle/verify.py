@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import contextlib
 import re
-import shlex
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
@@ -26,7 +25,7 @@ from harness.bundle.content import BrokenError, Content, check_hashes, hashing
 from harness.bundle.create import about, require_present
 from harness.bundle.keys import PublicKey, load_private
 from harness.durable import sweep
-from harness.errors import Exit, HarnessError, SchemaError, SpecError, printable
+from harness.errors import Exit, HarnessError, SchemaError, SpecError, printable, quoted
 from harness.kit.install import MANIFEST, Refused, sha256_of
 from harness.records import Journal, Record, parse, run_record, strict_json
 from harness.spec import canonical, sha256
@@ -378,7 +377,7 @@ def sign(path: Path, key: Path) -> Path:
 
 def next_step(verdict: Verdict, path: Path) -> str:
     """What to do about a bundle that is not verified; empty where its detail says it all."""
-    name = shlex.quote(str(path))
+    name = quoted(path)
     if verdict.reason == "other_model":
         return "give the file that was measured, or ask for a run of this one"
     if verdict.state == "broken":
@@ -436,7 +435,7 @@ def text(verdict: Verdict) -> str:
 
 def _sessions_text(began: Mapping[str, Any]) -> str:
     resumed, again = len(began["resumed"]), len(began["again"])
-    return f"resumed {resumed} times, {again} jobs begun again" if resumed or again else "one"
+    return f"resumed {resumed}×, jobs begun again: {again}" if resumed or again else "one"
 
 
 def _attempt_text(claimed: Mapping[str, Any], counted: Attempts | None) -> str:

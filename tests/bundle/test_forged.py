@@ -56,7 +56,7 @@ def test_a_run_that_was_resumed_says_so(bundle: Path) -> None:
     attempt = {name: value for name, value in run["attempt"].items() if name != "ledger"}
     forged(bundle, [run | {"attempt": attempt}, *rest])
     said = checking.text(checking.verify(bundle, {}, today=TODAY))
-    assert "  sessions resumed 1 times, 1 jobs begun again" in said.splitlines()
+    assert "  sessions resumed 1×, jobs begun again: 1" in said.splitlines()
 
 
 @pytest.mark.parametrize("name", ["run", "device"])
@@ -150,7 +150,7 @@ def test_records_that_are_torn_make_no_bundle(made: Path, tmp_path: Path) -> Non
         making.create(run, tmp_path / "bundle")
     assert (caught.value.reason, caught.value.hint) == (
         "records_torn",
-        "harness run --resume run",
+        f"harness run --resume {run}",
     )
 
 

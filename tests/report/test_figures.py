@@ -213,7 +213,7 @@ def test_a_run_that_was_not_announced_says_so() -> None:
 def test_a_run_that_was_interrupted_says_so() -> None:
     sessions = {"resumed": ["2026-11-27T08:00:00+00:00"] * 2, "again": [{"model": "a"}]}
     view = read(sample.card([], attempt={"number": 1, "of": 1}) | {"sessions": sessions})
-    assert words.attempt(view, "en") == "run 1 of 1; resumed 2 times, 1 jobs begun again"
+    assert words.attempt(view, "en") == "run 1 of 1; resumed 2×, jobs begun again: 1"
     assert words.attempt(view, "ko") == "1회 중 1번째 실행; 중단 후 재개 2회, 다시 시작한 작업 1개"
 
 

@@ -56,6 +56,14 @@ def test_a_plain_run_names_the_one_that_was_interrupted(tmp_path: Path, run_harn
     assert resume.unfinished(tmp_path / "results", resume.examine(first.folder).plan) is None
 
 
+def test_its_bundle_says_that_it_is_unfinished(begun: Path, run_harness: Harness) -> None:
+    done = run_harness("bundle", "create", "latest", "--to", "mine")
+    assert "the run is unfinished: " in done.stderr
+    assert f"next: harness run --resume results/{begun.name}, then a new bundle" in done.stderr
+    said = json.loads(run_harness("bundle", "create", "latest", "--to", "it", "--json").stdout)
+    assert said["unfinished"] is True
+
+
 def test_one_that_is_being_measured_is_not_called_interrupted(begun: Path, run_harness) -> None:
     kills.fill(begun.parent.parent)
     before = tree(begun)
