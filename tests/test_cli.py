@@ -369,48 +369,6 @@ def test_an_unwritable_results_folder(bench_folder: Path, run_harness: Harness) 
     assert "--out" in done.stderr
 
 
-def _can_mount() -> bool:
-    if not shutil.which("unshare"):
-        return False
-    probe = ["unshare", "-rm", "mount", "-t", "tmpfs", "tmpfs", "/mnt"]
-    return subprocess.run(probe, capture_output=True, check=False).returncode == 0
-
-
-@pytest.mark.skipif(not _can_mount(), reason="this system lets nobody mount a small disk")
-def test_a_disk_that_fills_up_keeps_what_was_measured(bench_folder: Path) -> None:
-    """A real small disk: full at the start, and filled by somebody else in the middle."""
-    python = f"{sys.executable} -m harness"
-    run = f"{python} run --profile fast.yaml --set endless --suite latency --out disk"
-    full = f"mount -t tmpfs -o size=1m tmpfs disk && {python} run --profile fast.yaml --out disk"
-    (bench_folder / "disk").mkdir()
-    done = subprocess.run(
-        ["unshare", "-rm", "sh", "-c", full],
-        cwd=bench_folder,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 3
-    assert "MiB are free" in done.stderr
-    filled = (
-        f"mount -t tmpfs -o size=66m tmpfs disk && {{ {run} & }} && job=$! && "
-        "while ! ls disk/*/parts/*.part 2>/dev/null; do sleep 0.1; done; sleep 1; "
-        "cat /dev/zero > disk/other 2>/dev/null; wait $job; echo status $?; rm disk/other; "
-        f"{python} score latest --results disk --json | tail -n 1"
-    )
-    done = subprocess.run(
-        ["unshare", "-rm", "sh", "-c", filled],
-        cwd=bench_folder,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert "status 4" in done.stdout, done.stderr
-    assert "No space left" in done.stderr
-    assert "Traceback" not in done.stderr
-    assert json.loads(done.stdout.splitlines()[-1])["kind"] == "scorecard"
-
-
 def under_way(folder: Path, model: str) -> bool:
     """Whether a job of this model has recorded something; the reference's end at once."""
     with contextlib.suppress(FileNotFoundError):

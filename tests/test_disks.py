@@ -226,3 +226,46 @@ def test_output_onto_a_full_disk_is_a_message(tmp_path: Path, run_harness: Harne
     assert "harness: stdout: cannot write: No space left on device" in done.stderr
     assert "a bug" not in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def _can_mount() -> bool:
+    if not shutil.which("unshare"):
+        return False
+    probe = ["unshare", "-rm", "mount", "-t", "tmpfs", "tmpfs", "/mnt"]
+    return subprocess.run(probe, capture_output=True, check=False).returncode == 0
+
+
+@pytest.mark.skipif(not _can_mount(), reason="this system lets nobody mount a small disk")
+def test_a_disk_that_fills_up_keeps_what_was_measured(tmp_path: Path) -> None:
+    """A real small disk: full at the start, and filled by somebody else in the middle."""
+    fill(tmp_path)
+    python = f"{sys.executable} -m harness"
+    run = f"{python} run --profile fast.yaml --set endless --suite latency --out disk"
+    full = f"mount -t tmpfs -o size=1m tmpfs disk && {python} run --profile fast.yaml --out disk"
+    (tmp_path / "disk").mkdir()
+    done = subprocess.run(
+        ["unshare", "-rm", "sh", "-c", full],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 3
+    assert "MiB are free" in done.stderr
+    filled = (
+        f"mount -t tmpfs -o size=66m tmpfs disk && {{ {run} & }} && job=$! && "
+        "while ! ls disk/*/parts/*.part 2>/dev/null; do sleep 0.1; done; sleep 1; "
+        "cat /dev/zero > disk/other 2>/dev/null; wait $job; echo status $?; rm disk/other; "
+        f"{python} score latest --results disk --json | tail -n 1"
+    )
+    done = subprocess.run(
+        ["unshare", "-rm", "sh", "-c", filled],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert "status 4" in done.stdout, done.stderr
+    assert "No space left" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert json.loads(done.stdout.splitlines()[-1])["kind"] == "scorecard"

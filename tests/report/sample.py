@@ -10,7 +10,7 @@ from typing import Any
 
 from harness.records import JournalWriter
 from tests import strategies
-from tests.report.sample_parts import cases, chat, estimate
+from tests.report.sample_parts import PAYLOADS, cases, chat, estimate
 
 WEIGHTS = {
     "accuracy": 0.40,
@@ -18,21 +18,6 @@ WEIGHTS = {
     "decode_tok_per_s": 0.20,
     "peak_resident_bytes": 0.20,
 }
-PAYLOADS = (
-    "<script>alert(1)</script>",
-    "</script><script>alert(2)//",
-    '"><img src=x onerror=alert(3)>',
-    "'><svg/onload=alert(4)>",
-    "</style><style>*{display:none}",
-    "\x1b[31mred\x1b[0m\x1b]8;;https://evil.example\x07link",
-    "\u202egpj.exe\u2066x\u2069",
-    "nul\x00byte\x9b2J",
-    "a | b `c` **d** [e](https://evil.example) www.evil.example <b>",
-    "{{ 7*7 }}{% raw %}",
-    "javascript:alert(5)",
-    "=cmd|' /C calc'!A0",
-    "[bold red]markup[/bold red]",
-)
 RECORDS = strategies.records([strategies.Candidate(id="ref")])
 SUITES = (
     *("arith", "josa", "calendar", "honorific", "ifeval", "extract", "tools", "longctx"),

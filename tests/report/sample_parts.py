@@ -4,6 +4,22 @@ from __future__ import annotations
 
 from typing import Any
 
+PAYLOADS = (
+    "<script>alert(1)</script>",
+    "</script><script>alert(2)//",
+    '"><img src=x onerror=alert(3)>',
+    "'><svg/onload=alert(4)>",
+    "</style><style>*{display:none}",
+    "\x1b[31mred\x1b[0m\x1b]8;;https://evil.example\x07link",
+    "\u202egpj.exe\u2066x\u2069",
+    "nul\x00byte\x9b2J",
+    "a | b `c` **d** [e](https://evil.example) www.evil.example <b>",
+    "{{ 7*7 }}{% raw %}",
+    "javascript:alert(5)",
+    "=cmd|' /C calc'!A0",
+    "[bold red]markup[/bold red]",
+)
+
 
 def estimate(value: float, spread: float, unit: str, n: int = 50) -> dict[str, Any]:
     """A metric value whose interval is `spread` of it either way."""
