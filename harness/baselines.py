@@ -167,6 +167,8 @@ def save(run: Judged, name: str, results: Path) -> Saved:
 
 def _unusable(side: Side, reason: str, why: str) -> RecordError:
     hint = "harness run --profile regression"
+    if reason == "run_unfinished":
+        hint = f"harness run --resume {side.run}"
     return RecordError(f"no baseline: {why}", where=side.name, hint=hint, reason=reason)
 
 

@@ -90,6 +90,7 @@ class Comparison:
         reasons: why nothing was compared; empty where it was.
         cases: in order of model, case and metric.
         only_a, only_b: models that the other side lacks.
+        unfinished: of `A` and `B` those whose run did not come to its end.
     """
 
     a: str
@@ -100,6 +101,7 @@ class Comparison:
     cases: tuple[Case, ...] = ()
     only_a: tuple[str, ...] = ()
     only_b: tuple[str, ...] = ()
+    unfinished: tuple[str, ...] = ()
 
     def count(self, verdict: Verdict) -> int:
         """How many cases have this verdict."""
@@ -249,6 +251,7 @@ def compare(
         reasons=reasons_against(a, b, pairs, across),
         only_a=tuple(sorted(a.models.keys() - {pair[0] for pair in pairs})),
         only_b=tuple(sorted(b.models.keys() - {pair[1] for pair in pairs})),
+        unfinished=tuple(name for name, one in (("A", a), ("B", b)) if not one.finished),
     )
     if made.reasons:
         return made

@@ -96,6 +96,7 @@ class Side:
         device, conditions: observed facts before the run.
         items: what accuracy items were drawn from.
         invalid: why the run does not count; empty = it does.
+        finished: whether the run came to its end; no baseline is made of one that did not.
     """
 
     name: str
@@ -109,6 +110,7 @@ class Side:
     items: str
     invalid: str
     models: Mapping[str, Measured]
+    finished: bool = True
 
     @property
     def machine(self) -> str:
@@ -170,6 +172,7 @@ def side(records: Sequence[Json], card: Json, *, name: str) -> Side:
         conditions=_facts(facts, CONDITIONS),
         items=digest(run.get("seed", {})),
         invalid="run_invalid" if card["verdict"]["state"] == "invalid" else "",
+        finished=all(found["code"] != "run_incomplete" for found in card["verdict"]["findings"]),
         models={seen.id: _measured(seen, rules) for seen in observe(records, run["models"], rules)},
     )
 
@@ -265,9 +268,10 @@ def from_json(data: Json, *, name: str) -> Side:
     Raises:
         KeyError, TypeError, ValueError, AttributeError: it is none.
     """
+    texts: dict[str, Any] = {field: str(data[field]) for field in _TEXTS}
     return Side(
         name=name,
-        **{field: str(data[field]) for field in _TEXTS},
+        **texts,
         suite_versions={str(suite): int(v) for suite, v in data["suite_versions"].items()},
         device=dict(data["device"]),
         conditions=dict(data["conditions"]),

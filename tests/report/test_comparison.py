@@ -37,6 +37,14 @@ def printed(page: forms.Page, *, terminal: bool = False, width: int = 120) -> st
     return stream.getvalue()
 
 
+def test_a_run_that_did_not_come_to_its_end_is_named() -> None:
+    whole = made()
+    cut = replace(whole, unfinished=("B",))
+    note = "B did not come to its end: what it lacks was not compared."
+    assert note in forms.comparison_page(cut, "en").notes
+    assert note not in forms.comparison_page(whole, "en").notes
+
+
 @pytest.mark.parametrize(
     ("lang", "head"),
     [
