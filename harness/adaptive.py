@@ -11,8 +11,8 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
+from harness.job import Job
 from harness.metrics import SampleRefusedError, chat_times, kernel_tok_per_s, request_times
-from harness.plan import Job
 from harness.spec import Profile
 from harness.stats import median, student_t
 

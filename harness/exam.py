@@ -20,8 +20,8 @@ from typing import IO, Any, NamedTuple
 from harness.budget import FLOOR, SHARED, Stratum, allocate, item_variance, reached
 from harness.cases import Case
 from harness.errors import HarnessError
+from harness.job import Job
 from harness.models import chat
-from harness.plan import Job
 from harness.records import PartWriter, Record
 from harness.sources import Source
 from harness.spec import Artefact, Form, Profile

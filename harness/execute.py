@@ -20,8 +20,8 @@ from typing import NamedTuple
 from harness import supervise
 from harness.durable import unwritable
 from harness.interrupts import held
+from harness.job import Job
 from harness.parts import read_own, read_part
-from harness.plan import Job
 from harness.probes.memory import tree_sampler
 from harness.records import JournalWriter, Record, read
 from harness.sandbox.environment import clean

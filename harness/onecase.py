@@ -22,8 +22,8 @@ from harness.backends import BACKENDS
 from harness.errors import HarnessError, SpecError
 from harness.execute import execute_apart, next_step
 from harness.extensions import target
+from harness.job import Job
 from harness.models import resolve as artefacts
-from harness.plan import Job
 from harness.prepare import named_model, require_engine
 from harness.records import Record
 from harness.scoring.observe import Observed, observe

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from harness.cases import Case
+from harness.job import Job
 from harness.spec import sha256
-
-if TYPE_CHECKING:
-    from harness.cases import Case
-    from harness.plan import Job
 
 
 def interleaved(jobs: Sequence[Job], key: str) -> list[Job]:

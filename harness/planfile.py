@@ -6,7 +6,8 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from harness.plan import Plan, Skip, job_from_json
+from harness.job import job_from_json
+from harness.plan import Plan, Skip
 from harness.spec import (
     Artefact,
     BackendOptions,

@@ -24,9 +24,10 @@ from harness import environment, ledger, planfile, records
 from harness.backends import ENGINES
 from harness.errors import HarnessError, IncomparableError, PrerequisiteError, RecordError
 from harness.execute import Outcome
+from harness.job import Job
 from harness.models.resolve import files_of
 from harness.ownhash import harness_sha256
-from harness.plan import Job, Plan
+from harness.plan import Plan
 from harness.records import Record
 from harness.runs import first_record, runs_of
 from harness.spec import file_sha256, sha256

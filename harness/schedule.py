@@ -16,8 +16,9 @@ from harness import adaptive, environment
 from harness.environment.thermal import ThermalGate, pace_s
 from harness.errors import HarnessError
 from harness.execute import Conditions, Outcome, place, skipped
+from harness.job import Job
 from harness.models.resolve import files_of
-from harness.plan import Job, Plan
+from harness.plan import Plan
 from harness.probes import energy, pagecache
 from harness.records import JournalWriter, Record
 from harness.spec import Profile

@@ -29,10 +29,11 @@ from harness import plan as planning
 from harness.backends import BACKENDS
 from harness.errors import Exit
 from harness.execute import execute_apart
+from harness.job import Job
 from harness.messages import pad, tr
 from harness.metrics import Floats, show_bytes, show_seconds, show_share
 from harness.models import resolve as artefacts
-from harness.plan import Job, Plan
+from harness.plan import Plan
 from harness.records import Record, read
 from harness.sandbox.policy import SWITCH
 from harness.scoring.observe import Observed, observe

@@ -32,9 +32,10 @@ from harness.execute import (
 )
 from harness.extensions import target
 from harness.heldout import HeldOutTask
+from harness.job import Job
 from harness.models import resolve as artefacts
 from harness.ownhash import harness_sha256
-from harness.plan import Job, Plan
+from harness.plan import Plan
 from harness.prepare import held_out, require_engine
 from harness.probes import roofline
 from harness.records import SCHEMA, JournalWriter, Record
@@ -357,7 +358,7 @@ def _worker_modules(backends: Iterable[str]) -> list[str]:
     """What workers with these backends import, engines included."""
     adapters = [path.partition(":")[0] for path in _targets(backends).values()]
     engines = [module for name in backends for module in ENGINES.get(name, ())]
-    return ["harness.worker", "harness.plan", *SUITES.values(), *adapters, *engines]
+    return ["harness.worker", "harness.job", *SUITES.values(), *adapters, *engines]
 
 
 def _targets(backends: Iterable[str]) -> dict[str, str]:

@@ -12,10 +12,11 @@ import click
 from harness import counting, ledger, score
 from harness.errors import printable, quoted
 from harness.execute import Outcome, next_step
+from harness.job import Job
 from harness.messages import Lang, tr
 from harness.messages.commands import echo
 from harness.metrics import show_bytes
-from harness.plan import Job, Plan
+from harness.plan import Plan
 from harness.resume import Past
 
 

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     from harness.backends.base import Backend, LoadReport
-    from harness.plan import Job
+    from harness.job import Job
     from harness.records import PartWriter
 
 FAILED_EXIT = 4
@@ -47,7 +47,7 @@ def main(job_path: str, part_path: str, started_ns: int, parent: int) -> int:
 
     attend(parent)
     from harness.errors import HarnessError
-    from harness.plan import job_from_json
+    from harness.job import job_from_json
     from harness.records import PartWriter
 
     writer = PartWriter(Path(part_path))

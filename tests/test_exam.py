@@ -14,7 +14,7 @@ from harness.backends.fake import FakeBackend
 from harness.cases import Case, accuracy_cases
 from harness.exam import Budget, Exam
 from harness.execute import Outcome, execute
-from harness.plan import Job
+from harness.job import Job
 from harness.records import JournalWriter, read
 from harness.sources import Generated, source_of
 from harness.spec import (

@@ -216,7 +216,7 @@ import json, sys
 from pathlib import Path
 from harness.backends import BACKENDS
 from harness.execute import execute
-from harness.plan import job_from_json
+from harness.job import job_from_json
 from harness.records import JournalWriter
 here = Path(sys.argv[1])
 job = job_from_json(json.loads((here / 'job.json').read_text()))
@@ -315,7 +315,7 @@ def test_the_bare_worker_is_small() -> None:
     environment = {k: v for k, v in os.environ.items() if not k.startswith("COV")}
     environment.pop("PYTHONDONTWRITEBYTECODE", None)
     ours = (
-        "import harness.worker, harness.plan, harness.records, harness.extensions\n"
+        "import harness.worker, harness.job, harness.records, harness.extensions\n"
         "import harness.suites.memory\n"
         "from harness.sandbox import policy\n"
         "policy.confine(policy.Access())\n"

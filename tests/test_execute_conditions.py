@@ -9,7 +9,7 @@ from pathlib import Path
 from harness.backends import BACKENDS
 from harness.cases import Case
 from harness.execute import WATCHES, Conditions, Outcome, execute
-from harness.plan import Job
+from harness.job import Job
 from harness.records import JournalWriter, Record, read
 from harness.supervise import Watch
 from tests.conftest import FakeModel

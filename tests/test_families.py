@@ -10,7 +10,8 @@ import pytest
 from harness import plan as planning
 from harness.cases import cases_of
 from harness.families import precision, references
-from harness.plan import Job, Plan, Skip
+from harness.job import Job
+from harness.plan import Plan, Skip
 from harness.scoring.rules import read_rules
 from harness.spec import Artefact, Model, Source, Suites, profile_from_json, to_json
 from harness.spectext import FidelitySuite, LanguageSuite, TextFile

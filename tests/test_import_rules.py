@@ -16,6 +16,7 @@ CORE = {"errors", "kernelfs", "metrics", "stats", "stats_items", "stats_t"}
 SPEC = {
     "spec",
     "cases",
+    "job",
     "plan",
     "migrate",
     "parts",
@@ -44,15 +45,16 @@ ALLOWED = {
     "specgate": set(),
     "cases": CORE | {"spec", "spectext"},
     "families": CORE | {"spec", "cases"},
-    "order": CORE | {"spec", "cases", "plan"},  # of a plan only its types
-    "plan": CORE | {"spec", "cases", "families", "order"},
+    "job": CORE | {"spec", "cases"},
+    "order": CORE | {"spec", "cases", "job"},
+    "plan": CORE | {"spec", "cases", "families", "job", "order"},
     "ownhash": CORE | {"spec"},
-    "planfile": CORE | {"spec", "plan"},
+    "planfile": CORE | {"spec", "job", "plan"},
     "parts": CORE | {"durable", "records"},
     "durable": CORE,
     "migrate": CORE,
     "records": CORE | {"durable", "migrate", "spec"},
-    "adaptive": CORE | {"spec", "cases", "plan"},
+    "adaptive": CORE | {"spec", "cases", "job"},
     "extensions": CORE,
     "interrupts": set(),
     "sandbox": {"kernelfs", "sandbox"},
@@ -202,7 +204,7 @@ def test_files_stay_below_500_lines() -> None:
 def test_the_child_imports_nothing_but_numpy_before_its_engine() -> None:
     """Every third-party import in the worker is memory that is blamed on a model."""
     script = (
-        "import sys, harness.worker, harness.plan, harness.records, harness.extensions\n"
+        "import sys, harness.worker, harness.job, harness.records, harness.extensions\n"
         "import harness.sandbox.policy\n"
         "import harness.backends.base, harness.suites.latency, harness.suites.memory\n"
         "import harness.suites.accuracy, harness.suites.task, harness.suites.sustained\n"

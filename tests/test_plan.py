@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from harness import plan as planning
 from harness.cases import Case
+from harness.job import job_from_json
 from harness.spec import (
     AccuracySuite,
     Artefact,
@@ -202,7 +203,7 @@ def test_the_cache_never_exceeds_what_the_network_declares(declared: int, alloca
 
 def test_job_survives_json() -> None:
     for job in build("a.f16.gguf").jobs:
-        assert planning.job_from_json(json.loads(canonical(job))) == job
+        assert job_from_json(json.loads(canonical(job))) == job
 
 
 def test_ids_depend_on_content_and_not_on_place() -> None:
@@ -364,7 +365,7 @@ def test_sustained_speed_is_estimated_by_its_duration() -> None:
 
 def test_wide_jobs_survive_json() -> None:
     for job in wide(processes_max={"latency": 5}).jobs:
-        assert planning.job_from_json(json.loads(canonical(job))) == job
+        assert job_from_json(json.loads(canonical(job))) == job
 
 
 def test_threads_of_prefill_follow_those_of_decode_unless_they_are_given() -> None:

@@ -11,7 +11,8 @@ import pytest
 
 from harness.metrics import SampleRefusedError
 from harness.score import dump, scorecard
-from harness.scoring.fidelity import Flips, figures, flips, read_divergence
+from harness.scoring.divergence import read_divergence
+from harness.scoring.fidelity import Flips, figures, flips
 from harness.spectext import FidelitySuite, LanguageSuite
 from tests.answered import formed, skipped
 from tests.strategies import Candidate, profile, records

@@ -16,9 +16,9 @@ from harness.backends import BACKENDS
 from harness.environment import default_threads
 from harness.errors import HarnessError
 from harness.execute import execute_apart
+from harness.job import Job
 from harness.models import resolve
 from harness.models.reference import materialise
-from harness.plan import Job
 from harness.spec import Artefact, BackendOptions, to_json
 from harness.stats import median
 from harness.tuning import LEAST_GAIN, Tuned, candidates, choose, tune, tuned_model

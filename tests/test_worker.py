@@ -13,9 +13,9 @@ import pytest
 
 from harness.backends import BACKENDS
 from harness.cases import Case
+from harness.job import Job
 from harness.models.reference import materialise
 from harness.parts import read_part
-from harness.plan import Job
 from harness.records import Record
 from harness.spec import BackendOptions, canonical, to_json
 from tests.conftest import FakeModel

@@ -16,8 +16,8 @@ import pytest
 
 from harness.backends import BACKENDS
 from harness.cases import Case
+from harness.job import Job
 from harness.parts import read_part
-from harness.plan import Job
 from harness.records import Record
 from harness.spec import to_json
 from harness.worker import FAILED_EXIT

@@ -27,8 +27,8 @@ from harness.metrics import (
     whole,
 )
 from harness.records import current
+from harness.scoring.divergence import Divergence, read_divergence
 from harness.scoring.energy import request_joules
-from harness.scoring.fidelity import Divergence, read_divergence
 from harness.scoring.items import (
     Item,
     assemble,

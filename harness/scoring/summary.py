@@ -17,8 +17,9 @@ import numpy as np
 
 from harness.metrics import ITL_PERCENTILES, METRICS, TAIL_SAMPLES, Floats, suite_of
 from harness.scoring.accuracy import LANGUAGES, Accuracy, Task, summarise, summarise_task
+from harness.scoring.divergence import Divergence
 from harness.scoring.efficiency import Roof, utilisation
-from harness.scoring.fidelity import Divergence, figures
+from harness.scoring.fidelity import figures
 from harness.scoring.observe import Observed, Series
 from harness.scoring.rules import LOAD_CASE, Rules
 from harness.stats import (

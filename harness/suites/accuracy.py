@@ -12,7 +12,7 @@ from typing import Any, Final
 from harness.backends.base import Backend
 from harness.cases import Case
 from harness.errors import BackendError, CapabilityError
-from harness.plan import Job
+from harness.job import Job
 from harness.records import Record
 from harness.suites import exchange
 from harness.suites.base import telemetry

@@ -14,7 +14,7 @@ import numpy as np
 
 from harness.backends.base import Backend
 from harness.cases import Case
-from harness.plan import Job
+from harness.job import Job
 from harness.probes import counters
 from harness.records import Record
 from harness.spec import sha256

@@ -19,7 +19,7 @@ import numpy as np
 from harness.backends.base import Backend, Logits
 from harness.cases import Case
 from harness.errors import CapabilityError
-from harness.plan import Job
+from harness.job import Job
 from harness.records import Record
 from harness.spec import digest, sha256
 from harness.suites import compact

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 
 from harness.backends.base import Backend
 from harness.cases import Case
-from harness.plan import Job
+from harness.job import Job
 from harness.records import Record
 from harness.suites.base import fixed_prompt, no_collector, salted_prompts, telemetry, warm_up
 from harness.suites.proofs import repeats

@@ -21,7 +21,7 @@ import numpy as np
 from harness.backends.base import Backend, Logits
 from harness.cases import Case
 from harness.errors import CapabilityError
-from harness.plan import Job
+from harness.job import Job
 from harness.records import Record
 from harness.spec import sha256
 from harness.suites.base import telemetry

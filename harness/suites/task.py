@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from harness.backends.base import Backend
 from harness.cases import Case
 from harness.errors import CapabilityError
-from harness.plan import Job
+from harness.job import Job
 from harness.records import Record
 from harness.suites.base import (
     fixed_prompt,

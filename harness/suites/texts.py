@@ -16,7 +16,7 @@ from typing import Any, Final
 
 from harness.cases import Case
 from harness.errors import CapabilityError
-from harness.plan import Job
+from harness.job import Job
 from harness.spec import sha256
 from harness.suites.tasks.draw import Draw
 from harness.suites.tasks.hangul import PARTICLES, takes_first, with_particle

@@ -20,7 +20,8 @@ from pathlib import Path
 import click
 
 from harness.execute import execute
-from harness.plan import Job, Plan
+from harness.job import Job
+from harness.plan import Plan
 from harness.prepare import prepare
 from harness.records import JournalWriter
 from harness.session import exams

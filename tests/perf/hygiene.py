@@ -28,7 +28,7 @@ import click
 
 from harness.cases import Case
 from harness.execute import execute
-from harness.plan import Job
+from harness.job import Job
 from harness.records import JournalWriter
 from harness.sandbox.policy import SWITCH
 from tests.misbehaving import GROUP

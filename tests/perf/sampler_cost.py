@@ -24,7 +24,7 @@ import click
 from harness.backends import BACKENDS
 from harness.cases import Case
 from harness.execute import execute
-from harness.plan import Job
+from harness.job import Job
 from harness.probes.memory import TreeSampler
 from harness.records import JournalWriter
 from harness.spec import BackendOptions

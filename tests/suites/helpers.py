@@ -9,7 +9,7 @@ from typing import Any
 
 from harness.backends.fake import FakeBackend
 from harness.cases import Case
-from harness.plan import Job
+from harness.job import Job
 from harness.spec import BackendOptions
 
 

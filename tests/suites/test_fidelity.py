@@ -19,7 +19,8 @@ from harness.errors import CapabilityError
 from harness.models import reference
 from harness.models.export_gguf import export_gguf
 from harness.records import Record
-from harness.scoring.fidelity import Divergence, figures, read_divergence
+from harness.scoring.divergence import Divergence, read_divergence
+from harness.scoring.fidelity import figures
 from harness.spec import BackendOptions
 from harness.suites import compact, fidelity
 from harness.suites.rows import Coarse, coarse, top
