@@ -1,4 +1,4 @@
-"""How far an artefact's predictions of a text are from its family's reference, as recorded. Pure."""
+"""How far an artefact's predictions of a text are from its reference's, as recorded. Pure."""
 
 from __future__ import annotations
 
