@@ -115,7 +115,11 @@ def sign(*, folder: Path, key: Path, as_json: bool) -> None:
 @bundle.command()
 @click.argument("folder", metavar="BUNDLE", type=_folder)
 @click.option(
-    "--keys", "trusted", type=_folder, multiple=True, help="Trusted public keys; repeatable."
+    "--keys",
+    "trusted",
+    type=_folder,
+    multiple=True,
+    help="Trusted public keys, or a list of revoked ones; repeatable.",
 )
 @click.option("--nonce", help="The word that this very run was started with.")
 @click.option(
@@ -145,10 +149,10 @@ def verify(
     """Verify BUNDLE: exit 0 verified, 5 whole but unverified, 1 broken, 2 not a bundle."""
     from datetime import UTC, datetime
 
-    from harness.bundle import keys
+    from harness.bundle import trust
     from harness.bundle import verify as checking
 
-    known = keys.load_trusted(trusted)
+    known = trust.load_trusted(trusted)
     today = datetime.now(UTC).date()
     released = checking.read_released(releases) if releases else None
     found = checking.verify(
@@ -162,3 +166,24 @@ def verify(
         if step := checking.next_step(found, folder):
             echo(f"next: {step}", err=True)
     raise SystemExit(found.exit_code)
+
+
+@bundle.command()
+@click.argument("keys", metavar="KEY", nargs=-1, required=True)
+@click.option("--reason", required=True, help="Why they count no longer; verifiers are told.")
+@click.option("--key", type=_folder, required=True, help="The .key file of an evaluator.")
+@click.option(
+    "--to", "target", type=_folder, required=True, help="The list: a new file, or one to add to."
+)
+@_as_json
+def revoke(*, keys: tuple[str, ...], reason: str, key: Path, target: Path, as_json: bool) -> None:
+    """Sign a list of revoked keys: KEY is a .pub file or an id. `verify --keys` takes the list."""
+    from harness.bundle import trust
+
+    wanted = {name: reason for text in keys for name in trust.key_ids(text)}
+    count = trust.revoke(wanted, key, target)
+    if as_json:
+        emit({"list": str(target), "revoked": count})
+        return
+    echo(f"wrote {target}; revoked keys: {count}")
+    echo(f"next: harness bundle verify BUNDLE --keys TRUSTED.pub --keys {quoted(target)}")

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from harness.bundle.keys import load_trusted
+from harness.bundle.trust import load_trusted
 from harness.bundle.verify import verify
 from harness.errors import HarnessError, SpecError, printable
 from harness.kit.install import MANIFEST

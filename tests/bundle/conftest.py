@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from harness import ledger
-from harness.bundle import create, keys
+from harness.bundle import create, keys, trust
 from harness.bundle import verify as checking
 from harness.records import JournalWriter
 from harness.spec import digest
@@ -69,4 +69,4 @@ def bundle(made: Path, tmp_path: Path) -> Path:
 
 @pytest.fixture
 def trusted(made: Path) -> dict[str, keys.PublicKey]:
-    return keys.load_trusted([made / "jury.pub", made / "startup.pub"])
+    return trust.load_trusted([made / "jury.pub", made / "startup.pub"])

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from harness import score
-from harness.bundle import attest, content, keys, reported
+from harness.bundle import attest, content, keys, reported, trust
 from harness.bundle import create as making
 from harness.bundle import verify as checking
 from harness.errors import RecordError, SchemaError, SpecError
@@ -137,7 +137,7 @@ def test_what_is_signed_is_what_was_verified(bundle: Path, made: Path, monkeypat
     monkeypatch.setattr(checking, "verify", swapped)
     checking.sign(bundle, made / "jury.key")
     monkeypatch.undo()
-    found = checking.verify(bundle, keys.load_trusted([made / "jury.pub"]), today=TODAY)
+    found = checking.verify(bundle, trust.load_trusted([made / "jury.pub"]), today=TODAY)
     assert (found.state, found.reason) == ("broken", "other_bundle")
 
 
@@ -191,57 +191,3 @@ def test_a_zip_whose_places_lie_outside(bundle: Path) -> None:
         path.write_bytes(whole[:place] + bytes([whole[place] ^ 0x80]) + whole[place + 1 :])
         with contextlib.suppress(content.BrokenError, SpecError):
             content.read(path)
-
-
-# --- files of keys -------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    "change",
-    [
-        lambda entry: entry.update(reason=""),
-        lambda entry: entry.update(reason=" "),
-        lambda entry: entry.update(reason=None),
-        lambda entry: entry.update(id=entry["id"][:12]),
-        lambda entry: entry.update(id=entry["id"].upper()),
-        lambda entry: entry.update(id=None),
-        lambda entry: entry.pop("reason"),
-    ],
-)
-def test_a_revocation_that_would_revoke_nothing(made: Path, tmp_path: Path, change) -> None:
-    entry = {"id": json.loads((made / "jury.pub").read_bytes())["keys"][0]["id"], "reason": "lost"}
-    change(entry)
-    path = tmp_path / "revoked.json"
-    path.write_text(json.dumps({"format": 1, "keys": [], "revoked": [entry]}))
-    with pytest.raises(SpecError) as caught:
-        keys.load_trusted([made / "jury.pub", path])
-    assert caught.value.reason == "bad_trust_file"
-
-
-@pytest.mark.parametrize("head", ['"format": 2', '"format": true', '"format": 1.0'])
-def test_a_trust_file_of_another_format(tmp_path: Path, head: str) -> None:
-    (tmp_path / "a.pub").write_text(f'{{{head}, "keys": []}}')
-    with pytest.raises(SpecError, match="format") as caught:
-        keys.load_trusted([tmp_path / "a.pub"])
-    assert caught.value.reason == "bad_trust_file"
-
-
-def test_a_list_of_revoked_keys_that_is_there_twice(made: Path, tmp_path: Path) -> None:
-    name = json.loads((made / "jury.pub").read_bytes())["keys"][0]["id"]
-    revoked = json.dumps([{"id": name, "reason": "stolen"}])
-    path = tmp_path / "revoked.json"
-    path.write_text(f'{{"format": 1, "keys": [], "revoked": {revoked}, "revoked": []}}')
-    with pytest.raises(SpecError, match="there twice"):
-        keys.load_trusted([path])
-
-
-def test_a_revoked_evaluator_beside_a_startup(bundle: Path, made: Path, tmp_path: Path) -> None:
-    """What is said is why the evaluator does not count."""
-    checking.sign(bundle, made / "startup.key")
-    name = json.loads((made / "jury.pub").read_bytes())["keys"][0]["id"]
-    path = tmp_path / "revoked.json"
-    value = {"format": 1, "keys": [], "revoked": [{"id": name, "reason": "stolen"}]}
-    path.write_text(json.dumps(value))
-    known = keys.load_trusted([made / "jury.pub", made / "startup.pub", path])
-    found = checking.verify(bundle, known, today=TODAY)
-    assert (found.state, found.reason) == ("unverified", "key_revoked")

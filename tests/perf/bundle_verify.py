@@ -43,9 +43,9 @@ import json, sys, time
 from datetime import UTC, datetime
 from pathlib import Path
 started, cpu = time.perf_counter(), time.process_time()
-from harness.bundle import keys, verify
+from harness.bundle import trust, verify
 found = verify.verify(
-    Path(sys.argv[1]), keys.load_trusted([Path(sys.argv[2])]), today=datetime.now(UTC).date()
+    Path(sys.argv[1]), trust.load_trusted([Path(sys.argv[2])]), today=datetime.now(UTC).date()
 )
 took = time.perf_counter() - started, time.process_time() - cpu
 print(json.dumps({"wall_s": took[0], "cpu_s": took[1], "state": found.state}))
@@ -54,8 +54,8 @@ PARTS = """
 import cProfile, pstats, sys
 from datetime import UTC, datetime
 from pathlib import Path
-from harness.bundle import keys, verify
-trusted, today = keys.load_trusted([Path(sys.argv[2])]), datetime.now(UTC).date()
+from harness.bundle import trust, verify
+trusted, today = trust.load_trusted([Path(sys.argv[2])]), datetime.now(UTC).date()
 profiler = cProfile.Profile()
 profiler.runcall(verify.verify, Path(sys.argv[1]), trusted, today=today)
 pstats.Stats(profiler).sort_stats("cumulative").print_stats(45)
