@@ -146,7 +146,10 @@ def process_medians(values: Floats, counts: Counts) -> Floats:
     order = np.argsort(values, kind="stable")
     ascending = values[order]
     # How many of the drawn are at or below each value: the median is where half of them are.
-    below = np.add.accumulate(counts[order], axis=0, dtype=np.uint16)
+    # Row by row: `np.add.accumulate` goes down the columns, in several times as long.
+    below = counts[order]
+    for row in range(1, len(below)):
+        below[row] += below[row - 1]
     half, odd = divmod(int(below[-1, 0]), 2)
     upper: Floats = ascending[np.add.reduce(below <= half, axis=0, dtype=np.uint16)]
     if odd:
