@@ -113,7 +113,7 @@ def run(
     harness run --resume latest          go on after a crash or Ctrl-C
     harness run --attempts 3             an official result: docs/ledger.md
     """  # noqa: D301 - Click wants the control character itself
-    from harness import resume, runs, seeds, session, specfile, terminal
+    from harness import runs, seeds, session, specfile, terminal
     from harness.prepare import own_items, prepare
 
     spoken = lang or messages.language()
@@ -121,7 +121,7 @@ def run(
         _refuse_others(resumed)
         folder = runs.find_run(resumed or "", results)
         if dry_run:
-            _print_left(resume.examine(folder, retry_failed=retry_failed), as_json=as_json)
+            _print_left(folder, retry_failed=retry_failed, as_json=as_json)
             return
         _finish(_resume(folder, seed_file, retry_failed=retry_failed), spoken, as_json=as_json)
     if models and set_name:
@@ -307,9 +307,10 @@ def _write_reports(result: RunResult, lang: Lang) -> Path:
     return formats.write(formats.Material(card=result.card, folder=result.folder, lang=lang))[-1]
 
 
-def _print_left(past: Past, *, as_json: bool) -> None:
-    from harness import terminal
+def _print_left(folder: Path, *, retry_failed: bool, as_json: bool) -> None:
+    from harness import resume, terminal
 
+    past = resume.examine(folder, retry_failed=retry_failed)
     if as_json:
         cli_shared.emit(terminal.left_json(past))
     else:
