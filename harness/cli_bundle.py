@@ -15,6 +15,7 @@ from harness.errors import quoted
 from harness.messages.commands import Group, echo
 
 _folder = click.Path(path_type=Path)
+_MANY_RECORDS = 20_000
 
 
 @click.group(cls=Group)
@@ -156,7 +157,13 @@ def verify(
     today = datetime.now(UTC).date()
     released = checking.read_released(releases) if releases else None
     found = checking.verify(
-        folder, known, today=today, nonce=nonce, models=models, released=released
+        folder,
+        known,
+        today=today,
+        nonce=nonce,
+        models=models,
+        released=released,
+        progress=None if as_json else _show_unbroken,
     )
     if as_json:
         emit(checking.to_json(found))
@@ -166,6 +173,12 @@ def verify(
         if step := checking.next_step(found, folder):
             echo(f"next: {step}", err=True)
     raise SystemExit(found.exit_code)
+
+
+def _show_unbroken(records: int) -> None:
+    """What takes seconds is announced."""
+    if records >= _MANY_RECORDS:
+        echo(f"{records:,} records are unbroken; building the scorecard again", err=True)
 
 
 @bundle.command()

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -90,6 +90,7 @@ def verify(
     nonce: str | None = None,
     models: Sequence[Path] = (),
     released: Collection[str] | None = None,
+    progress: Callable[[int], None] | None = None,
 ) -> Verdict:
     """Verify a bundle. Nothing in it is written to, and nothing in it is run.
 
@@ -98,6 +99,7 @@ def verify(
         nonce: what the evaluator gave out for this very run; None = not asked for.
         models: files that have to be among those that were measured.
         released: hashes of harness's own files that may have measured; None = any.
+        progress: told how many records are unbroken, before the scorecard is built of them.
 
     Raises:
         SpecError: the folder is not a bundle at all.
@@ -108,6 +110,8 @@ def verify(
         found = content.read(folder)
         claims = found.claims
         records = _check_records(found)
+        if progress:
+            progress(len(records))
         card, rebuilt = _check_scorecard(found, records)
         counted = _check_ledger(found, run_record(records))
         _check_models(models, claims)

@@ -214,6 +214,17 @@ def test_a_name_that_is_too_long_is_no_bug(made: Path, tmp_path: Path, command: 
     assert list(tmp_path.iterdir()) == []
 
 
+def test_what_takes_long_is_announced(
+    bundle: Path, made: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = ["bundle", "verify", str(bundle), "--keys", str(made / "jury.pub")]
+    said = "records are unbroken; building the scorecard again"
+    assert said not in CliRunner().invoke(cli, words).output
+    monkeypatch.setattr("harness.cli_bundle._MANY_RECORDS", 1)
+    assert said in CliRunner().invoke(cli, words).stderr
+    assert said not in CliRunner().invoke(cli, [*words, "--json"]).output
+
+
 @pytest.mark.parametrize("name", ["nothing", "run.tar", "notes.txt", "empty.zip", "other.zip"])
 def test_what_is_no_bundle_at_all(bundle: Path, name: str) -> None:
     path = bundle.parent / name
