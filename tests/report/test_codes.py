@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 import harness
+from harness.environment import FACTS
 from harness.metrics import METRICS
 from harness.preflight import onnx_rules, rules
 from harness.report import words
@@ -19,6 +20,7 @@ PAGE = (ROOT.parent / "docs" / "metrics.md").read_text("utf-8")
 FINDERS = ("environment/rules.py", "scoring/validity.py", "score.py")
 REFUSERS = (
     "metrics.py",
+    "scoring/divergence.py",
     "scoring/energy.py",
     "scoring/items.py",
     "scoring/observe.py",
@@ -98,6 +100,10 @@ def test_every_reason_of_every_error_has_a_name_in_both_languages() -> None:
 @pytest.mark.parametrize("code", RULES)
 def test_names_of_rules_say_something_in_korean(code: str) -> None:
     assert re.search("[가-힣]", words.strings()[f"reason.{code}"]["ko"])
+
+
+def test_every_fact_of_a_machine_has_a_name() -> None:
+    assert [name for name in FACTS if f"fact.{name}" not in words.strings()] == []
 
 
 def test_the_sources_were_found() -> None:
