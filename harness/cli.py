@@ -358,7 +358,8 @@ def _drop_output() -> None:
 def _after_interruption(arguments: list[str]) -> str:
     """What an interrupted command leaves, and what to do next."""
     verb = next((word for word in arguments if word not in {"--lang", "ko", "en"}), "")
-    if verb == "run" and not any(word.startswith("--attempts") for word in arguments):
+    again = ("--attempts", "--resume")
+    if verb == "run" and not any(word.startswith(again) for word in arguments):
         named = any(word.startswith(("--out", "--results")) for word in arguments)
         where = " --out FOLDER" if named else ""
         return f"interrupted; what was measured is kept\n  next: harness run --resume latest{where}"

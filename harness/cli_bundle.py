@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Literal
 
@@ -63,7 +62,7 @@ def keygen(
         return
     echo(f"wrote {private}: keep it secret")
     echo(f"wrote {public}: give it to whoever verifies")
-    echo(f"next: harness bundle sign BUNDLE --key {private}")
+    echo(f"next: harness bundle sign BUNDLE --key {quoted(private)}")
 
 
 @bundle.command()
@@ -76,25 +75,22 @@ def keygen(
 def create(*, run_folder: str, target: Path, results: Path, as_json: bool) -> None:
     """Write the bundle of RUN (a folder, an id, or latest) into a new folder or a .zip."""
     from harness import runs
-    from harness.bundle import content
     from harness.bundle import create as making
 
     folder = runs.find_run(run_folder, results)
-    made = making.create(folder, target)
-    card = json.loads(content.read(made).files["scorecard.json"])
-    findings = card["verdict"]["findings"]
-    cut = next((found for found in findings if found["code"] == "run_incomplete"), None)
+    made, unfinished = making.create(folder, target)
     if as_json:
-        emit({"bundle": str(made), "unfinished": cut is not None})
+        emit({"bundle": str(made), "unfinished": bool(unfinished)})
         return
     echo(f"wrote {made}")
-    if cut:
+    if unfinished:
         echo(
-            f"the run is unfinished: {cut['detail']}\n"
+            f"the run is unfinished: {unfinished}\n"
             f"  next: harness run --resume {quoted(folder)}, then a new bundle",
             err=True,
         )
-    echo(f"next: harness bundle sign {made} --key NAME.key")
+        return
+    echo(f"next: harness bundle sign {quoted(made)} --key NAME.key")
 
 
 @bundle.command()
@@ -110,7 +106,7 @@ def sign(*, folder: Path, key: Path, as_json: bool) -> None:
         emit({"envelope": str(envelope)})
         return
     echo(f"wrote {envelope}")
-    echo(f"next: harness bundle verify {folder} --keys TRUSTED.pub")
+    echo(f"next: harness bundle verify {quoted(folder)} --keys TRUSTED.pub")
 
 
 @bundle.command()
@@ -182,7 +178,7 @@ def _show_unbroken(records: int) -> None:
 
 
 @bundle.command()
-@click.argument("keys", metavar="KEY", nargs=-1, required=True)
+@click.argument("keys", metavar="KEY...", nargs=-1, required=True)
 @click.option("--reason", required=True, help="Why they count no longer; verifiers are told.")
 @click.option("--key", type=_folder, required=True, help="The .key file of an evaluator.")
 @click.option(
@@ -193,10 +189,10 @@ def revoke(*, keys: tuple[str, ...], reason: str, key: Path, target: Path, as_js
     """Sign a list of revoked keys: KEY is a .pub file or an id. `verify --keys` takes the list."""
     from harness.bundle import trust
 
-    wanted = {name: reason for text in keys for name in trust.key_ids(text)}
-    count = trust.revoke(wanted, key, target)
+    made = trust.revoke({trust.key_of(text): reason for text in keys}, key, target)
     if as_json:
-        emit({"list": str(target), "revoked": count})
+        emit({"list": str(target), "revoked": made.keys, "signer": made.signer})
         return
-    echo(f"wrote {target}; revoked keys: {count}")
+    echo(f"wrote {target}; revoked keys: {made.keys}")
+    echo(f"it counts for whoever trusts key {made.signer[:12]} as an evaluator's")
     echo(f"next: harness bundle verify BUNDLE --keys TRUSTED.pub --keys {quoted(target)}")

@@ -152,9 +152,11 @@ def printable(text: str) -> str:
 
 def quoted(path: object) -> str:
     """A path as one word of a command that people copy."""
-    import shlex  # not at the top: a measured child never asks
+    # Not at the top: a measured child never asks.
+    import re
+    import shlex
 
     text = printable(str(path))
     if sys.platform == "win32":  # cmd.exe knows double quotes only
-        return f'"{text}"' if " " in text else text
+        return text if re.fullmatch(r"[\w.:\\/~-]+", text) else f'"{text}"'
     return shlex.quote(text)

@@ -22,7 +22,21 @@ from typing import NamedTuple
 
 _LEAST_CHARS = 4
 _ANYBODY = frozenset(
-    {"root", "user", "admin", "administrator", "runner", "ubuntu", "build", "test", "localhost"}
+    {
+        *(
+            "root",
+            "user",
+            "admin",
+            "administrator",
+            "runner",
+            "ubuntu",
+            "build",
+            "test",
+            "localhost",
+        ),
+        # Makers of computers and firmware, which are on record.
+        *("dell", "lenovo", "acer", "asus", "samsung", "phoenix", "insyde", "american", "intel"),
+    }
 )
 _PATHS = re.compile(
     rb"(?:(?<![\w/.])|file://)/(?:home|Users|Volumes|root|tmp|var|work|mnt|media|private|opt|srv"

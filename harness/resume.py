@@ -205,6 +205,15 @@ def _plan(folder: Path, run: Mapping[str, Any]) -> Plan:
 def _require_same_place(past: Past) -> None:
     if not past.before:
         return  # nothing was measured either
+    then, installed = past.before.get("builds", {}), builds(past.plan)
+    if others := [name for name, version in installed.items() if then.get(name) != version]:
+        listed = ", ".join(f"{n} {then.get(n)} then, {installed[n]} now" for n in others)
+        raise IncomparableError(
+            f"the run was begun with other versions: {listed}",
+            allowed="the versions with which it was begun",
+            hint="install those, or begin anew with `harness run`",
+            reason="other_build",
+        )
     now = environment.observe()
     facts = past.before["facts"]
     others = [name for name in _SAME if facts.get(name) != now.get(name)]
@@ -215,15 +224,6 @@ def _require_same_place(past: Past) -> None:
             allowed="the machine on which it was begun, as it was",
             hint="go on there, or begin anew with `harness run`",
             reason="other_machine",
-        )
-    then, installed = past.before.get("builds", {}), builds(past.plan)
-    if others := [name for name, version in installed.items() if then.get(name) != version]:
-        listed = ", ".join(f"{n} {then.get(n)} then, {installed[n]} now" for n in others)
-        raise IncomparableError(
-            f"the run was begun with other versions: {listed}",
-            allowed="the versions with which it was begun",
-            hint="install those, or begin anew with `harness run`",
-            reason="other_build",
         )
 
 

@@ -114,6 +114,8 @@ def verify(data: bytes, key: PublicKey) -> Json:
     except (VerificationError, UnverifiedSignatureError) as error:
         raise SignatureRefusedError("the signature does not fit what it stands under") from error
     found: Json = json.loads(envelope.payload)
+    if canonical(found) != envelope.payload:
+        raise SignatureRefusedError("what was signed is not written as harness writes it")
     return found
 
 

@@ -9,7 +9,7 @@ import stat
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from harness import ledger, privacy, runs, score
 from harness.bundle import attempts
@@ -35,7 +35,14 @@ PARTS = (*EVIDENCE, attempts.NAME, "sbom.cdx.json")
 _MOST_LEAKS = 5
 
 
-def create(folder: Path, target: Path) -> Path:
+class Made(NamedTuple):
+    """A bundle that was written, and why its run is unfinished; empty where it is not."""
+
+    path: Path
+    unfinished: str
+
+
+def create(folder: Path, target: Path) -> Made:
     """Write the bundle of a run into a new folder, or into one file that ends in .zip.
 
     Raises:
@@ -86,7 +93,9 @@ def create(folder: Path, target: Path) -> Path:
         ) from error
     finally:
         shutil.rmtree(made, ignore_errors=True)
-    return target
+    findings = card["verdict"]["findings"]
+    cut = next((found for found in findings if found["code"] == "run_incomplete"), None)
+    return Made(target, cut["detail"] if cut else "")
 
 
 def require_present(journal: Journal, where: str) -> None:

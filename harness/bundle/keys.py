@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 Role = Literal["evaluator", "startup"]
 FORMAT = 1
-_MOST_BYTES = 1 << 20
+MOST_BYTES = 1 << 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,23 +121,26 @@ def load_private(path: Path) -> Ed25519PrivateKey:
 
 
 def read(path: Path, *, hint: str = "harness bundle keygen NAME") -> bytes:
-    """The bytes of a small file of keys.
+    """The bytes of a file of keys, which is small.
 
     Raises:
-        PrerequisiteError: it is missing. SpecError: it is too large for one.
+        PrerequisiteError: it cannot be read. SpecError: it is too large for one.
     """
     try:
         with path.open("rb") as file:
-            data = file.read(_MOST_BYTES + 1)
+            data = file.read(MOST_BYTES + 1)
     except OSError as error:
         raise PrerequisiteError(
-            f"cannot read the key: {error.strerror}",
+            f"cannot read this file of keys: {error.strerror}",
             where=printable(str(path)),
             hint=hint,
             reason="key_missing",
         ) from error
-    if len(data) > _MOST_BYTES:
+    if len(data) > MOST_BYTES:
         raise SpecError(
-            "too large for a key", where=printable(str(path)), allowed="1 MiB", reason="bad_key"
+            "too large for a file of keys",
+            where=printable(str(path)),
+            allowed="1 MiB",
+            reason="bad_key",
         )
     return data

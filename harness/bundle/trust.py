@@ -9,17 +9,18 @@ from __future__ import annotations
 
 import base64
 import json
+import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any, NamedTuple, get_args
 
 from harness.bundle import attest
-from harness.bundle.keys import FORMAT, PublicKey, Role, key_id, load_private, read
+from harness.bundle.keys import FORMAT, MOST_BYTES, PublicKey, Role, key_id, load_private, read
 from harness.durable import write_whole
-from harness.errors import SpecError, printable
+from harness.errors import RecordError, SpecError, printable
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 REVOCATION_TYPE = "urn:sllm-harness:revocation:v1"
 """Predicate of a list of revoked keys. Its subjects are the keys: an id is a sha256."""
 _KEY_ID = re.compile(r"[0-9a-f]{64}")
+_NEARLY_ID = re.compile(r"[0-9a-fA-F]{8,}")
+_MOST_CHARS = 200
 _ASK = "ask for the .pub file of the key's owner; `harness bundle keygen NAME` makes your own"
 _FIELDS = {"id", "name", "role", "public_key", "valid_from", "valid_until"}
 _STRANGE = (ValueError, KeyError, TypeError, AttributeError, RecursionError)
@@ -48,7 +51,7 @@ def load_trusted(paths: Sequence[Path]) -> dict[str, PublicKey]:
         data = read(path, hint=_ASK)
         try:
             found = json.loads(data, object_pairs_hook=_once)
-            if "payload" in found:
+            if isinstance(found, dict) and "payload" in found:
                 lists.append((path, data))
             else:
                 _take(found, keys, revoked)
@@ -61,47 +64,62 @@ def load_trusted(paths: Sequence[Path]) -> dict[str, PublicKey]:
     return {name: replace(key, revoked=revoked.get(name, "")) for name, key in keys.items()}
 
 
-def revoke(wanted: Mapping[str, str], key: Path, path: Path) -> int:
-    """Sign a list of revoked keys; those that it has already stay in it.
+class Revoked(NamedTuple):
+    """A list that was signed: by which key's id, and how many keys it revokes."""
+
+    signer: str
+    keys: int
+
+
+def revoke(wanted: Mapping[str, str], key: Path, path: Path) -> Revoked:
+    """Sign a list of revoked keys; those that it has already stay in it, with their reasons.
 
     Args:
         wanted: reasons by the keys' ids.
         key: file of the evaluator's private key. path: the list, new or signed by this key.
 
-    Returns:
-        How many keys it revokes now.
-
     Raises:
         PrerequisiteError: a file is missing. RecordError: it cannot be written.
-        SpecError: an id or a reason is none (`bad_revocation`), or the list there is another's
-            (`bad_trust_file`).
+        SpecError: an id or a reason is none, or the list becomes too long (`bad_revocation`); or
+            the list there is not this key's alone (`bad_trust_file`).
     """
-    secret = load_private(key)
-    entries = {}
-    if path.exists():
-        entries = _signed(path, read(path), [_own(secret)])
-    entries |= wanted
+    secret, entries = load_private(key), dict(wanted)
+    own = _own(secret)
+    if os.path.lexists(path):
+        data = read(path, hint="choose a new file with --to")
+        entries |= _signed(path, data, [own], "not a list that this key alone has signed")
+        if path.is_symlink() or attest.signers(data) != (own.id,):
+            raise _refused(path, "not a list that this key alone has signed")
     try:
         for name, reason in entries.items():
             _check_revocation(name, reason)
     except ValueError as error:
-        raise SpecError(
-            str(error),
-            allowed="the .pub file of a key, or its id, and a reason",
-            hint="harness bundle revoke KEY.pub --reason WHY --key EVALUATOR.key --to revoked.json",
-            reason="bad_revocation",
-        ) from None
-    write_whole(path, attest.sign(_statement(entries), secret))
-    return len(entries)
+        raise _no_revocation(str(error)) from None
+    signed = attest.sign(_statement(entries), secret)
+    if len(signed) > MOST_BYTES:
+        raise _no_revocation(f"with {len(entries)} keys the list is too large to be read again")
+    try:
+        write_whole(path, signed)
+    except RecordError as error:
+        error.hint = "choose a file that you may write to with --to"
+        raise
+    return Revoked(own.id, len(entries))
 
 
-def key_ids(text: str) -> list[str]:
-    """Ids that a user means: one, or those of a file of public keys.
+def key_of(text: str) -> str:
+    """The id that a user means: itself, or that of a .pub file.
 
     Raises:
-        PrerequisiteError: the file is missing. SpecError: it is no such file.
+        PrerequisiteError: the file is missing. SpecError: it is not one key.
     """
-    return [text] if _KEY_ID.fullmatch(text) else list(load_trusted([Path(text)]))
+    if _KEY_ID.fullmatch(text):
+        return text
+    if _NEARLY_ID.fullmatch(text) and not os.path.lexists(text):
+        raise _no_revocation("the id of a key is its 64 hex digits, in lower case")
+    found = list(load_trusted([Path(text)]))
+    if len(found) != 1:
+        raise _no_revocation(f"{printable(text)}: {len(found)} keys are in it, one is meant")
+    return found[0]
 
 
 def _statement(revoked: Mapping[str, str]) -> dict[str, Any]:
@@ -115,19 +133,27 @@ def _statement(revoked: Mapping[str, str]) -> dict[str, Any]:
     }
 
 
-def _signed(path: Path, data: bytes, evaluators: Sequence[PublicKey]) -> dict[str, str]:
+def _signed(
+    path: Path,
+    data: bytes,
+    evaluators: Sequence[PublicKey],
+    unsigned: str = "a list of revoked keys that no trusted evaluator has signed",
+) -> dict[str, str]:
     """Reasons by the ids of the keys that a signed list revokes.
 
     Raises:
-        SpecError: none of these keys has signed it, or it is no such list.
+        SpecError: none of these keys has signed it (then `unsigned` is said), one of their
+            signatures does not fit, or it is no such list.
     """
     try:
         names = attest.signers(data)
-        key = next((key for key in evaluators if key.id in names), None)
-        if key is None:
-            raise _refused(path, "a list of revoked keys that no trusted evaluator has signed")
-        said = attest.verify(data, key)
+        statements = [attest.verify(data, key) for key in evaluators if key.id in names]
+        if not statements:
+            raise _refused(path, unsigned)
+        said = statements[0]
         found = {entry["id"]: entry["reason"] for entry in said["predicate"]["revoked"]}
+        if not found:
+            raise ValueError("it revokes no key")
         for name, reason in found.items():
             _check_revocation(name, reason)
         if said != _statement(found):
@@ -150,9 +176,18 @@ def _own(secret: Ed25519PrivateKey) -> PublicKey:
     )
 
 
+def _no_revocation(why: str) -> SpecError:
+    return SpecError(
+        why,
+        allowed="the .pub file of a key, or its id, and a reason in one short line",
+        hint="harness bundle revoke KEY.pub --reason WHY --key EVALUATOR.key --to revoked.json",
+        reason="bad_revocation",
+    )
+
+
 def _refused(path: Path, why: str) -> SpecError:
     return SpecError(
-        printable(why),
+        printable(why)[:_MOST_CHARS],
         where=printable(str(path)),
         allowed="a .pub file of `harness bundle keygen`, several in one, or a list of "
         "`harness bundle revoke` (docs/bundles.md)",
@@ -166,10 +201,14 @@ def _take(data: Mapping[str, Any], keys: dict[str, PublicKey], revoked: dict[str
     Raises:
         ValueError, KeyError, TypeError: it is not one.
     """
+    if not isinstance(data, dict):
+        raise ValueError("no JSON object")  # noqa: TRY004 - as all that is wrong with a file
     if type(data["format"]) is not int or data["format"] != FORMAT:
         raise ValueError(f"format {data['format']!r}, known is {FORMAT}")
     if others := data.keys() - {"format", "keys", "revoked"}:
         raise ValueError(f"fields that are not known: {', '.join(sorted(others))}")
+    if not all(isinstance(data.get(name, []), list) for name in ("keys", "revoked")):
+        raise ValueError("keys and revoked are lists")
     for entry in data["keys"]:
         key = _public(entry)
         if keys.setdefault(key.id, key) != key:
@@ -189,6 +228,8 @@ def _check_revocation(name: object, reason: object) -> None:
         raise ValueError("the id of a revoked key is its 64 hex digits, in lower case")
     if not isinstance(reason, str) or not reason.strip():
         raise ValueError(f"key {name[:12]} is revoked without a reason")
+    if not reason.isprintable() or len(reason) > _MOST_CHARS:
+        raise ValueError(f"a reason is one line of at most {_MOST_CHARS} characters")
 
 
 def _once(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:

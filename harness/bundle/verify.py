@@ -58,7 +58,7 @@ class Verdict:
         reason, detail: why it is not verified; empty where it is.
         path: the first file that is broken.
         tier: of the scorecard; never `verified` without an evaluator's signature.
-        signers: names of the trusted keys whose signatures fit.
+        signers: names of the trusted keys whose signatures fit and count.
         attempts: what the ledger tells; None where the run was counted in none.
         content: what was verified, so that nobody reads it a second time; None where broken.
         card: the scorecard as this version builds it from the records.
@@ -124,9 +124,10 @@ def verify(
             path=error.path,
             claims=claims,
         )
+    keys = [trusted[name] for name in signed]
     doubts = [
         *_unsigned(found, trusted, signed),
-        *_uncounted([trusted[name] for name in signed], claims, today),
+        *_uncounted(keys, claims, today),
         *_stale(claims, nonce, rebuilt=rebuilt),
         *_unlisted(counted),
         *_altered(records, released),
@@ -139,7 +140,7 @@ def verify(
         detail=detail,
         # What nobody vouches for is never called verified, whatever it says of itself.
         tier=state if claims["tier"] == "verified" else claims["tier"],
-        signers=tuple(sorted(trusted[name].name for name in signed)),
+        signers=tuple(sorted(key.name for key in keys if not _refusal(key, claims, today))),
         attempts=counted,
         claims=claims,
         content=found,
@@ -172,8 +173,8 @@ def _check_records(content: Content) -> list[Record]:
 
 
 def _check_scorecard(found: Content, records: Sequence[Record]) -> tuple[dict[str, Any], bool]:
-    """The scorecard that this version of harness builds, and whether it is the bundle's own: of
-    bundles of the same version it has to be.
+    """The scorecard that this version of harness builds, and whether the bundle has the same one,
+    as a bundle of this version must.
     """
     data, claims = found.files["scorecard.json"], found.claims
     try:
@@ -278,9 +279,9 @@ def _unsigned(found: Content, trusted: Mapping[str, PublicKey], signed: Sequence
 
 
 def _uncounted(keys: Sequence[PublicKey], claims: Mapping[str, Any], today: date) -> Doubts:
-    measured = datetime.fromisoformat(str(claims["started_utc"])).date()
+    """A signature that does not count is as good as none: whoever made it could take it off."""
     evaluators = [key for key in keys if key.role == "evaluator"]
-    refusals = [_refusal(key, measured, today) for key in evaluators or keys]
+    refusals = [_refusal(key, claims, today) for key in evaluators or keys]
     if keys and all(refusals):
         yield next(filter(None, refusals))
     if not evaluators:
@@ -342,10 +343,11 @@ def read_released(texts: Sequence[str]) -> frozenset[str]:
     return frozenset(found)
 
 
-def _refusal(key: PublicKey, measured: date, today: date) -> tuple[str, str] | None:
+def _refusal(key: PublicKey, claims: Mapping[str, Any], today: date) -> tuple[str, str] | None:
     """Why a signature that fits does not count."""
     if key.revoked:
         return "key_revoked", f"the key of {key.name} was revoked: {key.revoked}"
+    measured = datetime.fromisoformat(str(claims["started_utc"])).date()
     if not key.valid_from <= measured <= key.valid_until or today < key.valid_from:
         return "key_expired", f"the key of {key.name} was not valid when this was measured"
     return None

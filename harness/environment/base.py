@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 import subprocess
 import sys
 import time
@@ -61,11 +62,14 @@ TELEMETRY: Final = (
     "governor",
     "energy_preference",
     "turbo",
+    "power_limit_w",
+    "power_limit_short_w",
     "memory_available_bytes",
     "swap_used_bytes",
 )
 """Facts that change while a run lasts: the parent reads them before each job."""
 
+_MOST_CHARS = 64
 _VIRTUAL_PRODUCTS = ("virtual", "vmware", "qemu", "kvm", "xen", "parallels", "bochs", "bhyve")
 
 
@@ -114,6 +118,12 @@ def attempt(read: Callable[[], Any]) -> Any:
         return read()
     except (OSError, RuntimeError, AttributeError, ValueError, subprocess.SubprocessError):
         return None
+
+
+def firmware(vendor: str, version: str, date: str) -> str:
+    """Firmware in one line. One that somebody compiled may name the machine where: that is cut."""
+    plain = re.sub(r"(\d{8}_\d{6})-.*", r"\1", version.strip())
+    return " ".join(filter(None, (vendor.strip(), plain[:_MOST_CHARS], date.strip()))) or UNKNOWN
 
 
 def looks_virtual(product: str) -> bool:

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from harness import kernelfs
-from harness.environment.base import NONE, UNKNOWN, Facts, looks_virtual
+from harness.environment.base import NONE, UNKNOWN, Facts, firmware, looks_virtual
 
 _ISA = frozenset(
     {
@@ -101,13 +101,14 @@ class _Machine:
         product = (
             f"{kernelfs.text(dmi / 'sys_vendor')} {kernelfs.text(dmi / 'product_name')}".strip()
         )
-        firmware = (kernelfs.text(dmi / f"bios_{part}") for part in ("vendor", "version", "date"))
         names = (cpuinfo.get(key) for key in ("model name", "Model", "Hardware"))
         return {
             "os": (release.get("PRETTY_NAME") or "Linux").strip('"'),
             "kernel": kernel or UNKNOWN,
             "product": product or UNKNOWN,
-            "bios": " ".join(filter(None, firmware)) or UNKNOWN,
+            "bios": firmware(
+                *(kernelfs.text(dmi / f"bios_{part}") for part in ("vendor", "version", "date"))
+            ),
             "cpu": next(filter(None, names), UNKNOWN),
             "isa": sorted(_ISA.intersection(flags)) if flags else UNKNOWN,
             "virtual_machine": self._is_virtual(flags, kernel, product),
@@ -240,17 +241,22 @@ class _Machine:
         }
 
     def _power_limits(self) -> Facts:
-        """Of the first package, as the kernel's power capping framework has them."""
-        package = self.sys / "class/powercap/intel-rapl:0"
-        limits: dict[str, int | None] = {
-            kernelfs.text(package / f"constraint_{number}_name"): kernelfs.number(
-                package / f"constraint_{number}_power_limit_uw"
-            )
-            for number in range(2)
-        }
+        """Of the first package, as the kernel's power capping framework has them: of the limits
+        in its registers and in its memory the lower one holds.
+        """
+        limits: dict[str, list[int]] = {"long_term": [], "short_term": []}
+        for zone in ("intel-rapl:0", "intel-rapl-mmio:0"):
+            folder = self.sys / "class/powercap" / zone
+            for number in range(2):
+                name = kernelfs.text(folder / f"constraint_{number}_name")
+                limit = kernelfs.number(folder / f"constraint_{number}_power_limit_uw")
+                if name in limits and limit:
+                    limits[name].append(limit)
         names = {"power_limit_w": "long_term", "power_limit_short_w": "short_term"}
-        known = {fact: limits.get(name) for fact, name in names.items()}
-        return {fact: found / 1e6 if found else UNKNOWN for fact, found in known.items()}
+        return {
+            fact: min(limits[name]) / 1e6 if limits[name] else UNKNOWN
+            for fact, name in names.items()
+        }
 
     def state(self) -> Facts:
         """Heat, load and debugger."""

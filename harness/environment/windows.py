@@ -12,9 +12,17 @@ import struct
 import uuid
 from typing import Any
 
-from harness.environment.base import UNKNOWN, Facts, attempt, from_psutil, looks_virtual
+from harness.environment.base import (
+    UNKNOWN,
+    Facts,
+    attempt,
+    firmware,
+    from_psutil,
+    looks_virtual,
+)
 
 _CPU_KEY = r"HARDWARE\DESCRIPTION\System\CentralProcessor\0"
+_FIRMWARE = ("Vendor", "Version", "ReleaseDate")
 _BIOS_KEY = r"HARDWARE\DESCRIPTION\System\BIOS"
 _FEATURES = {38: "sse4_2", 39: "avx", 40: "avx2", 41: "avx512f", 43: "asimddp"}
 """PF_* numbers of IsProcessorFeaturePresent (winnt.h)."""
@@ -43,16 +51,14 @@ def read(psutil: Any = None, system: System | None = None) -> Facts:
     usable = sum(1 << cpu for cpu in affinity) if affinity else -1
     maker = system.registry(_BIOS_KEY, "SystemManufacturer")
     product = f"{maker} {system.registry(_BIOS_KEY, 'SystemProductName')}".strip()
-    firmware = (
-        system.registry(_BIOS_KEY, name).strip()
-        for name in ("BIOSVendor", "BIOSVersion", "BIOSReleaseDate")
-    )
     facts: Facts = {
         **from_psutil(psutil),
         "os": f"Windows {platform.release()}",
         "kernel": platform.version() or UNKNOWN,
         "product": product or UNKNOWN,
-        "bios": " ".join(filter(None, firmware)) or UNKNOWN,
+        "bios": firmware(
+            *(system.registry(_BIOS_KEY, f"BIOS{part}") for part in _FIRMWARE),
+        ),
         "cpu": system.registry(_CPU_KEY, "ProcessorNameString").strip() or UNKNOWN,
         "isa": [name for number, name in _FEATURES.items() if system.has_feature(number)],
         "power_mode": _power_mode(system),

@@ -142,7 +142,8 @@ def _only(made: Comparison, lang: Lang) -> list[str]:
 
 def _notes(made: Comparison, lang: Lang) -> tuple[str, ...]:
     method = (_floor(made, lang), say(lang, "compare.method")) if made.cases else ()
-    unfinished = [say(lang, "compare.unfinished", side=side) for side in made.unfinished]
+    cut = made.unfinished if made.cases else ()
+    unfinished = [say(lang, "compare.unfinished", side=side) for side in cut]
     return (*_only(made, lang), *unfinished, *method)
 
 

@@ -150,7 +150,7 @@ def test_records_that_were_cut_off_are_found(results: Path, tmp_path: Path) -> N
 
 def bundle_of(folder: Path, target: Path, change: Callable[[Path], object] = bool) -> Verdict:
     """A bundle that is changed, and given a manifest that fits, as its verifier sees it."""
-    made = making.create(folder, target)
+    made = making.create(folder, target).path
     change(made / attempts.NAME)
     about = strict_json((made / MANIFEST).read_text("utf-8"))["about"]
     (made / MANIFEST).unlink()

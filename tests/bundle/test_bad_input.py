@@ -261,8 +261,8 @@ def test_a_zip_is_verified_as_its_folder(bundle: Path, trusted, top: str) -> Non
 
 
 def test_a_zip_is_made_and_signed(made: Path, tmp_path: Path, trusted) -> None:
-    path = making.create(made / "run", tmp_path / "mine.zip")
-    again = making.create(made / "run", tmp_path / "again.zip")
+    path = making.create(made / "run", tmp_path / "mine.zip").path
+    again = making.create(made / "run", tmp_path / "again.zip").path
     assert path.read_bytes() == again.read_bytes()
     checking.sign(path, made / "startup.key")
     checking.sign(path, made / "jury.key")

@@ -11,6 +11,7 @@ from harness.bundle import attest, keys, trust
 from harness.bundle import verify as checking
 from harness.cli import cli
 from harness.errors import HarnessError, SpecError
+from harness.spec import canonical
 from tests.bundle.conftest import TODAY
 from tests.bundle.test_verify import verdict
 
@@ -124,15 +125,90 @@ def test_what_an_evaluator_revoked_counts_no_longer(
 
 def test_a_list_grows(made: Path, tmp_path: Path) -> None:
     path = tmp_path / "revoked.json"
-    assert trust.revoke({"a" * 64: "lost"}, made / "jury.key", path) == 1
-    assert trust.revoke({id_of(made, "startup"): "left"}, made / "jury.key", path) == 2
+    jury = id_of(made, "jury")
+    assert trust.revoke({"a" * 64: "lost"}, made / "jury.key", path) == (jury, 1)
+    assert trust.revoke({id_of(made, "startup"): "left"}, made / "jury.key", path) == (jury, 2)
+    again = {id_of(made, "startup"): "another reason"}
+    assert trust.revoke(again, made / "jury.key", path) == (jury, 2)
     known = trust.load_trusted([made / "jury.pub", made / "startup.pub", path])
     assert {key.name: key.revoked for key in known.values()} == {"jury": "", "startup": "left"}
     whole = path.read_bytes()
-    with pytest.raises(SpecError, match="no trusted evaluator has signed") as caught:
+    with pytest.raises(SpecError, match="this key alone has signed") as caught:
         trust.revoke({"b" * 64: "lost"}, made / "stranger.key", path)
     assert caught.value.reason == "bad_trust_file"
     assert path.read_bytes() == whole
+
+
+def test_who_signed_beside_a_revoked_key(bundle: Path, made: Path, tmp_path: Path) -> None:
+    """What another evaluator signed stays verified; who was revoked is not named."""
+    checking.sign(bundle, made / "stranger.key")
+    checking.sign(bundle, made / "startup.key")
+    public = [made / f"{name}.pub" for name in ("jury", "stranger", "startup")]
+    whole = verdict(bundle, trust.load_trusted(public))
+    assert (whole.state, whole.signers) == ("verified", ("jury", "startup", "stranger"))
+    path = revoked_by(made, "jury", "stranger", "startup", to=tmp_path / "revoked.json")
+    found = verdict(bundle, trust.load_trusted([*public, path]))
+    assert (found.state, found.signers) == ("verified", ("jury",))
+
+
+def test_every_signature_of_a_list_has_to_fit(made: Path, tmp_path: Path) -> None:
+    """In whichever order the keys are named."""
+    path = revoked_by(made, "stranger", "startup", to=tmp_path / "revoked.json")
+    value = json.loads(path.read_bytes())
+    other = json.loads((made / "bundle" / attest.ENVELOPE).read_bytes())
+    value["signatures"] = [*value["signatures"], *other["signatures"]]
+    value["signatures"].sort(key=lambda one: one["keyid"])
+    path.write_bytes(canonical(value) + b"\n")
+    for names in (("jury", "stranger"), ("stranger", "jury")):
+        with pytest.raises(SpecError, match="does not fit"):
+            trust.load_trusted([*(made / f"{name}.pub" for name in names), path])
+
+
+def test_evaluators_who_revoke_each_other(made: Path, tmp_path: Path) -> None:
+    one = revoked_by(made, "jury", "stranger", to=tmp_path / "one.json")
+    other = revoked_by(made, "stranger", "jury", to=tmp_path / "other.json")
+    known = trust.load_trusted([made / "jury.pub", made / "stranger.pub", one, other])
+    assert [key.revoked for key in known.values()] == ["stolen", "stolen"]
+
+
+def test_what_revokes_nothing_is_not_signed(made: Path, tmp_path: Path) -> None:
+    path, plain = tmp_path / "revoked.json", tmp_path / "plain.json"
+    both = [json.loads((made / f"{n}.pub").read_bytes())["keys"][0] for n in ("jury", "startup")]
+    for found in ([], both):
+        plain.write_text(json.dumps({"format": 1, "keys": found}))
+        with pytest.raises(SpecError, match="one is meant") as caught:
+            trust.key_of(str(plain))
+        assert caught.value.reason == "bad_revocation"
+    for text in ("A" * 64, "42ca2564"):
+        with pytest.raises(SpecError, match="64 hex digits"):
+            trust.key_of(text)
+    for reason in ("", "\ud800", "two\nlines", "x" * 201):
+        with pytest.raises(SpecError) as caught:
+            trust.revoke({"a" * 64: reason}, made / "jury.key", path)
+        assert caught.value.reason == "bad_revocation"
+    many = {f"{number:064x}": "left the challenge" for number in range(4000)}
+    with pytest.raises(SpecError, match="too large to be read again"):
+        trust.revoke(many, made / "jury.key", path)
+    assert not path.exists()
+
+
+def test_what_stands_where_the_list_should(made: Path, tmp_path: Path) -> None:
+    whole = revoked_by(made, "jury", "startup", to=tmp_path / "revoked.json")
+    link = tmp_path / "link.json"
+    link.symlink_to(whole)
+    for path, reason, code in (
+        (link, "bad_trust_file", 2),
+        (made / "jury.pub", "bad_trust_file", 2),
+        (tmp_path, "key_missing", 3),
+        (tmp_path / ("x" * 300), "unwritable", 4),
+    ):
+        is_file = os.path.isfile(path)  # noqa: PTH113 - which never raises
+        before = path.read_bytes() if is_file else b""
+        with pytest.raises(HarnessError) as caught:
+            trust.revoke({"a" * 64: "lost"}, made / "jury.key", path)
+        assert (caught.value.reason, caught.value.exit_code) == (reason, code)
+        assert "--to" in f"{caught.value.hint}" or is_file
+        assert before == (path.read_bytes() if is_file else b"")
 
 
 @pytest.mark.parametrize("signer", ["startup", "stranger"])
@@ -175,13 +251,14 @@ def test_the_command(bundle: Path, made: Path, tmp_path: Path) -> None:
     done = CliRunner().invoke(cli, signed)
     assert done.exit_code == 0, done.output
     assert "revoked keys: 1" in done.output
+    assert f"trusts key {id_of(made, 'stranger')[:12]} as an evaluator's" in done.output
     trusted = ["--keys", str(made / "jury.pub"), "--keys", str(made / "stranger.pub")]
     done = CliRunner().invoke(cli, ["bundle", "verify", str(bundle), *trusted, "--keys", target])
     assert done.exit_code == 5
     assert "the laptop was stolen" in done.output
     done = CliRunner().invoke(cli, [*words, "--key", str(made / "jury.key"), "--reason", " "])
     assert isinstance(done.exception, SpecError)
-    assert (done.exception.reason, done.exception.exit_code) == ("bad_trust_file", 2)
+    assert (done.exception.reason, done.exception.exit_code) == ("bad_trust_file", 2), "another's"
     Path(target).unlink()
     done = CliRunner().invoke(cli, [*words, "--key", str(made / "jury.key"), "--reason", " "])
     assert isinstance(done.exception, SpecError)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from harness.environment import linux
-from harness.environment.base import FACTS, NONE, UNKNOWN
+from harness.environment.base import FACTS, NONE, UNKNOWN, firmware
 from tests.environment.conftest import Unpack
 
 KIB = 1024
@@ -58,6 +58,19 @@ def test_a_laptop_with_two_kinds_of_cores(machine: Unpack) -> None:
         "traced": False,
     }
     assert set(facts) <= set(FACTS)
+
+
+def test_the_lower_power_limit_holds(machine: Unpack) -> None:
+    root = machine("core-ultra-laptop")
+    zone = "sys__class__powercap__intel-rapl-mmio:0__constraint_0"
+    put(root, **{f"{zone}_name": "long_term\n", f"{zone}_power_limit_uw": "17000000\n"})
+    found = linux.read_telemetry(root)
+    assert (found["power_limit_w"], found["power_limit_short_w"]) == (17.0, 64.0)
+
+
+def test_firmware_that_somebody_compiled_does_not_name_where() -> None:
+    assert firmware("", "?-20190711_202441-kims-thinkpad", "") == "?-20190711_202441"
+    assert firmware(" ", "", "") == UNKNOWN
 
 
 def test_threads_of_one_core_count_once(machine: Unpack) -> None:

@@ -129,7 +129,7 @@ def write(folder: Path, megabytes: int) -> Path:
     journal.close()
     today = datetime.now(UTC).date()
     keys.generate(folder / "jury", name="jury", role="evaluator", days=365, today=today)
-    made = create.create(run, folder / "bundle")
+    made = create.create(run, folder / "bundle").path
     checking.sign(made, folder / "jury.key")
     lines = (made / "records.jsonl").read_bytes().count(b"\n")
     total = sum(path.stat().st_size for path in made.iterdir())
