@@ -297,6 +297,8 @@ def round_all(value: Any) -> Any:
     Raises:
         ValueError: a NaN or an infinity is inside.
     """
+    if isinstance(value, str | int):
+        return value
     if isinstance(value, float):
         return round_significant(value)
     if isinstance(value, dict):

@@ -48,6 +48,10 @@ SWAPPED_BYTES = 16 << 20
 """What may come back from swap during a model's jobs, or be swapped out of a worker before its
 resident size says too little."""
 _TRACE = "energy_trace"
+_PHASE_OF = {"load": "job", "item": "form", "item_skipped": "form"}
+"""`load` is the one sample that is not of a case: every job has its own. An item's index counts
+within its form."""
+_KEY_TYPES: tuple[type, ...] = (str, str, str, int, int, str)
 _SPLIT = {f"{part}_bytes": f"peak_{part}_bytes" for part in ("anon", "file", "shmem")}
 
 Sample = Mapping[str, Any]
@@ -482,9 +486,7 @@ class Reader:
 
 def _key(sample: Sample) -> Key | None:
     get = sample.get
-    suite, case, kind = get("suite", ""), get("case", ""), get("kind", "")
-    # `load` is the one sample that is not of a case: every job has its own. An item's index
-    # counts within its form.
-    phase = get({"load": "job", "item": "form", "item_skipped": "form"}.get(str(kind), "phase"), "")
-    key = Key(suite, case, kind, get("process", 0), get("index", 0), phase)
-    return key if all(map(isinstance, key, (str, str, str, int, int, str))) else None
+    kind = get("kind", "")
+    phase = get(_PHASE_OF.get(str(kind), "phase"), "")
+    key = Key(get("suite", ""), get("case", ""), kind, get("process", 0), get("index", 0), phase)
+    return key if all(map(isinstance, key, _KEY_TYPES)) else None

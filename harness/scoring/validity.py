@@ -195,8 +195,9 @@ def _job(records: Iterable[Mapping[str, Any]]) -> _Job:
     readings: list[tuple[int, Mapping[str, Any], Counters]] = []
     for record in records:
         if record.get("source") == "worker":
-            given = (record.get("counters") or {}).items()
-            counters = {name: value for name, value in given if isinstance(value, int)}
+            counters = record.get("counters") or {}
+            if not {int}.issuperset(map(type, counters.values())):
+                counters = {k: value for k, value in counters.items() if isinstance(value, int)}
             readings.append((counters.get("clock_ns", 0), record, counters))
     times = Counter(clock for clock, _, _ in readings)
     # Spelling out a record is slow, and only those of one moment need it.
