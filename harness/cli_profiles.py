@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from harness import cli_shared
-from harness.messages.commands import Group
+from harness.errors import Exit, SpecError, quoted
+from harness.messages.commands import Group, echo
 
 if TYPE_CHECKING:
     from harness.spec import Profile
@@ -33,14 +34,25 @@ def profiles_list(*, as_json: bool) -> None:
     from harness import specfile
     from harness.specprofile import load_profile
 
-    found = {name: load_profile(path) for name, path in specfile.profile_files().items()}
+    found: dict[str, Profile] = {}
+    broken: list[Path] = []
+    for name, path in specfile.profile_files().items():
+        try:
+            found[name] = load_profile(path)
+        except SpecError:
+            broken.append(path)
     if as_json:
-        cli_shared.emit({"profiles": [_facts(profile) for profile in found.values()]})
-        return
-    width = max(map(len, found), default=0)
-    for name, profile in found.items():
-        facts = f"v{profile.version}  {profile.scoring:<9}  {profile.tier:<10}"
-        click.echo(f"{name:<{width}}  {facts}  {profile.title}")
+        listed = [_facts(profile) for profile in found.values()]
+        cli_shared.emit({"profiles": listed, "broken": [str(path) for path in broken]})
+    else:
+        width = max(map(len, found), default=0)
+        for name, profile in found.items():
+            facts = f"v{profile.version}  {profile.scoring:<9}  {profile.tier:<10}"
+            click.echo(f"{name:<{width}}  {facts}  {profile.title}")
+    for path in broken:
+        where = quoted(path)
+        echo(f"{where}: cannot be read\n  next: harness profiles check {where}", err=True)
+    raise SystemExit(Exit.SPECIFICATION if broken else Exit.DONE)
 
 
 @profiles.command()
