@@ -150,7 +150,7 @@ def test_list_show_and_check(run_harness, tmp_path: Path) -> None:
     assert "the weights sum to 0.7" in wrong.stderr
 
 
-def test_one_that_cannot_be_read_hides_no_other(tmp_path: Path, run_harness: Harness) -> None:
+def test_one_that_cannot_be_read_hides_no_other(run_harness, tmp_path: Path) -> None:
     (tmp_path / "profiles").mkdir()
     (tmp_path / "profiles" / "mine.yaml").write_text("id: [")
     listed = run_harness("profiles", "list", check=2)
