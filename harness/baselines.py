@@ -157,7 +157,10 @@ def save(run: Judged, name: str, results: Path) -> Saved:
     for rule in broken:
         if rule.model == gate.RUN:
             # What a weak baseline lacks, no later run could be worse in.
-            raise _unusable(side, rule.reason, f"nothing may be held against it: {rule.detail}")
+            error = _unusable(side, rule.reason, f"nothing may be held against it: {rule.detail}")
+            if rule.reason == "run_unfinished" and (folder := results / side.run).is_dir():
+                error.hint = runs.resume_command(folder)
+            raise error
     content = {"kind": "baseline", "schema": SCHEMA, "name": name, **sides.to_json(side)}
     path = _write(_folder(results) / f"{name}.json", content)
     return Saved(
@@ -167,8 +170,6 @@ def save(run: Judged, name: str, results: Path) -> Saved:
 
 def _unusable(side: Side, reason: str, why: str) -> RecordError:
     hint = "harness run --profile regression"
-    if reason == "run_unfinished":
-        hint = f"harness run --resume {side.run}"
     return RecordError(f"no baseline: {why}", where=side.name, hint=hint, reason=reason)
 
 

@@ -86,7 +86,7 @@ def create(*, run_folder: str, target: Path, results: Path, as_json: bool) -> No
     if unfinished:
         echo(
             f"the run is unfinished: {unfinished}\n"
-            f"  next: harness run --resume {quoted(folder)}, then a new bundle",
+            f"  next: {runs.resume_command(folder)}, then a new bundle",
             err=True,
         )
         return

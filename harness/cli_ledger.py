@@ -14,7 +14,7 @@ from harness import messages
 from harness.cli_shared import as_json as _as_json
 from harness.cli_shared import emit
 from harness.cli_shared import results as _results
-from harness.errors import Exit, quoted
+from harness.errors import Exit
 from harness.messages import Lang, tr
 from harness.messages.commands import Group, echo
 
@@ -121,6 +121,7 @@ def show(found: Official, results: Path) -> None:
     from rich.console import Console
 
     from harness.report.words import say, word
+    from harness.runs import resume_command
 
     lang = messages.language()
     echo(f"plan {found.plan[:_PLAN_CHARS]}: median of {len(found.attempts)} announced runs")
@@ -132,7 +133,7 @@ def show(found: Official, results: Path) -> None:
             fate = f"  {say(lang, 'attempt.resumed', **count)}{fate}"
         click.echo(f"  {number}  {attempt.run}  {attempt.started_utc}{fate}")
         if attempt.state == "interrupted":
-            echo(f"  next: harness run --resume {quoted(results / attempt.run)}", err=True)
+            echo(f"  next: {resume_command(results / attempt.run)}", err=True)
     if found.others:
         echo(f"{found.others} more runs of this plan do not count")
     if found.nonces > 1:

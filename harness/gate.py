@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 from harness.compare import LEAST_PROCESSES, Case, Comparison
 from harness.errors import Exit, SpecError
+from harness.scoring.validity import unfinished
 
 Outcome = Literal["passed", "failed", "inconclusive", "incomparable"]
 _OF_VERDICT: Mapping[str, Outcome] = {
@@ -89,13 +90,13 @@ def of_run(card: Json) -> Iterator[Rule]:
         reason="run_invalid" if invalid else "",
         detail="; ".join(str(finding["code"]) for finding in found) if invalid else "",
     )
-    cut = next((f for f in findings if f["code"] == "run_incomplete"), None)
+    cut = unfinished(card)
     yield Rule(
         model=RUN,
         id="complete",
         outcome="failed" if cut else "passed",
         reason="run_unfinished" if cut else "",
-        detail=str(cut["detail"]) if cut else "",
+        detail=cut,
     )
     for entry in card["entries"]:
         reason, detail = _not_measured(entry)

@@ -25,6 +25,7 @@ from harness.ledger import (
 from harness.metrics import METRICS
 from harness.records import run_record
 from harness.runs import find_run, scored
+from harness.scoring.validity import unfinished
 
 LEAST_TO_RANK = 3
 """By chance alone, all of one model's scores lie above all of another's in 1 of 20 cases."""
@@ -295,10 +296,9 @@ def _attempt(results: Path, run: Started, ledger: Ledger) -> _Read:
 
 def _spoilt(card: Mapping[str, Any]) -> State | None:
     """Why a run that was kept does not count."""
-    codes = {finding["code"] for finding in card["verdict"]["findings"]}
     outcomes = {job["outcome"] for entry in card["entries"] for job in entry["jobs"]}
-    ended = "run_incomplete" not in codes and card["environment"]["after"]
-    if not ended or "interrupted" in outcomes:
+    cut = unfinished(card) or not card["environment"]["after"]
+    if cut or "interrupted" in outcomes:
         return "interrupted"
     return "invalid" if card["verdict"]["state"] == "invalid" else None
 

@@ -23,17 +23,8 @@ from typing import NamedTuple
 _LEAST_CHARS = 4
 _ANYBODY = frozenset(
     {
-        *(
-            "root",
-            "user",
-            "admin",
-            "administrator",
-            "runner",
-            "ubuntu",
-            "build",
-            "test",
-            "localhost",
-        ),
+        *("root", "user", "admin", "administrator", "runner", "ubuntu", "build", "test"),
+        "localhost",
         # Makers of computers and firmware, which are on record.
         *("dell", "lenovo", "acer", "asus", "samsung", "phoenix", "insyde", "american", "intel"),
     }

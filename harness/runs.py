@@ -15,7 +15,7 @@ from typing import Any
 
 from harness import score
 from harness.durable import make_folder, unwritable, write_whole
-from harness.errors import Exit, PrerequisiteError, RecordError, SpecError
+from harness.errors import Exit, PrerequisiteError, RecordError, SpecError, quoted
 from harness.records import SCHEMA, Journal, Record, decode_line, read, run_record
 
 RUN_ID = re.compile(r"\d{8}T\d{6}Z-[0-9a-f]{6}")
@@ -137,6 +137,11 @@ def find_run(text: str, results: Path) -> Path:
         hint="harness run",
         reason="run_missing",
     )
+
+
+def resume_command(folder: Path) -> str:
+    """What finishes a run, wherever its results folder is."""
+    return f"harness run --resume {quoted(folder)}"
 
 
 def runs_of(results: Path, plan_hash: str) -> list[Path]:

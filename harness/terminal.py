@@ -9,8 +9,8 @@ from typing import Any
 
 import click
 
-from harness import counting, ledger, score
-from harness.errors import printable, quoted
+from harness import counting, ledger, runs, score
+from harness.errors import printable
 from harness.execute import Outcome, next_step
 from harness.job import Job
 from harness.messages import Lang, tr
@@ -51,18 +51,13 @@ def announce_resumed(past: Past) -> None:
         echo(f"  {again} of them are begun again", err=True)
     if bad := sum(outcome.state not in {"ok", "skipped"} for outcome in past.outcomes):
         echo(
-            f"  {bad} did not end well\n  next: {_resume_command(past.folder)} --retry-failed",
+            f"  {bad} did not end well\n  next: {runs.resume_command(past.folder)} --retry-failed",
             err=True,
         )
 
 
 def _left(past: Past) -> list[Job]:
     return [job for job in past.left if not job.optional]
-
-
-def _resume_command(folder: Path) -> str:
-    """What finishes a run, wherever its results folder is."""
-    return f"harness run --resume {quoted(folder)}"
 
 
 def left_json(past: Past) -> dict[str, Any]:
@@ -95,7 +90,7 @@ def wants_to_go_on(past: Past) -> bool:
     name = past.folder.name
     echo(f"{name} of the same plan was interrupted: {len(_left(past))} jobs are left", err=True)
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
-        echo(f"  next: {_resume_command(past.folder)}", err=True)
+        echo(f"  next: {runs.resume_command(past.folder)}", err=True)
         return False
     return click.confirm(tr("Go on with it?"), default=True, err=True)
 
@@ -131,7 +126,7 @@ def show_made(folder: Path, status: str) -> None:
 
 def show_interrupted(folder: Path, *, announced: bool = False) -> None:
     """What to do about a run that was interrupted."""
-    command = _resume_command(folder)
+    command = runs.resume_command(folder)
     if announced:
         echo(
             "interrupted: it counts as the worst unless it is finished\n"

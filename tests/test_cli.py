@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from harness.cli import _after_interruption
 from harness.models.reference import materialise
 from harness.records import JournalWriter, read
 from tests.conftest import Harness, in_child, interruptible
@@ -367,6 +368,21 @@ def test_an_unwritable_results_folder(bench_folder: Path, run_harness: Harness) 
     done = run_harness("run", "--profile", "fast.yaml", "--out", "taken", check=4)
     assert "taken: cannot write" in done.stderr
     assert "--out" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "step"),
+    [
+        (["run"], "harness run --resume latest"),
+        (["--lang", "ko", "run", "--out=mine"], "harness run --resume latest --out FOLDER"),
+        (["run", "--results", "mine"], "harness run --resume latest --out FOLDER"),
+        (["run", "--resume", "results/a"], "the same command again"),
+        (["run", "--attempts=3", "--out", "mine"], "the same command again"),
+        (["score", "latest"], "the same command again"),
+    ],
+)
+def test_what_to_do_after_ctrl_c(words: list[str], step: str) -> None:
+    assert _after_interruption(words).splitlines()[-1] == f"  next: {step}"
 
 
 def under_way(folder: Path, model: str) -> bool:

@@ -235,6 +235,12 @@ def _can_mount() -> bool:
     return subprocess.run(probe, capture_output=True, check=False).returncode == 0
 
 
+def apart(script: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    """A shell script that may mount what nobody else sees."""
+    command = ["unshare", "-rm", "sh", "-c", script]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+
+
 @pytest.mark.skipif(not _can_mount(), reason="this system lets nobody mount a small disk")
 def test_a_disk_that_fills_up_keeps_what_was_measured(tmp_path: Path) -> None:
     """A real small disk: full at the start, and filled by somebody else in the middle."""
@@ -243,13 +249,7 @@ def test_a_disk_that_fills_up_keeps_what_was_measured(tmp_path: Path) -> None:
     run = f"{python} run --profile fast.yaml --set endless --suite latency --out disk"
     full = f"mount -t tmpfs -o size=1m tmpfs disk && {python} run --profile fast.yaml --out disk"
     (tmp_path / "disk").mkdir()
-    done = subprocess.run(
-        ["unshare", "-rm", "sh", "-c", full],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = apart(full, tmp_path)
     assert done.returncode == 3
     assert "MiB are free" in done.stderr
     filled = (
@@ -258,13 +258,7 @@ def test_a_disk_that_fills_up_keeps_what_was_measured(tmp_path: Path) -> None:
         "cat /dev/zero > disk/other 2>/dev/null; wait $job; echo status $?; rm disk/other; "
         f"{python} score latest --results disk --json | tail -n 1"
     )
-    done = subprocess.run(
-        ["unshare", "-rm", "sh", "-c", filled],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = apart(filled, tmp_path)
     assert "status 4" in done.stdout, done.stderr
     assert "No space left" in done.stderr
     assert "Traceback" not in done.stderr

@@ -99,7 +99,7 @@ ALLOWED = {
     "runs": CORE | SPEC | {"score"},
     "ledger": CORE | SPEC,
     "counting": CORE | SPEC | {"ledger", "runs"},
-    "official": CORE | SPEC | {"counting", "ledger", "runs"},
+    "official": CORE | SPEC | {"counting", "ledger", "runs", "scoring.validity"},
     "scaffold": CORE | SPEC,
 }
 FREE = {

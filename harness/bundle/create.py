@@ -25,6 +25,7 @@ from harness.errors import (
 )
 from harness.kit import manifest
 from harness.records import SCHEMA, Journal, run_record
+from harness.scoring.validity import unfinished
 
 KIND = "bundle"
 EVIDENCE = ("records.jsonl", "scorecard.json")
@@ -65,7 +66,7 @@ def create(folder: Path, target: Path) -> Made:
         raise RecordError(
             "the last line of the records is unfinished: the run was interrupted",
             where=printable(str(folder / "records.jsonl")),
-            hint=f"harness run --resume {quoted(folder)}",
+            hint=runs.resume_command(folder),
             reason="records_torn",
         )
     run = run_record(journal.records)
@@ -93,9 +94,7 @@ def create(folder: Path, target: Path) -> Made:
         ) from error
     finally:
         shutil.rmtree(made, ignore_errors=True)
-    findings = card["verdict"]["findings"]
-    cut = next((found for found in findings if found["code"] == "run_incomplete"), None)
-    return Made(target, cut["detail"] if cut else "")
+    return Made(target, unfinished(card))
 
 
 def require_present(journal: Journal, where: str) -> None:

@@ -21,6 +21,7 @@ from harness.records import run_record
 from harness.scoring.items import Item
 from harness.scoring.observe import Observed, observe
 from harness.scoring.rules import Rules, read_rules
+from harness.scoring.validity import unfinished
 from harness.spec import digest
 from harness.stats import median, round_significant
 
@@ -172,7 +173,7 @@ def side(records: Sequence[Json], card: Json, *, name: str) -> Side:
         conditions=_facts(facts, CONDITIONS),
         items=digest(run.get("seed", {})),
         invalid="run_invalid" if card["verdict"]["state"] == "invalid" else "",
-        finished=all(found["code"] != "run_incomplete" for found in card["verdict"]["findings"]),
+        finished=not unfinished(card),
         models={seen.id: _measured(seen, rules) for seen in observe(records, run["models"], rules)},
     )
 

@@ -163,6 +163,12 @@ def forgive(findings: Iterable[Finding], codes: Iterable[str]) -> list[Finding]:
     return list({canonical(found): found for found in sorted(softened, key=canonical)}.values())
 
 
+def unfinished(card: Mapping[str, Any]) -> str:
+    """How much of its plan a run lacks, as its scorecard says; empty = it came to its end."""
+    findings = card["verdict"]["findings"]
+    return next((str(f["detail"]) for f in findings if f["code"] == "run_incomplete"), "")
+
+
 def _finding(code: str, severity: str, detail: str) -> Finding:
     return {"code": code, "severity": severity, "detail": detail}
 

@@ -62,6 +62,8 @@ def test_its_bundle_says_that_it_is_unfinished(begun: Path, run_harness: Harness
     assert f"next: harness run --resume results/{begun.name}, then a new bundle" in done.stderr
     said = json.loads(run_harness("bundle", "create", "latest", "--to", "it", "--json").stdout)
     assert said["unfinished"] is True
+    refused = run_harness("baseline", "save", "latest", "--name", "main", check=4)
+    assert f"next: harness run --resume results/{begun.name}" in refused.stderr
 
 
 def test_one_that_is_being_measured_is_not_called_interrupted(begun: Path, run_harness) -> None:
