@@ -12,9 +12,9 @@ from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 from harness.job import Job
-from harness.metrics import SampleRefusedError, chat_times, kernel_tok_per_s, request_times
 from harness.spec import Profile
 from harness.stats import median, student_t
+from harness.times import SampleRefusedError, chat_times, kernel_tok_per_s, request_times
 
 Sample = Mapping[str, Any]
 

@@ -1,30 +1,25 @@
-"""The metric registry, and the formulas that turn raw times into metrics.
+"""The metric registry.
 
-Every metric stands here once: id, unit (SI base), direction and how people read it.
-A sample that cannot be trusted is refused with a reason code; it never becomes a
-number. Pure: records in, floats out; standard library and numpy only.
+Every metric stands here once: id, unit (SI base), direction and how people read it. What
+turns raw times into metrics: `harness.times`.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
-from harness.errors import HarnessError
-
 Direction = Literal["higher", "lower"]
 Floats = npt.NDArray[np.float64]
 
-_NS = 1e9
 ITL_PERCENTILES = (50, 90, 95, 99)
 TAIL_SAMPLES = 100
 """Percentiles above the median are reported from this many samples on."""
-_LOAD_PHASES = ("start", "import", "weights", "compile", "first")
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,207 +226,6 @@ METRICS: Mapping[str, Metric] = {
 }
 
 
-class SampleRefusedError(HarnessError):
-    """A raw sample that must not become a number; `reason` says why."""
-
-    default_reason = "bad_sample"
-
-
-class RequestTimes(NamedTuple):
-    """Metrics of one request, in s and tok/s.
-
-    `tpot_s` and `decode_tok_per_s` are None for a single output token; `itl_s` then
-    is empty.
-    """
-
-    ttft_s: float
-    prefill_tok_per_s: float
-    tpot_s: float | None
-    decode_tok_per_s: float | None
-    end_to_end_s: float
-    itl_s: Floats
-
-
-class ChatTimes(NamedTuple):
-    """Metrics of one chat answer, named as in the registry, in s, tok/s, char/s and B/s.
-
-    The rates are None for a single output token.
-    """
-
-    task_tokenise_s: float
-    task_ttft_s: float
-    task_first_s: float
-    task_decode_tok_per_s: float | None
-    task_end_to_end_s: float
-    task_char_per_s: float | None
-    task_byte_per_s: float | None
-    task_output_tok: int
-
-
-class _Clock(NamedTuple):
-    """Moments of one answer in ns after t0: ids ready, tokens `[n]`, text available; and the
-    steps between its tokens, `[n - 1]`.
-    """
-
-    ids_ns: int
-    token_ns: npt.NDArray[np.int64]
-    end_ns: int
-    steps_ns: npt.NDArray[np.int64]
-
-    @property
-    def tpot_s(self) -> float | None:
-        """(t_n - t_1) / (n - 1), None for a single token."""
-        n = self.token_ns.size
-        return int(self.token_ns[-1] - self.token_ns[0]) / _NS / (n - 1) if n > 1 else None
-
-
-def request_times(
-    sample: Mapping[str, Any],
-    *,
-    submitted: int | None = None,
-    outputs: int | None = None,
-    depth: int = 0,
-) -> RequestTimes:
-    """Metrics of a latency sample (definitions: docs/metrics.md).
-
-    TTFT = t1 - t0; prefill = p / (t1 - tk); ITL = t_i - t_(i-1) for i = 2…n;
-    TPOT = (t_n - t_1) / (n - 1); decode = 1 / TPOT.
-
-    Args:
-        sample: `ids_ns`, `token_ns`, `end_ns`, `submitted`, `evaluated`, `decoded`, and
-            `depth_evaluated` where there is a depth; ns after t0.
-        submitted: prompt tokens that the case asks for; None = any.
-        outputs: output tokens that the case asks for; None = any.
-        depth: tokens that the case wants in the cache before the prompt.
-
-    Raises:
-        SampleRefusedError: `prompt_not_evaluated`, `wrong_workload`, `wrong_token_count`
-            or `bad_times`.
-    """
-    asked = require_evaluated(sample)
-    if depth and (found := whole(sample, "depth_evaluated", least=0)) != depth:
-        raise SampleRefusedError(
-            f"{found} of {depth} tokens were in the cache before the prompt",
-            reason="prompt_not_evaluated",
-        )
-    clock = _read_clock(sample)
-    n = clock.token_ns.size
-    if submitted not in {None, asked} or outputs not in {None, n}:
-        raise SampleRefusedError(
-            f"{asked} prompt and {n} output tokens; the case asks for {submitted} and {outputs}",
-            reason="wrong_workload",
-        )
-    require_decoded(sample, n - 1)
-    first, tpot_s = int(clock.token_ns[0]), clock.tpot_s
-    return RequestTimes(
-        ttft_s=first / _NS,
-        prefill_tok_per_s=asked / ((first - clock.ids_ns) / _NS),
-        tpot_s=tpot_s,
-        decode_tok_per_s=1 / tpot_s if tpot_s else None,
-        end_to_end_s=clock.end_ns / _NS,
-        itl_s=clock.steps_ns / _NS,
-    )
-
-
-def chat_times(sample: Mapping[str, Any]) -> ChatTimes:
-    """Metrics of a chat answer; its end token is not one of its output tokens.
-
-    Rates of text are over te - t1: characters do not depend on the tokeniser.
-
-    Raises:
-        SampleRefusedError: `no_output` (the answer has no token), `prompt_not_evaluated`,
-            `wrong_token_count` or `bad_times`.
-    """
-    require_evaluated(sample)
-    if sample.get("token_ns") == []:
-        raise SampleRefusedError("the answer is empty", reason="no_output")
-    clock = _read_clock(sample)
-    n, first = clock.token_ns.size, int(clock.token_ns[0])
-    # The end token, too, came out of a step.
-    require_decoded(sample, n if sample.get("stop") == "end" else n - 1)
-    tpot_s = clock.tpot_s
-    text_s = (clock.end_ns - first) / _NS
-    return ChatTimes(
-        task_tokenise_s=clock.ids_ns / _NS,
-        task_ttft_s=first / _NS,
-        task_first_s=(first - clock.ids_ns) / _NS,
-        task_decode_tok_per_s=1 / tpot_s if tpot_s else None,
-        task_end_to_end_s=clock.end_ns / _NS,
-        task_char_per_s=whole(sample, "chars", least=0) / text_s if tpot_s else None,
-        task_byte_per_s=whole(sample, "bytes", least=0) / text_s if tpot_s else None,
-        task_output_tok=n,
-    )
-
-
-def require_evaluated(sample: Mapping[str, Any]) -> int:
-    """Prompt tokens of a request, all of which the engine evaluated.
-
-    Raises:
-        SampleRefusedError: `prompt_not_evaluated` or `bad_times`.
-    """
-    asked = whole(sample, "submitted", least=1)
-    evaluated = whole(sample, "evaluated", least=0)
-    if evaluated != asked:
-        raise SampleRefusedError(
-            f"{evaluated} of {asked} prompt tokens were evaluated", reason="prompt_not_evaluated"
-        )
-    return asked
-
-
-def require_decoded(sample: Mapping[str, Any], steps: int) -> None:
-    """Check that every step evaluated one token: a chunk is not a token.
-
-    Raises:
-        SampleRefusedError: `wrong_token_count`, or `bad_times` without a count.
-    """
-    decoded = whole(sample, "decoded", least=0)
-    if decoded != steps:
-        raise SampleRefusedError(
-            f"the engine counted {decoded} tokens in {steps} steps", reason="wrong_token_count"
-        )
-
-
-def load_times(sample: Mapping[str, Any]) -> dict[str, float]:
-    """Start of the process to ready as `load_s`, and the phases that the engine can tell, in s.
-
-    Raises:
-        SampleRefusedError: `bad_times`.
-    """
-    ready_ns = whole(sample, "ready_ns", least=1)
-    times = {"load_s": ready_ns / _NS}
-    for phase in _LOAD_PHASES:
-        if sample.get(f"{phase}_ns") is not None:
-            part_ns = whole(sample, f"{phase}_ns", least=0)
-            if part_ns > ready_ns:
-                raise SampleRefusedError(f"{phase} took longer than loading", reason="bad_times")
-            times[f"load_{phase}_s"] = part_ns / _NS
-    return times
-
-
-def kernel_tok_per_s(sample: Mapping[str, Any]) -> float:
-    """Tokens a second of one kernel pass, as llama-bench counts them.
-
-    Raises:
-        SampleRefusedError: `prompt_not_evaluated` or `bad_times`.
-    """
-    tokens = whole(sample, "tokens", least=1)
-    evaluated = sample.get("evaluated", tokens)
-    if evaluated != tokens:
-        raise SampleRefusedError(
-            f"{evaluated} of {tokens} tokens were evaluated", reason="prompt_not_evaluated"
-        )
-    return tokens / (whole(sample, "elapsed_ns", least=1) / _NS)
-
-
-def kernel_rates(samples: Iterable[Mapping[str, Any]], case: str) -> list[float]:
-    """Rates of all passes of one case, as `kernel_tok_per_s`."""
-    return [
-        kernel_tok_per_s(sample)
-        for sample in samples
-        if sample.get("kind") == "kernel" and sample.get("case") == case
-    ]
-
-
 def is_share(metric: str) -> bool:
     """Whether a registered metric is a part of something: 1 is all of it."""
     found = METRICS[metric]
@@ -446,43 +240,3 @@ def suite_of(metric: str) -> str:
 def percentile(values: Floats, q: float) -> float:
     """Percentile with linear interpolation (Hyndman and Fan 1996, definition 7)."""
     return float(np.percentile(values, q))
-
-
-def whole(sample: Mapping[str, Any], key: str, *, least: int) -> int:
-    """A field that must be an integer of at least `least`.
-
-    Raises:
-        SampleRefusedError: `bad_times`: missing, NaN, a float, negative, or 0 where
-            a duration must be positive.
-    """
-    value = sample.get(key)
-    if not isinstance(value, int) or isinstance(value, bool) or value < least:
-        raise SampleRefusedError(
-            f"{key} is {value!r}; it must be an integer of at least {least}", reason="bad_times"
-        )
-    return value
-
-
-def _read_clock(sample: Mapping[str, Any]) -> _Clock:
-    """Moments that grow; anything else is refused."""
-    ids_ns = whole(sample, "ids_ns", least=0)
-    moments = _moments(sample.get("token_ns"))
-    end_ns = whole(sample, "end_ns", least=1)
-    steps_ns = moments[1:] - moments[:-1]
-    grows = not steps_ns.size or int(steps_ns.min()) > 0
-    if int(moments[0]) <= ids_ns or end_ns < int(moments[-1]) or not grows:
-        raise SampleRefusedError("times do not grow", reason="bad_times")
-    return _Clock(ids_ns, moments, end_ns, steps_ns)
-
-
-def _moments(values: Any) -> npt.NDArray[np.int64]:
-    """Moments in ns as int64 `[n]`, n ≥ 1; floats (and so NaN) are refused."""
-    if isinstance(values, list) and values:
-        try:
-            moments = np.asarray(values)
-        except ValueError:
-            moments = np.empty(0)
-        # Signed integers; their width differs between platforms before numpy 2.
-        if moments.ndim == 1 and moments.dtype.kind == "i":
-            return moments.astype(np.int64, copy=False)
-    raise SampleRefusedError("token_ns must be a list of integers", reason="bad_times")

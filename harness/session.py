@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import harness
-from harness import counting, environment, metrics, planfile, privacy, seeds, stats
+from harness import counting, environment, planfile, privacy, seeds, stats
 from harness import plan as planning
 from harness import resume as resuming
 from harness.backends import BACKENDS, ENGINES
@@ -47,6 +47,7 @@ from harness.sources import source_of
 from harness.spec import BackendOptions, sha256, to_json
 from harness.suites import SUITES
 from harness.supervise import Watch
+from harness.times import kernel_rates
 
 Progress = Callable[[Outcome, int, float], None]
 """Called as each job ends with its outcome, the jobs left and the seconds left."""
@@ -344,7 +345,7 @@ def bench(
 
 
 def _kernel_test(case: str, records: Iterable[Record]) -> dict[str, Any]:
-    rates = metrics.kernel_rates(records, case)
+    rates = kernel_rates(records, case)
     return {
         "name": case,
         "tok_per_s": {

@@ -17,10 +17,10 @@ from typing import Final, NamedTuple
 
 from harness.errors import HarnessError
 from harness.execute import Outcome, execute_apart
-from harness.metrics import kernel_rates
 from harness.plan import kernel_job
 from harness.spec import Artefact, BackendOptions, Model
 from harness.stats import median
+from harness.times import kernel_rates
 
 LEAST_GAIN: Final = 0.03
 """More threads must be faster by this much; they cost power, and noise is not a gain."""

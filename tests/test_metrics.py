@@ -5,16 +5,15 @@ import math
 import numpy as np
 import pytest
 
-from harness.metrics import (
-    METRICS,
+from harness.metrics import METRICS, percentile
+from harness.scoring.proofs import require_available, require_repeated
+from harness.times import (
     SampleRefusedError,
     chat_times,
     kernel_tok_per_s,
     load_times,
-    percentile,
     request_times,
 )
-from harness.scoring.proofs import require_available, require_repeated
 
 
 def sample(**changes):

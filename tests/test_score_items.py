@@ -8,13 +8,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.metrics import SampleRefusedError
 from harness.score import dump, scorecard
 from harness.scoring.accuracy import summarise, summarise_task
 from harness.scoring.details import details
 from harness.scoring.items import Choice, Item, assemble, read_geometry, read_item, read_skipped
 from harness.spec import AccuracySuite
 from harness.stats_items import softmax
+from harness.times import SampleRefusedError
 from tests.answered import formed
 from tests.strategies import Candidate, profile, records
 

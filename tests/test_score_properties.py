@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from harness.score import dump, scorecard
 from harness.scoring.accuracy import summarise, summarise_task
-from harness.scoring.observe import Item
+from harness.scoring.items import Item
 from harness.spec import AccuracySuite, Profile
 from tests.perf.scoring_trials import (
     FORMULAS,

@@ -11,7 +11,7 @@ import pytest
 from harness.metrics import METRICS
 from harness.score import dump, scorecard
 from harness.scoring.efficiency import mbu, mfu
-from harness.scoring.observe import PHASES, Series
+from harness.scoring.reader import PHASES, Series
 from harness.scoring.summary import _spread
 from harness.spec import KernelSuite, MemorySuite, TaskSuite
 from tests.golden_run import PROFILE

@@ -2,8 +2,8 @@
 
 import pytest
 
-from harness.metrics import SampleRefusedError
 from harness.scoring.sustained import curve, read_pass
+from harness.times import SampleRefusedError
 from tests.strategies import records
 from tests.test_score_suites import ALL, REF, edited, scored
 

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from harness.metrics import SampleRefusedError
 from harness.scoring.energy import LEAST_POINTS, request_joules
+from harness.times import SampleRefusedError
 
 MS = 1_000_000
 PERIOD_NS = 50 * MS

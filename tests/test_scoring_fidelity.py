@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from harness.metrics import SampleRefusedError
 from harness.score import dump, scorecard
 from harness.scoring.divergence import read_divergence
 from harness.scoring.fidelity import Flips, figures, flips
 from harness.spectext import FidelitySuite, LanguageSuite
+from harness.times import SampleRefusedError
 from tests.answered import formed, skipped
 from tests.strategies import Candidate, profile, records
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from harness.errors import Exit, HarnessError, IncomparableError, RecordError, SpecError
 from harness.scoring.gap import Gap, between, gap, text
-from harness.scoring.observe import Item
+from harness.scoring.items import Item
 from tests.strategies import Candidate, profile, records
 
 CASES = ("ko-arith", "ko-josa", "en-arith", "en-josa")

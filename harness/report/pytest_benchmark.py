@@ -19,7 +19,8 @@ from harness.metrics import METRICS
 from harness.records import read, run_record
 from harness.report.formats import Material, json_file
 from harness.report.reading import clean, cleaned
-from harness.scoring.observe import Series, observe
+from harness.scoring.observe import observe
+from harness.scoring.reader import Series
 from harness.scoring.rules import read_rules
 
 TIMES = ("load_s", "ttft_s", "tpot_s", "end_to_end_s", "task_ttft_s", "task_end_to_end_s")

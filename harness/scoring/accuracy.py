@@ -9,17 +9,19 @@ first over the tasks of a suite, then over suites, so that each suite weighs the
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
-from typing import NamedTuple, get_args
+from typing import Any, NamedTuple, get_args
 
 import numpy as np
+import numpy.typing as npt
 
 from harness.cases import Case
 from harness.metrics import Floats
 from harness.scoring.details import Details, details
 from harness.scoring.items import Geometry, Item
+from harness.scoring.itemtable import Items
 from harness.spec import Language
 from harness.stats import (
     Interval,
@@ -103,7 +105,7 @@ def _template_counts(task: str, clusters: int) -> Floats:
 
 
 def summarise_task(
-    task: str, items: Sequence[Item], *, case: Case | None = None, geometry: Geometry | None = None
+    task: str, items: Iterable[Item], *, case: Case | None = None, geometry: Geometry | None = None
 ) -> Task:
     """Shares, intervals and draws of one task with at least one item.
 
@@ -115,14 +117,15 @@ def summarise_task(
         geometry: errors of batched scoring, where they were measured.
     """
     suite, language = _place(task, case)
+    items = Items.of(items)
     right, chance, n = _by_cluster(items)
     counts = _template_counts(task, n.size)
     drawn_n = counts @ n
     raw_draws: Floats = (counts @ right) / drawn_n
     drawn_chance = (counts @ chance) / drawn_n
     total = len(items)
-    guess = math.fsum(item.chance for item in items) / total
-    correct = sum(item.correct for item in items)
+    guess = math.fsum(items.chances.tolist()) / total
+    correct = int(items.correct.sum())
     value = correct / total
     interval = _widest(percentile_interval(raw_draws, value), wilson(correct, total))
     adjusted_draws: Floats = (raw_draws - drawn_chance) / (1 - drawn_chance)
@@ -139,7 +142,7 @@ def summarise_task(
             percentile_interval(adjusted_draws, adjusted),
             Interval(_adjust(interval.lo, guess), _adjust(interval.hi, guess)),
         ),
-        unanswered=sum(not (item.answered or item.skipped) for item in items) / total,
+        unanswered=int((~(items.answered | items.was_skipped)).sum()) / total,
         levels=_levels(items),
         details=details(items, geometry or {}),
         draws=adjusted_draws,
@@ -196,35 +199,35 @@ def _place(task: str, case: Case | None) -> tuple[str, str]:
     return (suite, language) if dash and language in LANGUAGES else (task, "")
 
 
-def _by_cluster(items: Sequence[Item]) -> tuple[Floats, Floats, Floats]:
+def _by_cluster(items: Items) -> tuple[Floats, Floats, Floats]:
     """Right answers, expected right guesses and items of each template, `[clusters]`.
 
     With one template there is nothing to resample but the items.
     """
-    templates = sorted({item.template for item in items})
-    if len(templates) > 1:
-        place = {template: i for i, template in enumerate(templates)}
-        cluster = [place[item.template] for item in items]
-    else:
-        cluster = list(range(len(items)))
-    size = max(cluster) + 1
+    templates, cluster = _codes(items.templates)
+    if len(templates) == 1:
+        cluster = np.arange(len(items))
     right, chance, n = (
-        np.bincount(cluster, weights, size).astype(np.float64)
-        for weights in (
-            [item.correct for item in items],
-            [item.chance for item in items],
-            [1.0] * len(items),
-        )
+        np.bincount(cluster, weights).astype(np.float64)
+        for weights in (items.correct, items.chances, np.ones(len(items)))
     )
     return right, chance, n
 
 
-def _levels(items: Sequence[Item]) -> dict[str, Level]:
-    out = {}
-    for level in sorted({item.level for item in items}):
-        answers = [item.correct for item in items if item.level == level]
-        out[str(level)] = Level(sum(answers) / len(answers), len(answers))
-    return out
+def _codes(values: Sequence[Any]) -> tuple[list[Any], npt.NDArray[np.int64]]:
+    """The values that there are, in order, and the place of each one among them."""
+    known = sorted(set(values))
+    place = {value: at for at, value in enumerate(known)}
+    return known, np.array([place[value] for value in values], dtype=np.int64)
+
+
+def _levels(items: Items) -> dict[str, Level]:
+    levels, place = _codes(items.levels)
+    size = np.bincount(place).tolist()
+    right = np.bincount(place[items.correct], minlength=len(levels)).tolist()
+    return {
+        str(level): Level(hits / n, n) for level, hits, n in zip(levels, right, size, strict=True)
+    }
 
 
 def _adjust(share: float, chance: float) -> float:

@@ -6,11 +6,21 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from statistics import median
+from itertools import compress
 from typing import NamedTuple
 
-from harness.scoring.items import Choice, Free, Geometry, Item
-from harness.stats_items import LEAST_OF_TEMPLATE, brier, calibration_error, overdispersion
+import numpy as np
+
+from harness.scoring.items import Geometry
+from harness.scoring.itemtable import Bools, ChoiceColumns, FreeColumns, Items
+from harness.stats import median
+from harness.stats_items import (
+    LEAST_OF_TEMPLATE,
+    brier,
+    calibration_error,
+    overdispersion,
+    softmax,
+)
 
 
 class Share(NamedTuple):
@@ -83,30 +93,33 @@ class Details:
     geometry: Geometry
 
 
-def details(items: Sequence[Item], geometry: Geometry) -> Details:
+def details(items: Items, geometry: Geometry) -> Details:
     """Everything about the items of one task."""
-    forms = sorted({item.form for item in items if item.form})
-    reasons = Counter(item.skipped for item in items if item.skipped)
+    asked = ~items.was_skipped
     return Details(
-        forms={form: _share([item for item in items if item.form == form]) for form in forms},
-        templates=_templates([item for item in items if not item.skipped]),
-        choices=_choices([item.choice for item in items if item.choice], geometry),
-        written=_written([item.free for item in items if item.free]),
-        skipped=dict(sorted(reasons.items())),
+        forms={form: _share(items, form) for form in sorted(set(items.forms) - {""})},
+        templates=_templates(items, asked),
+        choices=_choices(items.choices, geometry),
+        written=_written(items.free),
+        skipped=dict(sorted(Counter(filter(None, items.skipped)).items())),
         geometry=dict(sorted(geometry.items())),
     )
 
 
-def _share(items: Sequence[Item]) -> Share:
+def _share(items: Items, form: str) -> Share:
+    mine = np.array([other == form for other in items.forms], dtype=np.bool_)
+    n = int(mine.sum())
     return Share(
-        value=sum(item.correct for item in items) / len(items),
-        n=len(items),
-        chance=math.fsum(item.chance for item in items) / len(items),
+        value=int(items.correct[mine].sum()) / n,
+        n=n,
+        chance=math.fsum(items.chances[mine].tolist()) / n,
     )
 
 
-def _templates(items: Iterable[Item]) -> Templates | None:
-    answers = [(item.template, (item.form, item.level), item.correct) for item in items]
+def _templates(items: Items, asked: Bools) -> Templates | None:
+    strata = zip(items.forms, items.levels, strict=True)
+    every = zip(items.templates, strata, items.correct.tolist(), strict=True)
+    answers = list(compress(every, asked.tolist()))
     size = Counter(template for template, _, _ in answers)
     right = Counter(template for template, _, correct in answers if correct)
     shares = [right[template] / n for template, n in size.items() if n >= LEAST_OF_TEMPLATE]
@@ -121,28 +134,34 @@ def _templates(items: Iterable[Item]) -> Templates | None:
     )
 
 
-def _choices(found: Sequence[Choice], geometry: Geometry) -> Choices | None:
+def _choices(found: Sequence[ChoiceColumns], geometry: Geometry) -> Choices | None:
     if not found:
         return None
-    n = len(found)
-    forecasts = [choice.probabilities for choice in found]
-    hits = [choice.chosen() == choice.right for choice in found]
+    forecasts = [softmax(scores) for table in found for scores in table.log_likelihoods.tolist()]
+    hits = np.concatenate([table.hits() for table in found])
     return Choices(
-        acc_norm=sum(choice.chosen(choice.chars) == choice.right for choice in found) / n,
-        acc_norm_bytes=sum(choice.chosen(choice.size) == choice.right for choice in found) / n,
-        acc_norm_tokens=sum(choice.chosen(choice.tokens) == choice.right for choice in found) / n,
-        brier=brier(forecasts, [choice.right for choice in found]),
-        calibration_error=calibration_error([max(forecast) for forecast in forecasts], hits),
-        margin_nat=median(choice.margin_nat for choice in found),
-        near_ties=sum(choice.near_tie(geometry) for choice in found) if geometry else None,
+        acc_norm=_share_of(table.hits(table.chars) for table in found),
+        acc_norm_bytes=_share_of(table.hits(table.size) for table in found),
+        acc_norm_tokens=_share_of(table.hits(table.tokens) for table in found),
+        brier=brier(forecasts, [right for table in found for right in table.right.tolist()]),
+        calibration_error=calibration_error(list(map(max, forecasts)), hits.tolist()),
+        margin_nat=median(np.concatenate([table.margin_nat for table in found])),
+        near_ties=sum(table.near_ties(geometry) for table in found) if geometry else None,
     )
 
 
-def _written(found: Sequence[Free]) -> Written | None:
-    if not found:
+def _share_of(hits: Iterable[Bools]) -> float:
+    """Share of true ones in all arrays."""
+    found = np.concatenate(list(hits))
+    return int(found.sum()) / found.size
+
+
+def _written(found: FreeColumns | None) -> Written | None:
+    if found is None:
         return None
+    n = found.rows.size
     return Written(
-        strict=sum(free.strict for free in found) / len(found),
-        credit=math.fsum(free.credit for free in found) / len(found),
-        truncated=sum(free.truncated for free in found),
+        strict=int(found.strict.sum()) / n,
+        credit=math.fsum(found.credit.tolist()) / n,
+        truncated=int(found.truncated.sum()),
     )

@@ -7,8 +7,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from harness.metrics import Floats, SampleRefusedError, whole
+from harness.metrics import Floats
 from harness.scoring.language import is_amount
+from harness.times import SampleRefusedError, whole
 
 
 class Divergence(NamedTuple):

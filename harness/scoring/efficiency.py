@@ -13,7 +13,8 @@ from typing import Any, NamedTuple
 
 from harness.cases import Case
 from harness.metrics import Floats
-from harness.scoring.observe import Observed, Series
+from harness.scoring.observe import Observed
+from harness.scoring.reader import Series
 
 
 class Roof(NamedTuple):

@@ -13,7 +13,8 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from harness.metrics import Floats, SampleRefusedError, whole
+from harness.metrics import Floats
+from harness.times import SampleRefusedError, whole
 
 MEASURED: Final = frozenset({"rapl", "psys", "battery", "wall"})
 """Methods that measure; energy computed by a model of the processor never ranks."""

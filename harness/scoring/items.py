@@ -9,19 +9,19 @@ answered: leaving hard items out must not pay.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from harness.metrics import SampleRefusedError
-from harness.stats_items import softmax
+from harness.times import SampleRefusedError
 
 Sample = Mapping[str, Any]
 Geometry = Mapping[int, float]
 """Largest difference in nat between trie and full forward, by tokens of the option."""
 
-_POSITIVE_NAT = 1e-3
+POSITIVE_NAT = 1e-3
 """What rounding may leave of a log-likelihood above 0."""
-
+MOST_WHOLE = 1 << 53
+"""Above it, floats no longer tell whole numbers apart."""
 
 _ITEM: tuple[Any, ...] = (str, int, (int, float), bool, bool)
 _SKIPPED: tuple[Any, ...] = (str, int, (int, float), str, str)
@@ -59,21 +59,6 @@ class Choice(NamedTuple):
         """Best minus second best log-likelihood."""
         best, second = sorted(self.log_likelihoods, reverse=True)[:2]
         return best - second
-
-    @property
-    def probabilities(self) -> list[float]:
-        """Of the options among themselves."""
-        return softmax(self.log_likelihoods)
-
-    def near_tie(self, errors: Geometry) -> bool:
-        """Whether the geometry of batches could have decided: the margin is below the errors
-        of the two best options, which is twice the error where they are equally long.
-
-        The error of a length that was not measured is that of the nearest one (of two
-        equally near the larger error).
-        """
-        ranked = sorted(range(len(self.tokens)), key=lambda i: -self.log_likelihoods[i])
-        return self.margin_nat < sum(_nearest(errors, self.tokens[i]) for i in ranked[:2])
 
 
 class Free(NamedTuple):
@@ -184,28 +169,6 @@ def read_geometry(sample: Sample) -> list[tuple[int, float]]:
     return [(count, abs(nat)) for count, nat in zip(tokens, differences, strict=True)]
 
 
-def assemble(items: Iterable[Item]) -> tuple[Item, ...]:
-    """Items of one task in order, skipped ones with the chance of the others of their form.
-
-    Raises:
-        SampleRefusedError: `conflicting_samples`: an item was both answered and skipped.
-    """
-    ordered = sorted(items, key=lambda item: item.place)
-    if len({item.place for item in ordered}) < len(ordered):
-        raise SampleRefusedError(
-            "an item was both answered and skipped", reason="conflicting_samples"
-        )
-    known: dict[str, list[float]] = {}
-    for item in ordered:
-        if not math.isnan(item.chance):
-            known.setdefault(item.form, []).append(item.chance)
-    usual = {form: math.fsum(found) / len(found) for form, found in known.items()}
-    return tuple(
-        item._replace(chance=usual.get(item.form, 0.0)) if math.isnan(item.chance) else item
-        for item in ordered
-    )
-
-
 def _choice(sample: Sample) -> Choice:
     scores, right = _floats(sample, "log_likelihoods"), sample.get("right")
     tokens = _whole(sample, "tokens", least=0)
@@ -213,7 +176,7 @@ def _choice(sample: Sample) -> Choice:
     count = len(scores)
     if count < 2 or {len(tokens), len(chars), len(size)} != {count}:
         raise _bad("a choice item's lists differ in length, or hold fewer than two options")
-    if not isinstance(right, int) or not 0 <= right < count or max(scores) > _POSITIVE_NAT:
+    if not isinstance(right, int) or not 0 <= right < count or max(scores) > POSITIVE_NAT:
         raise _bad("a choice item's right option or log-likelihoods are impossible")
     return Choice(right, scores, tokens, chars, size)
 
@@ -243,12 +206,15 @@ def _floats(sample: Sample, name: str) -> tuple[float, ...]:
 def _whole(sample: Sample, name: str, *, least: int = 1) -> tuple[int, ...]:
     values = sample.get(name)
     whole = isinstance(values, list) and {int}.issuperset(map(type, values))
-    if isinstance(values, list) and whole and min(values, default=least) >= least:
-        return tuple(values)
+    if isinstance(values, list) and whole:
+        ascending = sorted(values)
+        if not ascending or least <= ascending[0] <= ascending[-1] <= MOST_WHOLE:
+            return tuple(values)
     raise _bad(f"{name} is no list of whole numbers of at least {least}")
 
 
-def _nearest(errors: Geometry, tokens: int) -> float:
+def nearest(errors: Geometry, tokens: int) -> float:
+    """Error of a length, or of the nearest one that was measured, of two the larger."""
     if tokens in errors:
         return errors[tokens]
     return -min((abs(length - tokens), -error) for length, error in errors.items())[1]

@@ -7,7 +7,7 @@ is missing, refused or not better than guessing is a reason, never a number.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -16,8 +16,9 @@ import numpy as np
 from harness.metrics import METRICS, Floats, suite_of
 from harness.scoring.formulas import FORMULAS
 from harness.scoring.gates import GateResult, Reason, examine_gates, gate_reason
-from harness.scoring.items import Item
-from harness.scoring.observe import Observed, Problem
+from harness.scoring.itemtable import Items
+from harness.scoring.observe import Observed
+from harness.scoring.reader import Problem
 from harness.scoring.rules import LOAD_CASE, LOAD_CASES, Rules
 from harness.scoring.summary import Summaries, Summary
 from harness.stats import RESAMPLES, Interval, percentile_interval, round_significant
@@ -350,11 +351,11 @@ def _different_items(seen: Observed, reference: Observed, rules: Rules) -> Reaso
     return None
 
 
-def _same_items(mine: Sequence[Item], theirs: Sequence[Item]) -> bool:
+def _same_items(mine: Items, theirs: Items) -> bool:
     """A skipped item need not say what it would have asked."""
-    if [item.place for item in mine] != [item.place for item in theirs]:
+    if mine.places != theirs.places:
         return False
-    return all(
-        a.question == b.question or a.skipped or b.skipped
-        for a, b in zip(mine, theirs, strict=True)
-    )
+    if mine.questions == theirs.questions:
+        return True
+    both = zip(mine.questions, theirs.questions, mine.skipped, theirs.skipped, strict=True)
+    return all(one == other or gone or lost for one, other, gone, lost in both)

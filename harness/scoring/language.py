@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from harness.metrics import SampleRefusedError, whole
+from harness.times import SampleRefusedError, whole
 
 
 def text_metrics(sample: Mapping[str, Any]) -> dict[str, float]:

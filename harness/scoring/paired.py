@@ -6,14 +6,15 @@ the items could have told. `a` is the model with the higher accuracy.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from itertools import combinations
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import combinations, compress
 from statistics import fmean
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
+from harness.scoring.itemtable import Items
 from harness.scoring.judge import Judged
 from harness.scoring.rules import Rules
 from harness.stats import holm, percentile_interval, quiet, round_significant
@@ -94,10 +95,9 @@ def _answers(group: Sequence[Judged], rules: Rules) -> dict[str, Answers]:
     """Only what was asked: a skipped item says nothing about two models' answers."""
     found = {
         entry.id: {
-            (task, item.place, item.question): item.correct
+            (task, place, question): correct
             for task in rules.scored("accuracy")
-            for item in entry.observed.items.get(task, ())
-            if not item.skipped
+            for place, question, correct in _asked(entry.observed.items.get(task))
         }
         for entry in group
     }
@@ -109,6 +109,14 @@ def _answers(group: Sequence[Judged], rules: Rules) -> dict[str, Answers]:
         )
         for model, own in found.items()
     }
+
+
+def _asked(items: Items | None) -> Iterator[tuple[Any, ...]]:
+    """Place, question and whether right of each item that was not skipped."""
+    if items is None:
+        return
+    every = zip(items.places, items.questions, items.correct.tolist(), strict=True)
+    yield from compress(every, (~items.was_skipped).tolist())
 
 
 def _compare(first: Judged, second: Judged, answers: Mapping[str, Answers]) -> AccuracyPair | None:

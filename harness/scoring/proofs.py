@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, TypeGuard
 
-from harness.metrics import SampleRefusedError, require_evaluated, show_seconds, whole
+from harness.metrics import show_seconds
+from harness.times import SampleRefusedError, require_evaluated, whole
 
 _REPEAT_TOLERANCE = 0.9
 _EARLY_SHARE = 0.5

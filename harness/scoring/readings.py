@@ -10,8 +10,8 @@ from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 from harness.metrics import Floats
-from harness.scoring.items import Item
-from harness.scoring.observe import Key, Reader, Sample
+from harness.scoring.itemtable import Items
+from harness.scoring.reader import Key, Reader, Sample
 from harness.scoring.rules import Rules
 
 _OF_A_PROCESS = frozenset({"memory", "sustained"})
@@ -42,7 +42,7 @@ class Readings(NamedTuple):
     """What the samples of one model hold: items are by task, in order."""
 
     observed: list[Reading]
-    items: Mapping[str, tuple[Item, ...]]
+    items: Mapping[str, Items]
 
 
 def readings(samples: Iterable[Sample], rules: Rules) -> Readings:
@@ -56,6 +56,9 @@ class _Listener(Reader):
     def __init__(self, rules: Rules) -> None:
         super().__init__(rules)
         self.heard: list[Reading] = []
+
+    def _left(self, samples: Iterable[Sample]) -> list[Sample]:
+        return list(samples)
 
     def _add(self, key: Key, metric: str, value: float | Floats, *, case: str = "") -> None:
         super()._add(key, metric, value, case=case)

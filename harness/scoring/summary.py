@@ -20,7 +20,8 @@ from harness.scoring.accuracy import LANGUAGES, Accuracy, Task, summarise, summa
 from harness.scoring.divergence import Divergence
 from harness.scoring.efficiency import Roof, utilisation
 from harness.scoring.fidelity import figures
-from harness.scoring.observe import Observed, Series
+from harness.scoring.observe import Observed
+from harness.scoring.reader import Series
 from harness.scoring.rules import LOAD_CASE, Rules
 from harness.stats import (
     RESAMPLES,

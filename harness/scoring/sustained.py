@@ -7,13 +7,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from harness.metrics import (
-    Floats,
-    SampleRefusedError,
-    require_decoded,
-    require_evaluated,
-    whole,
-)
+from harness.metrics import Floats
+from harness.times import SampleRefusedError, require_decoded, require_evaluated, whole
 
 _MINUTE_S = 60.0
 _LEAST_S = 120.0

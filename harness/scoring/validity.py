@@ -18,7 +18,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from harness.scoring.around import Around
-from harness.scoring.observe import SWAPPED_BYTES, Observed
+from harness.scoring.observe import Observed
+from harness.scoring.reader import SWAPPED_BYTES
 from harness.scoring.rules import Rules
 from harness.spec import canonical
 from harness.stats import median, medians

@@ -12,9 +12,9 @@ from harness.backends import BACKENDS
 from harness.backends.base import Backend, Logits
 from harness.cases import Case
 from harness.errors import BackendError
-from harness.metrics import request_times
 from harness.spec import BackendOptions
 from harness.suites import latency
+from harness.times import request_times
 from tests.backends.conftest import (
     CONTEXT,
     ONE_THREAD,

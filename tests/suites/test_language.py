@@ -15,13 +15,13 @@ from harness.backends.base import Backend, Capabilities
 from harness.backends.fake import FakeBackend
 from harness.cases import Case
 from harness.errors import CapabilityError
-from harness.metrics import SampleRefusedError
 from harness.scoring.language import guesses, text_metrics
 from harness.spec import BackendOptions
 from harness.suites import language
 from harness.suites.language import chunk_sums, walk
 from harness.suites.rows import ROWS, log_probability
 from harness.suites.texts import generated
+from harness.times import SampleRefusedError
 from tests.suites.helpers import fake, job, of_kind
 
 BOS = 255

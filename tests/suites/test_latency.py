@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from harness import metrics
+from harness import times as times_of
 from harness.backends.base import Capabilities
 from harness.backends.fake import FakeBackend
 from harness.cases import Case
@@ -67,8 +67,8 @@ def test_a_naive_adapter_is_caught_by_the_count(tmp_path: Path) -> None:
     assert first["evaluated"] == 64
     assert again["evaluated"] < again["submitted"]
     record = {"type": "sample", **again}
-    with pytest.raises(metrics.SampleRefusedError) as caught:
-        metrics.request_times(record)
+    with pytest.raises(times_of.SampleRefusedError) as caught:
+        times_of.request_times(record)
     assert caught.value.reason == "prompt_not_evaluated"
 
 
@@ -114,7 +114,7 @@ def test_a_depth_is_evaluated_before_the_clock_starts(tmp_path: Path) -> None:
         assert record["decoded"] == 7
         assert record["token_ns"] == [64_000_000 + 20_000_000 * i for i in range(8)]
         sample = {"type": "sample", **record}
-        metrics.request_times(sample, submitted=64, outputs=8, depth=100)
+        times_of.request_times(sample, submitted=64, outputs=8, depth=100)
     assert len({record["output_sha256"] for record in requests}) == 3
 
 
@@ -134,7 +134,7 @@ def test_a_single_output_token_has_no_gaps(tmp_path: Path) -> None:
     records = list(latency.measure(case, backend, job("latency", case)))
     record = next(record for record in records if record.get("kind") == "request")
     assert (record["token_ns"], record["decoded"]) == ([64_000_000], 0)
-    times = metrics.request_times({"type": "sample", **record}, submitted=64, outputs=1)
+    times = times_of.request_times({"type": "sample", **record}, submitted=64, outputs=1)
     assert (times.tpot_s, times.itl_s.size) == (None, 0)
 
 
@@ -156,7 +156,7 @@ def test_an_honest_engine_proves_that_its_tokens_are_there(tmp_path: Path) -> No
 @pytest.mark.parametrize("step_s", [0.001, 0.02, 0.064, 0.1, 5.0])
 def test_an_early_return_is_exposed_however_calls_compare(tmp_path: Path, step_s: float) -> None:
     found = proof(tmp_path, early_return=True, step_s=step_s)
-    with pytest.raises(metrics.SampleRefusedError) as caught:
+    with pytest.raises(times_of.SampleRefusedError) as caught:
         require_available(found)
     assert caught.value.reason == "token_not_available"
     assert found["prefill_ns"] == 6_400_000, "nothing was owed before it"
@@ -168,7 +168,7 @@ def test_a_token_that_is_not_the_most_likely_one_is_exposed(
 ) -> None:
     greedy = FakeBackend._greedy
     monkeypatch.setattr(FakeBackend, "_greedy", lambda self: (greedy(self) + 1) % 256)
-    with pytest.raises(metrics.SampleRefusedError) as caught:
+    with pytest.raises(times_of.SampleRefusedError) as caught:
         require_available(proof(tmp_path))
     assert caught.value.reason == "wrong_token"
 
@@ -198,6 +198,6 @@ def test_the_proof_fits_into_the_tightest_context(tmp_path: Path) -> None:
 def test_a_chunk_is_not_a_token(tmp_path: Path) -> None:
     record = next(r for r in samples(tmp_path, chunk_tokens=4) if r["kind"] == "request")
     assert record["decoded"] == 4 * 7
-    with pytest.raises(metrics.SampleRefusedError) as caught:
-        metrics.request_times({"type": "sample", **record})
+    with pytest.raises(times_of.SampleRefusedError) as caught:
+        times_of.request_times({"type": "sample", **record})
     assert caught.value.reason == "wrong_token_count"

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from harness import metrics
+from harness import times as times_of
 from harness.backends.base import Step
 from harness.backends.fake import EOS, FakeBackend
 from harness.cases import Case
@@ -67,7 +67,7 @@ def test_an_answer_ends_with_the_models_end_token(speaker: FakeBackend) -> None:
         assert (record["submitted"], record["evaluated"]) == (prompt, prompt)
         assert (record["decoded"], record["stop"]) == (6, "end")
         assert (record["chars"], record["bytes"]) == (2, 6)
-        times = metrics.chat_times({"type": "sample", **record})
+        times = times_of.chat_times({"type": "sample", **record})
         assert times.task_tokenise_s == 0.005
         assert times.task_decode_tok_per_s == 50
 
@@ -76,7 +76,7 @@ def test_an_answer_is_cut_at_the_cap(speaker: FakeBackend) -> None:
     record = answers(speaker, Case(id="chat-ko", items=1, output_tokens=4, texts=TEXTS[:1]))[0]
     assert (len(record["token_ns"]), record["decoded"], record["stop"]) == (4, 3, "length")
     assert record["chars"] == 2, "half a character is shown as a replacement"
-    assert metrics.chat_times({"type": "sample", **record}).task_output_tok == 4
+    assert times_of.chat_times({"type": "sample", **record}).task_output_tok == 4
 
 
 def test_an_end_at_the_cap_is_a_cut(speaker: FakeBackend) -> None:
@@ -92,7 +92,7 @@ def test_an_answer_of_one_token_has_no_rate(
     speaker.said = "a"
     record = answers(speaker, Case(id="chat-en", items=1, output_tokens=cap, texts=("Hi",)))[0]
     assert (len(record["token_ns"]), record["stop"], record["decoded"]) == (1, stop, decoded)
-    assert metrics.chat_times({"type": "sample", **record}).task_decode_tok_per_s is None
+    assert times_of.chat_times({"type": "sample", **record}).task_decode_tok_per_s is None
 
 
 def test_silence_is_recorded_and_never_becomes_a_number(tmp_path: Path) -> None:
@@ -101,8 +101,8 @@ def test_silence_is_recorded_and_never_becomes_a_number(tmp_path: Path) -> None:
         assert (record["decoded"], record["stop"]) == (0, "end")
         assert (record["chars"], record["bytes"]) == (0, 0)
         assert record["end_ns"] == record["submitted"] * 1_000_000
-        with pytest.raises(metrics.SampleRefusedError) as caught:
-            metrics.chat_times({"type": "sample", **record})
+        with pytest.raises(times_of.SampleRefusedError) as caught:
+            times_of.chat_times({"type": "sample", **record})
         assert caught.value.reason == "no_output"
 
 
@@ -132,6 +132,6 @@ def test_a_prompt_that_does_not_fit_is_skipped_before_anything_runs(tmp_path: Pa
 
 def test_a_chunk_is_not_a_token(tmp_path: Path) -> None:
     record = answers(fake(tmp_path, **TIMES, chunk_tokens=4))[0]
-    with pytest.raises(metrics.SampleRefusedError) as caught:
-        metrics.chat_times({"type": "sample", **record})
+    with pytest.raises(times_of.SampleRefusedError) as caught:
+        times_of.chat_times({"type": "sample", **record})
     assert caught.value.reason == "wrong_token_count"

@@ -1,0 +1,327 @@
+"""The items of one task of one model as columns, an array for each field.
+
+A run holds a hundred thousand items: read and counted as columns they take a tenth of the
+time. What any single item means stands in `items`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from harness.metrics import Floats
+from harness.scoring.items import (
+    MOST_WHOLE,
+    POSITIVE_NAT,
+    Choice,
+    Free,
+    Geometry,
+    Item,
+    Sample,
+    nearest,
+)
+from harness.times import SampleRefusedError
+
+Bools = npt.NDArray[np.bool_]
+Ints = npt.NDArray[np.int64]
+
+
+class ChoiceColumns(NamedTuple):
+    """Choice items with one number of options: `n` items of `w` options, as `items.Choice`.
+
+    Attributes:
+        rows: which items of the table these are, `[n]`, ascending.
+        right: `[n]`. log_likelihoods, tokens, chars, size: `[n, w]`.
+    """
+
+    rows: Ints
+    right: Ints
+    log_likelihoods: Floats
+    tokens: Ints
+    chars: Ints
+    size: Ints
+
+    def hits(self, lengths: Ints | None = None) -> Bools:
+        """Whether the right option has the largest log-likelihood, or the largest over its
+        length, the first of equals. A merge across the boundary can leave an option without a
+        token of its own.
+        """
+        scores = self.log_likelihoods
+        if lengths is not None:
+            scores = scores / np.maximum(lengths, 1)
+        found: Bools = scores.argmax(axis=1) == self.right
+        return found
+
+    @property
+    def margin_nat(self) -> Floats:
+        """Best minus second best log-likelihood, `[n]`."""
+        ascending = np.sort(self.log_likelihoods, axis=1)
+        margins: Floats = ascending[:, -1] - ascending[:, -2]
+        return margins
+
+    def near_ties(self, errors: Geometry) -> int:
+        """Items that the geometry of batches could have decided: the margin is below the errors
+        of the two best options, which is twice the error where they are equally long.
+
+        The error of a length that was not measured is that of the nearest one (of two equally
+        near the larger error).
+        """
+        best = np.argsort(-self.log_likelihoods, axis=1, kind="stable")[:, :2]
+        lengths, place = np.unique(np.take_along_axis(self.tokens, best, 1), return_inverse=True)
+        error = np.array([nearest(errors, int(length)) for length in lengths])
+        bounds = error[place.reshape(best.shape)].sum(axis=1)
+        return int(np.count_nonzero(self.margin_nat < bounds))
+
+    def one(self, at: int) -> Choice:
+        """One of the items by itself."""
+        lists = (column[at].tolist() for column in self[2:])
+        return Choice(int(self.right[at]), *map(tuple, lists))
+
+
+class FreeColumns(NamedTuple):
+    """Written answers, as `items.Free`, `[n]` each; `rows` as of choices."""
+
+    rows: Ints
+    strict: Bools
+    credit: Floats
+    truncated: Bools
+
+    def one(self, at: int) -> Free:
+        """One of the items by itself."""
+        return Free(bool(self.strict[at]), float(self.credit[at]), bool(self.truncated[at]))
+
+
+class Items(Sequence[Item]):
+    """Items in the order of form and number; a sequence of `Item`, made when it is asked for.
+
+    Attributes:
+        forms, numbers, templates, levels, skipped: a list each. chances, correct, answered:
+            an array each.
+        choices: by their number of options. free: the written ones.
+    """
+
+    def __init__(
+        self,
+        plain: Sequence[Sequence[Any]],
+        choices: Iterable[ChoiceColumns] = (),
+        free: FreeColumns | None = None,
+    ) -> None:
+        """Columns of form, number, template, level, chance, correct, answered, skipped."""
+        form, number, template, level, chance, correct, answered, skipped = plain
+        self.forms: list[str] = list(form)
+        self.numbers: list[int] = list(number)
+        self.templates: list[str] = list(template)
+        self.levels: list[int] = list(level)
+        self.chances: Floats = np.array(chance, dtype=np.float64)
+        self.correct: Bools = np.array(correct, dtype=np.bool_)
+        self.answered: Bools = np.array(answered, dtype=np.bool_)
+        self.skipped: list[str] = list(skipped)
+        self.choices = tuple(choices)
+        self.free = free
+
+    def __len__(self) -> int:
+        return len(self.forms)
+
+    def __getitem__(self, at: Any) -> Any:
+        return list(self)[at]
+
+    def __iter__(self) -> Iterator[Item]:
+        choices = {
+            row: table.one(at)
+            for table in self.choices
+            for at, row in enumerate(table.rows.tolist())
+        }
+        rows = self.free.rows.tolist() if self.free else []
+        written = {row: self.free.one(at) for at, row in enumerate(rows) if self.free}
+        columns = (self.chances.tolist(), self.correct.tolist(), self.answered.tolist())
+        plain = zip(self.numbers, self.templates, self.levels, *columns, self.forms, strict=True)
+        for row, (fields, skipped) in enumerate(zip(plain, self.skipped, strict=True)):
+            item = Item(*fields)
+            yield item._replace(choice=choices.get(row), free=written.get(row), skipped=skipped)
+
+    @property
+    def places(self) -> list[tuple[str, int]]:
+        """Which item of its task each one is."""
+        return list(zip(self.forms, self.numbers, strict=True))
+
+    @property
+    def questions(self) -> list[tuple[str, int, float]]:
+        """What must be equal where two models answered the same item."""
+        return list(zip(self.templates, self.levels, self.chances.tolist(), strict=True))
+
+    @property
+    def was_skipped(self) -> Bools:
+        """Which were not asked."""
+        return np.array([reason != "" for reason in self.skipped], dtype=np.bool_)
+
+    @classmethod
+    def of(cls, items: Iterable[Item]) -> Items:
+        """Of items one by one, in their order."""
+        if isinstance(items, Items):
+            return items
+        found = list(items)
+        chosen = [(row, item.choice) for row, item in enumerate(found) if item.choice]
+        written = [(row, item.free) for row, item in enumerate(found) if item.free]
+        names = ("form", "number", "template", "level", "chance", "correct", "answered", "skipped")
+        rows = [row for row, _ in chosen]
+        return cls(
+            [[getattr(item, name) for item in found] for name in names],
+            _by_width(rows, [choice for _, choice in chosen]),
+            _frees([row for row, _ in written], *zip(*(free for _, free in written), strict=True))
+            if written
+            else None,
+        )
+
+
+def assemble(items: Iterable[Item]) -> Items:
+    """Items of one task in order, skipped ones with the chance of the others of their form.
+
+    Raises:
+        SampleRefusedError: `conflicting_samples`: an item was both answered and skipped.
+    """
+    ordered = sorted(items, key=lambda item: item.place)
+    if len({item.place for item in ordered}) < len(ordered):
+        raise SampleRefusedError(
+            "an item was both answered and skipped", reason="conflicting_samples"
+        )
+    known: dict[str, list[float]] = {}
+    for item in ordered:
+        if not math.isnan(item.chance):
+            known.setdefault(item.form, []).append(item.chance)
+    usual = {form: math.fsum(found) / len(found) for form, found in known.items()}
+    return Items.of(
+        item._replace(chance=usual.get(item.form, 0.0)) if math.isnan(item.chance) else item
+        for item in ordered
+    )
+
+
+def read_items(numbers: Sequence[int], samples: Sequence[Sample]) -> Items | None:
+    """The items of one task whose samples are all of kind `item` and usable, as `read_item` and
+    `assemble` make them; None where one of them has to be looked at by itself.
+
+    Args:
+        numbers: of the items; with their form they differ.
+    """
+    forms = [sample.get("form", "") for sample in samples]
+    if not (_all(forms, str) and {"", "choice", "free"}.issuperset(forms)):
+        return None
+    if len(set(zip(forms, numbers, strict=True))) < len(forms):
+        return None
+    order = sorted(range(len(samples)), key=lambda row: (forms[row], numbers[row]))
+    samples = [samples[row] for row in order]
+    forms = [forms[row] for row in order]
+    names = ("template", "level", "chance", "correct", "answered")
+    template, level, chance, correct, answered = (_column(samples, name) for name in names)
+    usable = _all(template, str) and _all(level, int) and _all(chance, int, float)
+    if not (usable and _all(correct, bool) and _all(answered, bool)):
+        return None
+    if not 0 <= min(chance) <= max(chance) < 1:
+        return None
+    by_form = defaultdict(list)
+    for row, form in enumerate(forms):
+        by_form[form].append(row)
+    right = np.array(correct, dtype=np.bool_)
+    choices = _read_choices(by_form["choice"], samples)
+    free = _read_free(by_form["free"], samples)
+    if choices is None or free is None:
+        return None
+    # What contradicts itself is for `read_item` to say.
+    if any((table.hits() != right[table.rows]).any() for table in choices):
+        return None
+    if (free.strict & ~right[free.rows]).any():
+        return None
+    found = [numbers[row] for row in order]
+    # An answer that could not be read cannot be right.
+    plain = (forms, found, template, level, chance, right & answered, answered, [""] * len(forms))
+    return Items(plain, choices, free if free.rows.size else None)
+
+
+def _all(values: Iterable[Any], *kinds: type) -> bool:
+    """Whether all are of these types, and of no type that is made of them."""
+    return set(kinds).issuperset(map(type, values))
+
+
+def _column(samples: Iterable[Sample], name: str) -> list[Any]:
+    return [sample.get(name) for sample in samples]
+
+
+def _read_choices(rows: list[int], samples: Sequence[Sample]) -> list[ChoiceColumns] | None:
+    names = ("right", "log_likelihoods", "tokens", "chars", "bytes")
+    right, scores, *lengths = (_column([samples[row] for row in rows], name) for name in names)
+    if not (_all(right, int) and all(_all(lists, list) for lists in (scores, *lengths))):
+        return None
+    counts = list(map(len, scores))
+    if min(counts, default=2) < 2 or any(list(map(len, lists)) != counts for lists in lengths):
+        return None
+    if not _all(chain.from_iterable(scores), int, float):
+        return None
+    for least, lists in zip((0, 1, 1), lengths, strict=True):
+        flat = list(chain.from_iterable(lists))
+        if not (_all(flat, int) and least <= min(flat, default=1)):
+            return None
+        if max(flat, default=1) > MOST_WHOLE:
+            return None
+    try:
+        tables = _by_width(rows, list(zip(right, scores, *lengths, strict=True)))
+    except OverflowError:
+        return None
+    for table in tables:
+        inside = (table.right >= 0) & (table.right < table.log_likelihoods.shape[1])
+        likely = table.log_likelihoods
+        if not (inside.all() and np.isfinite(likely).all() and likely.max() <= POSITIVE_NAT):
+            return None
+    return tables
+
+
+def _by_width(rows: Sequence[int], choices: Sequence[Sequence[Any]]) -> list[ChoiceColumns]:
+    """Tables of the choice items in these rows, one for each number of options.
+
+    Args:
+        choices: the fields of a `Choice` each.
+    """
+    tables = []
+    widths = [len(scores) for _, scores, *_ in choices]
+    for width in sorted(set(widths)):
+        mine = [at for at, other in enumerate(widths) if other == width]
+        right, scores, tokens, chars, size = zip(*(choices[at] for at in mine), strict=True)
+        tables.append(
+            ChoiceColumns(
+                rows=np.array([rows[at] for at in mine], dtype=np.int64),
+                right=np.array(right, dtype=np.int64),
+                log_likelihoods=np.array(scores, dtype=np.float64),
+                tokens=np.array(tokens, dtype=np.int64),
+                chars=np.array(chars, dtype=np.int64),
+                size=np.array(size, dtype=np.int64),
+            )
+        )
+    return tables
+
+
+def _read_free(rows: list[int], samples: Sequence[Sample]) -> FreeColumns | None:
+    names = ("strict", "credit", "truncated")
+    strict, credit, truncated = (_column([samples[row] for row in rows], name) for name in names)
+    if not (_all(strict, bool) and _all(truncated, bool) and _all(credit, int, float)):
+        return None
+    if not 0 <= min(credit, default=0) <= max(credit, default=0) <= 1:
+        return None
+    return _frees(rows, strict, credit, truncated)
+
+
+def _frees(
+    rows: Sequence[int],
+    strict: Sequence[bool],
+    credit: Sequence[float],
+    truncated: Sequence[bool],
+) -> FreeColumns:
+    return FreeColumns(
+        np.array(rows, dtype=np.int64),
+        np.array(strict, dtype=np.bool_),
+        np.array(credit, dtype=np.float64),
+        np.array(truncated, dtype=np.bool_),
+    )
