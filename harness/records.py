@@ -336,6 +336,15 @@ def current(records: Iterable[_AnyRecord]) -> list[_AnyRecord]:
     ]
 
 
+def by_type(records: Iterable[_AnyRecord]) -> dict[str, list[_AnyRecord]]:
+    """Records of each type, in their order."""
+    found: dict[str, list[_AnyRecord]] = {}
+    for record in records:
+        kind = record["type"]
+        found.setdefault(kind if isinstance(kind, str) else "", []).append(record)
+    return found
+
+
 def run_record(records: Iterable[Mapping[str, Any]]) -> Mapping[str, Any]:
     """The run record; a resumed run may have repeated it with a later start.
 

@@ -17,7 +17,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
-from harness.records import current, run_record
+from harness.records import by_type, current, run_record
 from harness.scoring.around import around
 from harness.scoring.efficiency import roof_of
 from harness.scoring.entry import entry_json
@@ -68,14 +68,16 @@ def scorecard(records: Sequence[Mapping[str, Any]], *, torn: bool = False) -> Js
     Raises:
         RecordError: no run record, several that differ, or an unusable profile.
     """
-    run = run_record(records)
-    everything, records = records, current(records)
-    told = _told(records)
+    everything = by_type(records)
+    run = run_record(everything.get("run", ()))
+    kept = current(records)
+    counted = everything if len(kept) == len(records) else by_type(kept)
+    told = _told(counted)
     rules = read_rules(run["profile"])
-    observed = observe(records, run["models"], rules)
+    observed = observe(kept, run["models"], rules)
     looks = around(told)
     environment = looks.environment
-    validity = examine(records, observed, rules, device=run["device"], looks=looks)
+    validity = examine(counted, observed, rules, device=run["device"], looks=looks)
     lost = _lost(run, told, torn=torn)
     own = [
         *lost,
@@ -143,9 +145,10 @@ def _run_facts(run: Mapping[str, Any], rules: Rules) -> Json:
     }
 
 
-def _told(records: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+def _told(records: Mapping[str, Iterable[Mapping[str, Any]]]) -> list[Mapping[str, Any]]:
     """What was said beside samples and telemetry, which are nearly all of a run."""
-    return [record for record in records if record["type"] not in {"sample", "telemetry"}]
+    bulk = {"sample", "telemetry"}
+    return [record for kind, found in records.items() if kind not in bulk for record in found]
 
 
 def _sessions(everything: Iterable[Mapping[str, Any]], kept: Iterable[Mapping[str, Any]]) -> Json:

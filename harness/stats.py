@@ -64,10 +64,11 @@ def middle(values: Floats) -> Floats:
     """Median along the last axis, as `np.median` has it for finite values, in a tenth of the time
     where they are few.
     """
-    ascending = np.sort(values, axis=-1)
     half, odd = divmod(values.shape[-1], 2)
-    upper: Floats = ascending[..., half]
-    return upper if odd else (ascending[..., half - 1] + upper) / 2
+    # Up to some dozens, sorting is faster than looking for the middle.
+    ordered = np.sort(values) if half < 16 else np.partition(values, (half - 1, half))
+    upper: Floats = ordered[..., half]
+    return upper if odd else (ordered[..., half - 1] + upper) / 2
 
 
 def medians(groups: Sequence[Floats]) -> Floats:
@@ -84,9 +85,14 @@ def outliers(values: Sequence[float] | Floats) -> int:
     counts them: 14.8 are ten standard deviations of a normal. With a MAD of 0 every
     value off the median is one.
     """
-    array = np.asarray(values, dtype=np.float64)
-    deviation = np.abs(array - middle(array))
-    return int(np.count_nonzero(deviation > OUTLIER_MADS * middle(deviation)))
+    return int(far_out(np.asarray(values, dtype=np.float64))[0])
+
+
+def far_out(values: Floats) -> tuple[Indices, Floats]:
+    """Number of outliers and MAD along the last axis: `[..., n]` → `[...]` each."""
+    deviation = np.abs(values - middle(values)[..., None])
+    mad = middle(deviation)
+    return np.count_nonzero(deviation > OUTLIER_MADS * mad[..., None], axis=-1), mad
 
 
 def stream(*key: object) -> int:
@@ -196,22 +202,33 @@ def resampled_counts(seed: int, clusters: int, resamples: int = RESAMPLES) -> Fl
 
 def percentile_interval(draws: Floats, value: float) -> Interval:
     """Percentile bootstrap interval (Efron 1979), widened to hold the estimate itself."""
+    return percentile_intervals(draws[None], [value])[0]
+
+
+def percentile_intervals(draws: Floats, values: Sequence[float]) -> list[Interval]:
+    """As `percentile_interval`, of several estimates: `[n, B]` and `[n]`."""
     tail = 100 * (1 - CONFIDENCE) / 2
-    ascending = np.sort(draws)
-    lo, hi = (_quantile(ascending, percent / 100) for percent in (tail, 100 - tail))
-    return Interval(min(lo, value), max(hi, value))
+    ends = _quantiles(draws, tail / 100, (100 - tail) / 100)
+    return [
+        Interval(min(lo, value), max(hi, value))
+        for value, lo, hi in zip(values, *ends, strict=True)
+    ]
 
 
-def _quantile(ascending: Floats, share: float) -> float:
-    """What `np.percentile` gives for a share below 1 of at least two values, to the last bit,
-    without the checks that take twenty times as long.
+def _quantiles(values: Floats, *shares: float) -> list[list[float]]:
+    """What `np.percentile` gives for shares below 1 of at least two values in each row, to the
+    last bit, without the checks that take twenty times as long.
     """
-    place = (ascending.size - 1) * share
-    below = int(place)
-    part = place - below
-    first, second = float(ascending[below]), float(ascending[below + 1])
-    step = second - first
-    return first + step * part if part < 0.5 else second - step * (1 - part)
+    places = [(values.shape[-1] - 1) * share for share in shares]
+    ordered = np.partition(values, [int(place) + step for place in places for step in (0, 1)])
+    out = []
+    for place in places:
+        below, part = int(place), place % 1
+        first, second = ordered[:, below], ordered[:, below + 1]
+        step = second - first
+        found = first + step * part if part < 0.5 else second - step * (1 - part)
+        out.append(found.tolist())
+    return out
 
 
 def wilson(successes: float, n: int) -> Interval:

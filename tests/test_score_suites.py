@@ -12,7 +12,7 @@ from harness.metrics import METRICS
 from harness.score import dump, scorecard
 from harness.scoring.efficiency import mbu, mfu
 from harness.scoring.reader import PHASES, Series
-from harness.scoring.summary import _spread
+from harness.scoring.summary import _Alike
 from harness.spec import KernelSuite, MemorySuite, TaskSuite
 from tests.golden_run import PROFILE
 from tests.strategies import MIB, Candidate, profile, records
@@ -347,13 +347,16 @@ def test_variation_is_told_at_each_level(everything):
     spread = everything["ref"]["cases"]["fixed-p64-n32"]["ttft_s"]["spread"]
     assert set(spread) == {"processes", "requests", "mad"}
     series = Series("latency", tuple(np.array([0.9, 1.0, 1.1]) * k for k in (1.0, 2.0, 3.0)))
-    found = _spread(series, np.array([1.0, 2.0, 3.0]))
+    (found,) = spreads(series, 2.0)
     assert found.processes == pytest.approx(0.5)
     assert found.requests == pytest.approx(0.1)
     assert found.mad == pytest.approx(0.9 / 2)
-    single = _spread(Series("latency", (np.array([4.0]),)), np.array([4.0]))
-    assert single == (None, None, 0.0)
-    assert _spread(Series("latency", (np.array([0.0]),)), np.array([0.0])) is None
+    assert spreads(Series("latency", (np.array([4.0]),)), 4.0) == [(None, None, 0.0)]
+    assert spreads(Series("latency", (np.array([0.0]),)), 0.0) == [None]
+
+
+def spreads(series, value):
+    return _Alike([("case", "ttft_s")], [series]).spreads([value])[1]
 
 
 def test_threads_that_an_entry_names_are_not_ranked_beside_the_defaults():

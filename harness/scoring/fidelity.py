@@ -157,10 +157,10 @@ def _why_not(seen: Observed, skipped: Iterable[Mapping[str, Any]]) -> tuple[str,
 def _choices(seen: Observed) -> dict[Place, bool]:
     """Whether each choice item that was asked was right."""
     return {
-        (task, item.number): item.correct
+        (task, items.numbers[row]): bool(items.correct[row])
         for task, items in seen.items.items()
-        for item in items
-        if item.form == "choice" and not item.skipped
+        for table in items.choices
+        for row in table.rows.tolist()
     }
 
 

@@ -221,7 +221,7 @@ def read_items(numbers: Sequence[int], samples: Sequence[Sample]) -> Items | Non
     usable = _all(template, str) and _all(level, int) and _all(chance, int, float)
     if not (usable and _all(correct, bool) and _all(answered, bool)):
         return None
-    if not 0 <= min(chance) <= max(chance) < 1:
+    if not all(0 <= share < 1 for share in chance):
         return None
     by_form = defaultdict(list)
     for row, form in enumerate(forms):
@@ -308,7 +308,7 @@ def _read_free(rows: list[int], samples: Sequence[Sample]) -> FreeColumns | None
     strict, credit, truncated = (_column([samples[row] for row in rows], name) for name in names)
     if not (_all(strict, bool) and _all(truncated, bool) and _all(credit, int, float)):
         return None
-    if not 0 <= min(credit, default=0) <= max(credit, default=0) <= 1:
+    if not all(0 <= share <= 1 for share in credit):
         return None
     return _frees(rows, strict, credit, truncated)
 

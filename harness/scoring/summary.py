@@ -9,13 +9,14 @@ together in the machine varies together in the draws.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
 
-from harness.metrics import ITL_PERCENTILES, METRICS, TAIL_SAMPLES, Floats, suite_of
+from harness.metrics import ITL_PERCENTILES, METRICS, TAIL_SAMPLES, Floats
 from harness.scoring.accuracy import LANGUAGES, Accuracy, Task, summarise, summarise_task
 from harness.scoring.divergence import Divergence
 from harness.scoring.efficiency import Roof, utilisation
@@ -28,16 +29,18 @@ from harness.stats import (
     Counts,
     Interval,
     drawn_counts,
+    far_out,
     hierarchical_medians,
-    median,
-    medians,
-    outliers,
+    middle,
     percentile_interval,
+    percentile_intervals,
     process_medians,
     resample_units,
     stream,
 )
 
+Place = tuple[str, str]
+"""Case and metric."""
 _ALIKE = frozenset({"latency", "kernel", "energy"})
 """Suites whose requests are alike, so that one far from the others is odd."""
 
@@ -90,12 +93,8 @@ class Summaries:
 def summaries(observed: Observed, rules: Rules, roof: Roof) -> Summaries:
     """All metrics of one model; only scored cases enter its `metrics`."""
     resampler = _Resampler(observed.id, by_case=rules.profile.protocol.grouping == "case")
-    cases: dict[str, dict[str, Summary]] = {}
     every = {**observed.series, **utilisation(observed, rules.cases["latency"], roof)}
-    for (case, metric), series in sorted(every.items()):
-        cases.setdefault(case, {})[metric] = resampler.summarise(case, metric, series)
-        if metric == "itl_s":
-            cases[case] |= resampler.percentiles(case, series)
+    cases = resampler.summarise(every)
     for case, found in observed.divergences.items():
         cases.setdefault(case, {}).update(_figures([found], case))
     known = rules.cases["accuracy"]
@@ -180,6 +179,60 @@ def _kv_growth(cases: Mapping[str, Mapping[str, Summary]], rules: Rules) -> Summ
     )
 
 
+class _Alike:
+    """Series of one suite whose processes hold equally many values: `S` series of `k` processes.
+
+    Attributes:
+        places: case and metric of each, `[S]`. pooled: all values of each, `[S, n]`.
+        processes: the values by process, `[S, k, m]`; without `m` where it varies, a list for
+            each of the `k`.
+        middles: median of each process, `[S, k]`.
+    """
+
+    def __init__(self, places: Sequence[Place], series: Sequence[Series]) -> None:
+        self.places, self.suite = places, series[0].suite
+        sizes = [values.size for values in series[0].processes]
+        flat = np.concatenate([values for one in series for values in one.processes])
+        self.pooled: Floats = flat.reshape(len(series), -1)
+        ends = np.cumsum(sizes).tolist()
+        self.processes = [
+            self.pooled[:, end - size : end] for size, end in zip(sizes, ends, strict=True)
+        ]
+        if len(set(sizes)) == 1:  # all in one go
+            self.processes = [self.pooled.reshape(len(series), len(sizes), -1)]
+        self.middles = self.by_process(middle)
+
+    def by_process(self, reduce: Callable[[Floats], Floats], least: int = 1) -> Floats:
+        """A figure of each process with at least so many values, `[S, k]`.
+
+        Args:
+            reduce: along the last axis.
+        """
+        found = [reduce(values) for values in self.processes if values.shape[-1] >= least]
+        if not found:
+            return np.empty((len(self.places), 0))
+        return found[0] if found[0].ndim > 1 else np.stack(found, axis=1)
+
+    def spreads(self, values: Sequence[float]) -> tuple[list[int], list[Spread | None]]:
+        """Outliers and variation of each series, whose medians are these."""
+        odd, mads = far_out(self.pooled)
+        inside = self.by_process(lambda found: found.std(axis=-1, ddof=1), least=2)
+        requests = middle(inside).tolist() if inside.shape[1] else [None] * len(values)
+        alone = self.middles.shape[1] == 1
+        apart = [None] * len(values) if alone else self.middles.std(axis=1, ddof=1).tolist()
+        rows = zip(values, apart, requests, mads.tolist(), strict=True)
+        return odd.tolist(), [
+            Spread(
+                processes=None if between is None else between / value,
+                requests=None if within is None else within / value,
+                mad=mad / value,
+            )
+            if value > 0
+            else None
+            for value, between, within, mad in rows
+        ]
+
+
 class _Resampler:
     """Summarises series of one model; equal process counts share their draws."""
 
@@ -188,86 +241,90 @@ class _Resampler:
         self._by_case = by_case
         self._drawn: dict[tuple[str, str, int], Counts] = {}
 
-    def summarise(self, case: str, metric: str, series: Series) -> Summary:
-        middles = medians(series.processes)
-        value = median(middles)
-        n = series.n
-        if n == 1:
-            alone = np.full(RESAMPLES, value)
-            return Summary(value=value, interval=None, n=1, processes=1, draws=alone)
-        draws = self._draws(case, series, middles)
-        return Summary(
-            value=value,
-            interval=percentile_interval(draws, value),
-            n=n,
-            outliers=outliers(np.hstack(series.processes)) if suite_of(metric) in _ALIKE else 0,
-            spread=_spread(series, middles) if suite_of(metric) in _ALIKE else None,
-            processes=middles.size,
-            draws=draws,
-        )
+    def summarise(self, every: Mapping[Place, Series]) -> dict[str, dict[str, Summary]]:
+        """By case and metric. Series of one shape are taken together."""
+        alike: dict[tuple[str, tuple[int, ...]], list[Place]] = {}
+        for place, series in sorted(every.items()):
+            sizes = tuple(values.size for values in series.processes)
+            alike.setdefault((series.suite, sizes), []).append(place)
+        found: dict[Place, Summary] = {}
+        for places in alike.values():
+            stack = _Alike(places, [every[place] for place in places])
+            found |= self._whole(stack)
+            if gaps := [place for place in places if place[1] == "itl_s"]:
+                found |= self._percentiles(_Alike(gaps, [every[place] for place in gaps]))
+        cases: dict[str, dict[str, Summary]] = {}
+        for case, metric in sorted(found):
+            cases.setdefault(case, {})[metric] = found[case, metric]
+        return cases
 
-    def percentiles(self, case: str, series: Series) -> dict[str, Summary]:
+    def _whole(self, stack: _Alike) -> dict[Place, Summary]:
+        values = middle(stack.middles).tolist()
+        n, count = stack.pooled.shape[1], len(values)
+        draws = self._draws(stack, stack.middles)
+        intervals = percentile_intervals(draws, values) if n > 1 else [None] * count
+        odd: list[int] = [0] * count
+        spreads: list[Spread | None] = [None] * count
+        if n > 1 and stack.suite in _ALIKE:
+            odd, spreads = stack.spreads(values)
+        return {
+            place: Summary(
+                value=values[at],
+                interval=intervals[at],
+                n=n,
+                outliers=odd[at],
+                spread=spreads[at],
+                processes=stack.middles.shape[1],
+                draws=draws[at],
+            )
+            for at, place in enumerate(stack.places)
+        }
+
+    def _percentiles(self, stack: _Alike) -> dict[Place, Summary]:
         """Pooled over requests, never a mean of means; the tail needs 100 values to show.
 
         The draws are those of the processes' own percentiles, moved onto the pooled one.
         """
-        pooled = np.hstack(series.processes)
-        shown = [q for q in ITL_PERCENTILES if q <= 50 or pooled.size >= TAIL_SAMPLES]
-        owns = _percentiles(series.processes, shown)
-        out = {}
-        for q, value, own in zip(shown, np.percentile(pooled, shown), owns, strict=True):
-            draws = self._draws(case, series, own) * (value / median(own))
-            out[f"itl_s_p{q}"] = Summary(
-                value=float(value),
-                interval=percentile_interval(draws, float(value)) if own.size > 1 else None,
-                n=pooled.size,
-                processes=own.size,
-                draws=draws,
-            )
-        return out
+        n, processes = stack.pooled.shape[1], stack.middles.shape[1]
+        shown = [q for q in ITL_PERCENTILES if q <= 50 or n >= TAIL_SAMPLES]
+        found = {}
+        for q, values in zip(shown, np.percentile(stack.pooled, shown, axis=-1), strict=True):
+            own = stack.by_process(partial(np.percentile, q=q, axis=-1))
+            draws = self._draws(stack, own) * (values / middle(own))[:, None]
+            listed = values.tolist()
+            intervals = percentile_intervals(draws, listed) if processes > 1 else None
+            for at, (case, _) in enumerate(stack.places):
+                found[case, f"itl_s_p{q}"] = Summary(
+                    value=listed[at],
+                    interval=intervals[at] if intervals else None,
+                    n=n,
+                    processes=processes,
+                    draws=draws[at],
+                )
+        return found
 
-    def _draws(self, case: str, series: Series, medians: Floats) -> Floats:
-        group = case if self._by_case else ""
-        if medians.size == 1:
+    def _draws(self, stack: _Alike, medians: Floats) -> Floats:
+        """Median over processes in each resample, `[S, B]`, of their figures `[S, k]`."""
+        if stack.pooled.shape[1] == 1:
+            return np.repeat(medians, RESAMPLES, axis=1)
+        if medians.shape[1] == 1:
             # All metrics of a request share its draws.
-            seed = stream("request", self._model, series.suite, case)
-            return hierarchical_medians(series.processes, seed)
-        key = (series.suite, group, medians.size)
+            seeds = [stream("request", self._model, stack.suite, case) for case, _ in stack.places]
+            pairs = zip(stack.pooled, seeds, strict=True)
+            return np.stack([hierarchical_medians([values], seed) for values, seed in pairs])
+        rows = zip(stack.places, medians, strict=True)
+        return np.stack(
+            [process_medians(row, self._counts(stack, case)) for (case, _), row in rows]
+        )
+
+    def _counts(self, stack: _Alike, case: str) -> Counts:
+        """How often each process is drawn: once for all metrics, or all metrics of a case."""
+        group = case if self._by_case else ""
+        key = (stack.suite, group, stack.middles.shape[1])
         if key not in self._drawn:
-            seed = stream("process", self._model, series.suite, group)
-            drawn = resample_units(seed, medians.size)
-            self._drawn[key] = drawn_counts(drawn, medians.size)
-        return process_medians(medians, self._drawn[key])
-
-
-def _percentiles(processes: Sequence[Floats], shown: Sequence[int]) -> Floats:
-    """All percentiles of each process, `[percentiles, processes]`; those of one size at once."""
-    if len({values.size for values in processes}) == 1:
-        out: Floats = np.percentile(np.stack(processes), shown, axis=1)
-        return out
-    return np.stack([np.percentile(values, shown) for values in processes], axis=1)
-
-
-def _deviations(processes: Sequence[Floats]) -> Floats:
-    """Standard deviation in each process of more than one value, `[processes]`."""
-    several = [values for values in processes if values.size > 1]
-    if len({values.size for values in several}) == 1:
-        out: Floats = np.stack(several).std(axis=1, ddof=1)
-        return out
-    return np.array([float(values.std(ddof=1)) for values in several])
-
-
-def _spread(series: Series, medians: Floats) -> Spread | None:
-    value = median(medians)
-    if value <= 0:
-        return None
-    inside = _deviations(series.processes)
-    pooled = np.hstack(series.processes)
-    return Spread(
-        processes=float(medians.std(ddof=1)) / value if medians.size > 1 else None,
-        requests=median(inside) / value if inside.size else None,
-        mad=median(np.abs(pooled - median(pooled))) / value,
-    )
+            seed = stream("process", self._model, stack.suite, group)
+            self._drawn[key] = drawn_counts(resample_units(seed, key[2]), key[2])
+        return self._drawn[key]
 
 
 def _over_cases(cases: Mapping[str, Mapping[str, Summary]]) -> dict[str, Summary]:

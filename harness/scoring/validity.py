@@ -10,7 +10,7 @@ Rules and thresholds: docs/metrics.md.
 from __future__ import annotations
 
 import math
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import Any, NamedTuple
@@ -21,11 +21,13 @@ from harness.scoring.around import Around
 from harness.scoring.observe import Observed
 from harness.scoring.reader import SWAPPED_BYTES
 from harness.scoring.rules import Rules
+from harness.scoring.telemetry import Watched, watched
 from harness.spec import canonical
 from harness.stats import median, medians
 
 Finding = dict[str, str]
-Counters = Mapping[str, int]
+Record = Mapping[str, Any]
+ByType = Mapping[str, Sequence[Record]]
 
 DRIFT = 0.05
 """Calibration, and the decode rate of a model over a run, may move by this share."""
@@ -84,31 +86,8 @@ class Validity(NamedTuple):
     forgiven: frozenset[str]
 
 
-class _Job(NamedTuple):
-    """Counters of one job in order of time, and the facts just before it started."""
-
-    readings: list[tuple[str, Counters]]
-    facts: Mapping[str, Any]
-    gate: str
-
-    def values(self, name: str) -> list[int]:
-        return [counters[name] for _, counters in self.readings if name in counters]
-
-    def grown(self, name: str) -> int:
-        values = self.values(name)
-        return max(values) - min(values) if values else 0
-
-    def grown_in_cases(self, name: str) -> int:
-        """Between the first and the last request of each case: warm-ups do not count."""
-        by_case: dict[str, list[int]] = defaultdict(list)
-        for case, counters in self.readings:
-            if name in counters:
-                by_case[case].append(counters[name])
-        return sum(max(values) - min(values) for values in by_case.values())
-
-
 def examine(
-    records: Sequence[Mapping[str, Any]],
+    records: ByType,
     observed: Sequence[Observed],
     rules: Rules,
     *,
@@ -121,9 +100,10 @@ def examine(
     what the profile forgives is only a warning here.
 
     Args:
+        records: by their type.
         looks: at the machine, before and after the jobs of each session.
     """
-    jobs, told = _jobs(records), _told(records)
+    jobs, told = watched(records.get("telemetry", ())), _told(records)
     calibrated = None not in (*looks.calibration.values(), *looks.calibrations)
     drifts = list(_drift(looks))
     before = looks.environment["before"]["facts"]
@@ -174,50 +154,18 @@ def _finding(code: str, severity: str, detail: str) -> Finding:
     return {"code": code, "severity": severity, "detail": detail}
 
 
-def _told(records: Iterable[Mapping[str, Any]]) -> dict[str, list[Mapping[str, Any]]]:
+def _told(records: ByType) -> dict[str, list[Record]]:
     """What each model's workers said beside samples and telemetry, which are most of a run."""
-    told: dict[str, list[Mapping[str, Any]]] = defaultdict(list)
-    for record in records:
-        kind = record["type"]
-        if kind != "telemetry" and (kind != "sample" or record.get("kind") == "warmup"):
-            told[str(record.get("model", ""))].append(record)
+    told: dict[str, list[Record]] = defaultdict(list)
+    for kind in records.keys() - {"telemetry"}:
+        for record in records[kind]:
+            if kind != "sample" or record.get("kind") == "warmup":
+                told[str(record.get("model", ""))].append(record)
     return told
 
 
-def _jobs(records: Iterable[Mapping[str, Any]]) -> dict[str, dict[str, _Job]]:
-    """Telemetry by model and job."""
-    found: dict[str, dict[str, list[Mapping[str, Any]]]] = defaultdict(lambda: defaultdict(list))
-    for record in records:
-        if record["type"] == "telemetry":
-            found[str(record.get("model", ""))][str(record.get("job", ""))].append(record)
-    return {
-        model: {job: _job(own[job]) for job in sorted(own)} for model, own in sorted(found.items())
-    }
-
-
-def _job(records: Iterable[Mapping[str, Any]]) -> _Job:
-    """One job's telemetry, the same in whatever order its records come."""
-    parents = [record for record in records if record.get("source") == "parent"]
-    start = max(parents, key=canonical) if len(parents) > 1 else (parents or [{}])[0]
-    readings: list[tuple[int, Mapping[str, Any], Counters]] = []
-    for record in records:
-        if record.get("source") == "worker":
-            counters = record.get("counters") or {}
-            if not {int}.issuperset(map(type, counters.values())):
-                counters = {k: value for k, value in counters.items() if isinstance(value, int)}
-            readings.append((counters.get("clock_ns", 0), record, counters))
-    times = Counter(clock for clock, _, _ in readings)
-    # Spelling out a record is slow, and only those of one moment need it.
-    readings.sort(key=lambda found: (found[0], canonical(found[1]) if times[found[0]] > 1 else b""))
-    return _Job(
-        [(str(record.get("case", "")), counters) for _, record, counters in readings],
-        start.get("facts") or {},
-        str(start.get("gate", "")),
-    )
-
-
 def _machine(
-    jobs: Sequence[_Job], before: Mapping[str, Any], *, on_battery: bool
+    jobs: Sequence[Watched], before: Mapping[str, Any], *, on_battery: bool
 ) -> Iterator[Finding]:
     """What the machine did while a model's jobs ran."""
     battery = any(
@@ -245,7 +193,7 @@ def _mode_changed(name: str, start: object, others: Sequence[str]) -> Finding:
     return _finding("power_mode_changed", "invalid", detail)
 
 
-def _processor(jobs: Sequence[_Job]) -> Iterator[Finding]:
+def _processor(jobs: Sequence[Watched]) -> Iterator[Finding]:
     """Other programs, in blocks of at least a second, and a hypervisor's share."""
     blocks = _blocks(jobs)
     if blocks:
@@ -264,24 +212,20 @@ def _processor(jobs: Sequence[_Job]) -> Iterator[Finding]:
         )
 
 
-def _blocks(jobs: Iterable[_Job]) -> list[float]:
+def _blocks(jobs: Iterable[Watched]) -> list[float]:
     """Share of all processors that others used, in blocks of at least a second.
 
     Counters tick in hundredths of a second: shorter blocks would be noise. Short jobs share
     a block, and a rest that is too short joins the last one.
     """
-    needed = {"clock_ns", "cpu_busy_ns", "own_cpu_ns", "cpus"}
     blocks: list[tuple[int, int]] = []
     others_ns = room_ns = span_ns = 0
     for job in jobs:
-        rows = [counters for _, counters in job.readings if needed <= counters.keys()]
-        for first, last in pairwise(rows):
-            elapsed, busy, own = (
-                last[name] - first[name] for name in ("clock_ns", "cpu_busy_ns", "own_cpu_ns")
-            )
-            others_ns += busy - own
-            room_ns += elapsed * max(1, last["cpus"])
-            span_ns += elapsed
+        rows = job.together("clock_ns", "cpu_busy_ns", "own_cpu_ns", "cpus")
+        for (first_ns, *used), (last_ns, *more, cpus) in pairwise(rows):
+            others_ns += more[0] - used[0] - (more[1] - used[1])
+            room_ns += (last_ns - first_ns) * max(1, cpus)
+            span_ns += last_ns - first_ns
             if span_ns >= BLOCK_S * 1e9:
                 blocks.append((others_ns, room_ns))
                 others_ns = room_ns = span_ns = 0
@@ -291,16 +235,16 @@ def _blocks(jobs: Iterable[_Job]) -> list[float]:
     return [max(0.0, others / room) for others, room in blocks if room >= _LEAST_ROOM_NS]
 
 
-def _stolen(job: _Job) -> tuple[int, int]:
+def _stolen(job: Watched) -> tuple[int, int]:
     """Stolen and passed processor time of a job, in ns."""
-    rows = [c for _, c in job.readings if {"clock_ns", "cpu_steal_ns", "cpus"} <= c.keys()]
+    rows = job.together("clock_ns", "cpu_steal_ns", "cpus")
     if not rows:
         return 0, 0
-    elapsed = rows[-1]["clock_ns"] - rows[0]["clock_ns"]
-    return rows[-1]["cpu_steal_ns"] - rows[0]["cpu_steal_ns"], elapsed * rows[-1]["cpus"]
+    (first_ns, stolen_before, _), (last_ns, stolen, cpus) = rows[0], rows[-1]
+    return stolen - stolen_before, (last_ns - first_ns) * cpus
 
 
-def _memory(jobs: Sequence[_Job]) -> Iterator[Finding]:
+def _memory(jobs: Sequence[Watched]) -> Iterator[Finding]:
     available = [value for job in jobs for value in job.values("available_bytes")]
     if available and min(available) < LEAST_AVAILABLE_BYTES:
         yield _finding(
@@ -316,7 +260,7 @@ def _memory(jobs: Sequence[_Job]) -> Iterator[Finding]:
         )
 
 
-def _clocks(jobs: Sequence[_Job]) -> Iterator[Finding]:
+def _clocks(jobs: Sequence[Watched]) -> Iterator[Finding]:
     asleep_ns = max((job.grown("boot_offset_ns") for job in jobs), default=0)
     if asleep_ns > SUSPENDED_NS:
         yield _finding("suspended", "invalid", f"the machine slept for {asleep_ns / 1e9:.2f} s")
@@ -435,7 +379,7 @@ def _drift(looks: Around) -> Iterator[Finding]:
 
 
 def _over_the_run(
-    looks: Around, jobs: Sequence[_Job], models: Mapping[str, Sequence[Finding]]
+    looks: Around, jobs: Sequence[Watched], models: Mapping[str, Sequence[Finding]]
 ) -> Iterator[Finding]:
     """What changed over the run, unless it is said of a model already."""
     first, *others = [look.get("facts", {}) for look in (*looks.before, *looks.after)] or [{}]
@@ -454,20 +398,19 @@ def _over_the_run(
 
 
 def _unknown(
-    records: Sequence[Mapping[str, Any]], jobs: Sequence[_Job], rules: Rules, *, calibrated: bool
+    records: ByType, jobs: Sequence[Watched], rules: Rules, *, calibrated: bool
 ) -> Iterator[Finding]:
     """Sensors that nobody could read, once each."""
     known = {
         finding.get("code")
-        for record in records
-        if record["type"] == "environment"
+        for record in records.get("environment", ())
         for finding in record.get("findings") or ()
     }
-    # Of a hundred thousand readings there are few kinds.
-    kinds = {tuple(counters) for job in jobs for _, counters in job.readings}
-    ended = [r for r in records if r["type"] == "job" and r.get("outcome") == "ok"]
-    watched = {r.get("job") for r in records if r["type"] == "telemetry" and r.get("counters")}
-    if blind := sorted({str(job.get("suite")) for job in ended if job.get("job") not in watched}):
+    kinds = {kind for job in jobs for kind in job.kinds}
+    ended = [record for record in records.get("job", ()) if record.get("outcome") == "ok"]
+    telemetry = records.get("telemetry", ())
+    seen = {record.get("job") for record in telemetry if record.get("counters")}
+    if blind := sorted({str(job.get("suite")) for job in ended if job.get("job") not in seen}):
         detail = f"nothing watched the machine during {', '.join(blind)}"
         yield _finding("no_telemetry", "unknown", detail)
     for counters, (name, severity, what) in _SENSORS.items():

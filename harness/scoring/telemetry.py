@@ -1,0 +1,93 @@
+"""Counters of the machine around each request, a column for each counter of each job. Pure."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from harness.spec import canonical
+
+Record = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Watched:
+    """Readings of one job in order of time, and what was known just before it started.
+
+    Attributes:
+        cases: of each reading.
+        columns: by counter, a value for each reading, None where it lacks the counter.
+        kinds: sets of counters that stand together in a reading.
+        facts, gate: about the machine, and about its temperature, just before the start.
+    """
+
+    cases: Sequence[str]
+    columns: Mapping[str, Sequence[int | None]]
+    kinds: frozenset[tuple[str, ...]]
+    facts: Mapping[str, Any]
+    gate: str
+
+    def together(self, *names: str) -> list[tuple[int, ...]]:
+        """Values of these counters in each reading that has all of them."""
+        if not self.columns.keys() >= set(names):
+            return []
+        rows = zip(*(self.columns[name] for name in names), strict=True)
+        if len(self.kinds) == 1:
+            return list(rows)
+        return [row for row in rows if None not in row]
+
+    def values(self, name: str) -> list[int]:
+        """Of one counter, where it was read."""
+        return [value for value in self.columns.get(name, ()) if value is not None]
+
+    def grown(self, name: str) -> int:
+        """Largest less smallest value."""
+        values = self.values(name)
+        return max(values) - min(values) if values else 0
+
+    def grown_in_cases(self, name: str) -> int:
+        """Between the first and the last request of each case: warm-ups do not count."""
+        if not self.grown(name):
+            return 0
+        by_case: dict[str, list[int]] = defaultdict(list)
+        for case, value in zip(self.cases, self.columns[name], strict=True):
+            if value is not None:
+                by_case[case].append(value)
+        return sum(max(values) - min(values) for values in by_case.values())
+
+
+def watched(records: Iterable[Record]) -> dict[str, dict[str, Watched]]:
+    """Telemetry records by model and job, both in order of their names."""
+    found: dict[str, dict[str, list[Record]]] = defaultdict(lambda: defaultdict(list))
+    for record in records:
+        found[str(record.get("model", ""))][str(record.get("job", ""))].append(record)
+    return {
+        model: {job: _job(own[job]) for job in sorted(own)} for model, own in sorted(found.items())
+    }
+
+
+def _job(records: Sequence[Record]) -> Watched:
+    """One job's telemetry, the same in whatever order its records come."""
+    parents = [record for record in records if record.get("source") == "parent"]
+    start = max(parents, key=canonical) if len(parents) > 1 else (parents or [{}])[0]
+    readings: list[tuple[int, Record, Mapping[str, int]]] = []
+    for record in records:
+        if record.get("source") == "worker":
+            counters = record.get("counters") or {}
+            if not {int}.issuperset(map(type, counters.values())):
+                counters = {k: value for k, value in counters.items() if isinstance(value, int)}
+            readings.append((counters.get("clock_ns", 0), record, counters))
+    times = Counter(clock for clock, _, _ in readings)
+    # Spelling out a record is slow, and only those of one moment need it.
+    readings.sort(key=lambda found: (found[0], canonical(found[1]) if times[found[0]] > 1 else b""))
+    kinds = frozenset(tuple(counters) for _, _, counters in readings)
+    names = {name for kind in kinds for name in kind}
+    return Watched(
+        cases=[str(record.get("case", "")) for _, record, _ in readings],
+        columns={name: [counters.get(name) for _, _, counters in readings] for name in names},
+        kinds=kinds,
+        facts=start.get("facts") or {},
+        gate=str(start.get("gate", "")),
+    )
