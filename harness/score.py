@@ -17,20 +17,19 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
-from harness.records import by_type, current, run_record
-from harness.scoring.around import around
-from harness.scoring.efficiency import roof_of
+from harness.records import by_type
 from harness.scoring.entry import entry_json
 from harness.scoring.fidelity import entry as fidelity_entry
 from harness.scoring.formulas import FORMULAS
 from harness.scoring.judge import Judged, judge
-from harness.scoring.observe import Observed, observe
+from harness.scoring.observe import Observed
 from harness.scoring.paired import compare_accuracy
+from harness.scoring.part import Setting, Share, read_setting, share
 from harness.scoring.rank import pareto, rank
-from harness.scoring.rules import LOAD_CASES, UNKNOWN_LOAD_CASE, Rules, read_rules
+from harness.scoring.rules import LOAD_CASES, UNKNOWN_LOAD_CASE, Rules
 from harness.scoring.sandboxes import lowest, unconfined
-from harness.scoring.summary import Summaries, length_ratio, summaries
-from harness.scoring.validity import Validity, examine, forgive
+from harness.scoring.summary import Summaries, length_ratio
+from harness.scoring.validity import Validity, examine_run, forgive
 from harness.spec import canonical
 from harness.stats import round_all
 
@@ -68,30 +67,35 @@ def scorecard(records: Sequence[Mapping[str, Any]], *, torn: bool = False) -> Js
     Raises:
         RecordError: no run record, several that differ, or an unusable profile.
     """
-    everything = by_type(records)
-    run = run_record(everything.get("run", ()))
-    kept = current(records)
-    counted = everything if len(kept) == len(records) else by_type(kept)
-    told = _told(counted)
-    rules = read_rules(run["profile"])
-    observed = observe(kept, run["models"], rules)
-    looks = around(told)
-    environment = looks.environment
-    validity = examine(counted, observed, rules, device=run["device"], looks=looks)
-    lost = _lost(run, told, torn=torn)
+    setting = read_setting(records)
+    return compare(setting, share(records, setting.run["models"], setting), torn=torn)
+
+
+def compare(setting: Setting, shared: Share, *, torn: bool = False) -> Json:
+    """The scorecard of what the models of a run come to one by one."""
+    run, rules, looks = setting
+    told, parts = by_type(shared.counted), shared.parts
+    observed = [part.observed for part in parts]
+    validity = examine_run(
+        told,
+        [job for part in parts for job in part.jobs],
+        {part.observed.id: part.findings for part in parts},
+        rules,
+        looks,
+    )
     own = [
-        *lost,
+        *_lost(run, shared.counted, torn=torn),
         *_few_repetitions(rules),
         *_known_items(run, rules),
         *_nothing_to_rank(observed, rules),
     ]
-    sandboxes = lowest(told)
+    sandboxes = lowest(told.get("engine", ()))
     own += unconfined(sandboxes) if rules.profile.tier == "verified" else []
+    environment = looks.environment
     verdict = _verdict(environment, own, validity, rules)
-    found = {seen.id: summaries(seen, rules, roof_of(looks.calibrations)) for seen in observed}
     judged = judge(
         observed,
-        [_with_length(seen, found[seen.id], observed, rules) for seen in observed],
+        [_with_length(part.observed, part.summaries, observed, rules) for part in parts],
         rules,
         memory_budget=run["device"].get("memory_budget_bytes"),
         run_invalid=_why_invalid(verdict),
@@ -105,7 +109,7 @@ def scorecard(records: Sequence[Mapping[str, Any]], *, torn: bool = False) -> Js
     near = _fidelity(observed, run, rules)
     card = {
         **_run_facts(run, rules),
-        "sessions": _sessions(_told(everything), told),
+        "sessions": _sessions(shared.everything, shared.counted),
         "tier": tier,
         "environment": {when: found["facts"] for when, found in environment.items()},
         "calibration": looks.calibration,
@@ -143,12 +147,6 @@ def _run_facts(run: Mapping[str, Any], rules: Rules) -> Json:
         "weights": dict(rules.weights),
         "skipped": sorted(run.get("skipped", []), key=canonical),
     }
-
-
-def _told(records: Mapping[str, Iterable[Mapping[str, Any]]]) -> list[Mapping[str, Any]]:
-    """What was said beside samples and telemetry, which are nearly all of a run."""
-    bulk = {"sample", "telemetry"}
-    return [record for kind, found in records.items() if kind not in bulk for record in found]
 
 
 def _sessions(everything: Iterable[Mapping[str, Any]], kept: Iterable[Mapping[str, Any]]) -> Json:

@@ -7,9 +7,15 @@ figure on every platform.
 from __future__ import annotations
 
 import math
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Hashable, Iterable, Sequence
+from itertools import chain
 from statistics import NormalDist
+
+import numpy as np
+import numpy.typing as npt
+
+from harness.stats import Floats
 
 POWER = 0.80
 SIGNIFICANCE = 0.05
@@ -65,10 +71,20 @@ def minimum_detectable_difference(
 
 def softmax(log_likelihoods: Sequence[float]) -> list[float]:
     """Probabilities of choices among themselves, from log-likelihoods in nat."""
-    largest = max(log_likelihoods)
-    weights = [math.exp(value - largest) for value in log_likelihoods]
-    total = math.fsum(weights)
-    return [weight / total for weight in weights]
+    row: list[float] = softmaxes(np.array([log_likelihoods], dtype=np.float64))[0].tolist()
+    return row
+
+
+def softmaxes(log_likelihoods: Floats) -> Floats:
+    """As `softmax`, of many items with one number of choices: `[n, w]`.
+
+    Exponentials and sums are the standard library's: numpy's last bit depends on the processor.
+    """
+    less = log_likelihoods - log_likelihoods.max(axis=1, keepdims=True)
+    weights = np.reshape(list(map(math.exp, less.ravel().tolist())), less.shape)
+    totals = np.array(list(map(math.fsum, weights.tolist())))
+    found: Floats = weights / totals[:, None]
+    return found
 
 
 def brier(forecasts: Sequence[Sequence[float]], right: Sequence[int]) -> float:
@@ -77,25 +93,25 @@ def brier(forecasts: Sequence[Sequence[float]], right: Sequence[int]) -> float:
     Args:
         forecasts: probabilities of each item's choices. right: index of the right one.
     """
-    return math.fsum(
-        (p - (choice == answer)) ** 2
-        for chances, answer in zip(forecasts, right, strict=True)
-        for choice, p in enumerate(chances)
-    ) / len(right)
+    starts = np.cumsum([0, *map(len, forecasts)])[:-1]
+    misses = np.array(list(chain.from_iterable(forecasts)))
+    misses[starts + np.array(right)] -= 1
+    return math.fsum((misses * misses).tolist()) / len(right)
 
 
-def calibration_error(confidences: Sequence[float], correct: Sequence[bool]) -> float:
+def calibration_error(
+    confidences: Sequence[float] | Floats, correct: Sequence[bool] | npt.NDArray[np.bool_]
+) -> float:
     """Expected calibration error: mean |share right - mean confidence| over bins, weighted by
     their items (Naeini et al. 2015; Guo et al. 2017).
 
     Ten bins of equal width, each without its lower and with its upper end.
     """
-    gaps = [0.0] * BINS
-    for confidence, hit in zip(confidences, correct, strict=True):
-        # Rounded, so that an edge is one whatever the last bit of an exponential is.
-        place = math.ceil(round(confidence * BINS, 9)) - 1
-        gaps[min(BINS - 1, max(0, place))] += hit - confidence
-    return math.fsum(map(abs, gaps)) / len(correct)
+    sure, hits = np.asarray(confidences, dtype=np.float64), np.asarray(correct, dtype=np.float64)
+    # Rounded, so that an edge is one whatever the last bit of an exponential is.
+    places = np.clip(np.ceil(np.round(sure * BINS, 9)) - 1, 0, BINS - 1).astype(np.int64)
+    gaps = np.bincount(places, hits - sure, BINS)
+    return math.fsum(np.abs(gaps).tolist()) / len(correct)
 
 
 def overdispersion(answers: Iterable[tuple[Hashable, Hashable, bool]]) -> float | None:
@@ -112,14 +128,14 @@ def overdispersion(answers: Iterable[tuple[Hashable, Hashable, bool]]) -> float 
     Returns:
         The index; None with fewer than two templates that have 3 items and could vary.
     """
-    size: Counter[Hashable] = Counter()
-    right: Counter[Hashable] = Counter()
-    cells: dict[Hashable, Counter[Hashable]] = {}
-    hits: Counter[Hashable] = Counter()
+    size: defaultdict[Hashable, int] = defaultdict(int)
+    right: defaultdict[Hashable, int] = defaultdict(int)
+    cells: defaultdict[Hashable, Counter[Hashable]] = defaultdict(Counter)
+    hits: defaultdict[Hashable, int] = defaultdict(int)
     for template, stratum, hit in answers:
         size[stratum] += 1
         right[stratum] += hit
-        cells.setdefault(template, Counter())[stratum] += 1
+        cells[template][stratum] += 1
         hits[template] += hit
     terms = []
     for template, cell in cells.items():

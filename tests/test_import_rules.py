@@ -12,7 +12,7 @@ import harness
 
 ROOT = Path(harness.__file__).parent
 
-CORE = {"errors", "kernelfs", "metrics", "stats", "stats_items", "stats_t"}
+CORE = {"errors", "kernelfs", "metrics", "stats", "stats_items", "stats_t", "times"}
 SPEC = {
     "spec",
     "cases",
@@ -39,7 +39,8 @@ ALLOWED = {
     "stats_items": CORE,
     "stats_t": set(),
     "budget": CORE,
-    "metrics": CORE,
+    "metrics": set(),
+    "times": CORE,
     "spec": CORE | {"spectext", "specgate"},
     "spectext": set(),
     "specgate": set(),
@@ -84,7 +85,7 @@ ALLOWED = {
     "report": CORE | SPEC | SCORING | {"messages", "report", "scoring.details", "scoring.formulas"},
     # Raw samples: a scorecard does not hold them.
     "report.parquet": CORE | {"frames", "records", "report"},
-    "report.pytest_benchmark": CORE | {"records", "report", "scoring.observe", "scoring.rules"},
+    "report.pytest_benchmark": CORE | {"records", "report", "scoring"},
     "frames": CORE | SPEC | SCORING | {"scoring", "report", "runs"},
     "worker": CORE | SPEC | {"backends.base", "backends", "suites", "probes", "sandbox"},
     "supervise": CORE | {"interrupts", "parts", "records", "sandbox"},

@@ -19,7 +19,7 @@ from harness.stats_items import (
     brier,
     calibration_error,
     overdispersion,
-    softmax,
+    softmaxes,
 )
 
 
@@ -137,14 +137,14 @@ def _templates(items: Items, asked: Bools) -> Templates | None:
 def _choices(found: Sequence[ChoiceColumns], geometry: Geometry) -> Choices | None:
     if not found:
         return None
-    forecasts = [softmax(scores) for table in found for scores in table.log_likelihoods.tolist()]
+    forecasts = [row for table in found for row in softmaxes(table.log_likelihoods).tolist()]
     hits = np.concatenate([table.hits() for table in found])
     return Choices(
         acc_norm=_share_of(table.hits(table.chars) for table in found),
         acc_norm_bytes=_share_of(table.hits(table.size) for table in found),
         acc_norm_tokens=_share_of(table.hits(table.tokens) for table in found),
         brier=brier(forecasts, [right for table in found for right in table.right.tolist()]),
-        calibration_error=calibration_error(list(map(max, forecasts)), hits.tolist()),
+        calibration_error=calibration_error(list(map(max, forecasts)), hits),
         margin_nat=median(np.concatenate([table.margin_nat for table in found])),
         near_ties=sum(table.near_ties(geometry) for table in found) if geometry else None,
     )

@@ -23,6 +23,7 @@ class Watched:
         facts, gate: about the machine, and about its temperature, just before the start.
     """
 
+    id: str
     cases: Sequence[str]
     columns: Mapping[str, Sequence[int | None]]
     kinds: frozenset[tuple[str, ...]]
@@ -58,17 +59,15 @@ class Watched:
         return sum(max(values) - min(values) for values in by_case.values())
 
 
-def watched(records: Iterable[Record]) -> dict[str, dict[str, Watched]]:
-    """Telemetry records by model and job, both in order of their names."""
-    found: dict[str, dict[str, list[Record]]] = defaultdict(lambda: defaultdict(list))
+def watched(records: Iterable[Record]) -> dict[str, Watched]:
+    """Telemetry records of one model by job, in order of the jobs' names."""
+    found: dict[str, list[Record]] = defaultdict(list)
     for record in records:
-        found[str(record.get("model", ""))][str(record.get("job", ""))].append(record)
-    return {
-        model: {job: _job(own[job]) for job in sorted(own)} for model, own in sorted(found.items())
-    }
+        found[str(record.get("job", ""))].append(record)
+    return {job: _job(job, found[job]) for job in sorted(found)}
 
 
-def _job(records: Sequence[Record]) -> Watched:
+def _job(name: str, records: Sequence[Record]) -> Watched:
     """One job's telemetry, the same in whatever order its records come."""
     parents = [record for record in records if record.get("source") == "parent"]
     start = max(parents, key=canonical) if len(parents) > 1 else (parents or [{}])[0]
@@ -85,6 +84,7 @@ def _job(records: Sequence[Record]) -> Watched:
     kinds = frozenset(tuple(counters) for _, _, counters in readings)
     names = {name for kind in kinds for name in kind}
     return Watched(
+        id=name,
         cases=[str(record.get("case", "")) for _, record, _ in readings],
         columns={name: [counters.get(name) for _, _, counters in readings] for name in names},
         kinds=kinds,

@@ -21,7 +21,7 @@ from harness.scoring.around import Around
 from harness.scoring.observe import Observed
 from harness.scoring.reader import SWAPPED_BYTES
 from harness.scoring.rules import Rules
-from harness.scoring.telemetry import Watched, watched
+from harness.scoring.telemetry import Watched
 from harness.spec import canonical
 from harness.stats import median, medians
 
@@ -86,12 +86,37 @@ class Validity(NamedTuple):
     forgiven: frozenset[str]
 
 
-def examine(
+def examine_model(
     records: ByType,
-    observed: Sequence[Observed],
+    seen: Observed,
+    jobs: Mapping[str, Watched],
     rules: Rules,
     *,
     device: Mapping[str, Any],
+    looks: Around,
+) -> list[Finding]:
+    """Everything that speaks against one model's jobs.
+
+    Args:
+        records: of the model, by their type. jobs: its telemetry, by job.
+        looks: at the machine, before and after the jobs of each session.
+    """
+    before = looks.environment["before"]["facts"]
+    on_battery = device.get("power") == "battery"
+    return [
+        *_machine(list(jobs.values()), before, on_battery=on_battery),
+        *_repetitions(seen, rules),
+        *_engine(records),
+        *_warm_up(records),
+        *_quotes(records),
+    ]
+
+
+def examine_run(
+    told: ByType,
+    jobs: Sequence[Watched],
+    models: Mapping[str, Sequence[Finding]],
+    rules: Rules,
     looks: Around,
 ) -> Validity:
     """All findings on a run and its models, each list in a fixed order.
@@ -100,29 +125,15 @@ def examine(
     what the profile forgives is only a warning here.
 
     Args:
-        records: by their type.
-        looks: at the machine, before and after the jobs of each session.
+        told: records by their type, samples and telemetry apart. jobs: telemetry of all jobs.
+        models: what speaks against each model's jobs.
     """
-    jobs, told = watched(records.get("telemetry", ())), _told(records)
     calibrated = None not in (*looks.calibration.values(), *looks.calibrations)
     drifts = list(_drift(looks))
-    before = looks.environment["before"]["facts"]
-    on_battery = device.get("power") == "battery"
-    models = {
-        seen.id: [
-            *_machine(list(jobs.get(seen.id, {}).values()), before, on_battery=on_battery),
-            *_repetitions(seen, rules),
-            *_engine(told[seen.id]),
-            *_warm_up(told[seen.id]),
-            *_quotes(told[seen.id]),
-        ]
-        for seen in observed
-    }
-    everyone = [job for own in jobs.values() for job in own.values()]
     run = [
         *drifts,
-        *_over_the_run(looks, everyone, models),
-        *_unknown(records, everyone, rules, calibrated=calibrated),
+        *_over_the_run(looks, jobs, models),
+        *_unknown(told, jobs, rules, calibrated=calibrated),
     ]
     forgiven = set(rules.profile.tolerates)
     if calibrated and not drifts:
@@ -152,16 +163,6 @@ def unfinished(card: Mapping[str, Any]) -> str:
 
 def _finding(code: str, severity: str, detail: str) -> Finding:
     return {"code": code, "severity": severity, "detail": detail}
-
-
-def _told(records: ByType) -> dict[str, list[Record]]:
-    """What each model's workers said beside samples and telemetry, which are most of a run."""
-    told: dict[str, list[Record]] = defaultdict(list)
-    for kind in records.keys() - {"telemetry"}:
-        for record in records[kind]:
-            if kind != "sample" or record.get("kind") == "warmup":
-                told[str(record.get("model", ""))].append(record)
-    return told
 
 
 def _machine(
@@ -321,18 +322,14 @@ def _late_over_early(seen: Observed, cases: Iterable[str]) -> float | None:
     return median(rates[-third:]) / median(rates[:third])
 
 
-def _engine(records: Sequence[Mapping[str, Any]]) -> Iterator[Finding]:
+def _engine(records: ByType) -> Iterator[Finding]:
     """Accuracy and speed must come from one build with one set of options."""
     # One case of the memory suite maps the weights on purpose.
     memory = {
-        record.get("job")
-        for record in records
-        if record["type"] == "job" and record.get("suite") == "memory"
+        record.get("job") for record in records.get("job", ()) if record.get("suite") == "memory"
     }
     seen: dict[str, set[bytes]] = defaultdict(set)
-    for record in records:
-        if record["type"] != "engine":
-            continue
+    for record in records.get("engine", ()):
         seen["backend"].add(canonical(record.get("backend")))
         left_out = _BY_SUITE | ({"mmap"} if record.get("job") in memory else set())
         for part in ("facts", "options"):
@@ -343,19 +340,20 @@ def _engine(records: Sequence[Mapping[str, Any]]) -> Iterator[Finding]:
         yield _finding("engine_changed", "invalid", f"differs between jobs: {', '.join(varies)}")
 
 
-def _warm_up(records: Iterable[Mapping[str, Any]]) -> Iterator[Finding]:
-    warmed = [record.get("converged") for record in records if record["type"] == "sample"]
+def _warm_up(records: ByType) -> Iterator[Finding]:
+    samples = records.get("sample", ())
+    warmed = [record.get("converged") for record in samples if record.get("kind") == "warmup"]
     if unsettled := sum(found is False for found in warmed):
         yield _finding(
             "not_converged", "warn", f"{unsettled} of {len(warmed)} warm-ups did not settle"
         )
 
 
-def _quotes(records: Iterable[Mapping[str, Any]]) -> Iterator[Finding]:
+def _quotes(records: ByType) -> Iterator[Finding]:
     """A template that quotes what is asked may hold the answers, too."""
     found = [
         (record.get("items", 0), record.get("of", 0))
-        for record in records
+        for record in records.get("event", ())
         if record.get("kind") == "template_holds_items"
     ]
     if found:
@@ -398,18 +396,17 @@ def _over_the_run(
 
 
 def _unknown(
-    records: ByType, jobs: Sequence[Watched], rules: Rules, *, calibrated: bool
+    told: ByType, jobs: Sequence[Watched], rules: Rules, *, calibrated: bool
 ) -> Iterator[Finding]:
     """Sensors that nobody could read, once each."""
     known = {
         finding.get("code")
-        for record in records.get("environment", ())
+        for record in told.get("environment", ())
         for finding in record.get("findings") or ()
     }
     kinds = {kind for job in jobs for kind in job.kinds}
-    ended = [record for record in records.get("job", ()) if record.get("outcome") == "ok"]
-    telemetry = records.get("telemetry", ())
-    seen = {record.get("job") for record in telemetry if record.get("counters")}
+    ended = [record for record in told.get("job", ()) if record.get("outcome") == "ok"]
+    seen = {job.id for job in jobs if job.columns}
     if blind := sorted({str(job.get("suite")) for job in ended if job.get("job") not in seen}):
         detail = f"nothing watched the machine during {', '.join(blind)}"
         yield _finding("no_telemetry", "unknown", detail)
