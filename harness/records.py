@@ -77,10 +77,32 @@ def decode_line(line: bytes) -> Record:
     checksum, _, body = line.partition(b" ")
     if len(checksum) != 8 or int(checksum, 16) != zlib.crc32(body):
         raise ValueError("checksum does not match")
-    record = _quick_json(body)
-    if not isinstance(record, dict) or "type" not in record:
+    return _record(_quick_json(body))
+
+
+def decode_all(lines: Sequence[bytes]) -> list[Record]:
+    """As `decode_line`, of many lines in half the time.
+
+    Raises:
+        ValueError: one of them is not as this version writes it, if not wrong.
+    """
+    import orjson  # not at the top: a measured child never reads
+
+    if _is_wide(b"\n".join(lines)):
+        raise ValueError("an integer of more than 64 bits")
+    found = []
+    for line in lines:
+        body = line[9:]
+        if line[8:9] != b" " or int(line[:8], 16) != zlib.crc32(body):
+            raise ValueError("checksum does not match")
+        found.append(_record(orjson.loads(body)))
+    return found
+
+
+def _record(value: Any) -> Record:
+    if not isinstance(value, dict) or "type" not in value:
         raise ValueError("not a record")
-    return record
+    return value
 
 
 def _refuse_constant(name: str) -> None:
@@ -103,21 +125,29 @@ def strict_json(text: str) -> Any:
         raise ValueError("nested too deeply") from None
 
 
-_DIGITS = bytes(0x30 if 0x30 <= byte <= 0x39 else byte for byte in range(256))
-"""For `bytes.translate`: every digit becomes a 0, so that a run of them can be found."""
-_WIDE = (b"0" * 20, b"-" + b"0" * 19)
+_FIRST, _ZEROS = b" \t\r\n:,[", b"0" * 20
+_PLAIN = bytes.maketrans(b"123456789" + _FIRST, b"0" * 9 + b":" * len(_FIRST))
+"""Every digit becomes a 0, and whatever may stand before a number in JSON a colon, so that long
+numbers can be found: within strings, such as hashes, there are long runs of digits, too.
+"""
+_WIDE = (b":" + _ZEROS, b"-" + _ZEROS[:19])
+
+
+def _is_wide(body: bytes) -> bool:
+    """Whether there may be an integer beyond 64 bits, of which orjson would make a float."""
+    plain = body.translate(_PLAIN)
+    return _WIDE[0] in plain or _WIDE[1] in plain or plain.startswith(_ZEROS)
 
 
 def _quick_json(body: bytes) -> Any:
     """As `strict_json`, in a third of the time: orjson, where it is known to read the same.
 
-    It makes floats of integers beyond 64 bits, and refuses half characters and deep nesting
-    that the standard library reads: those texts are left to the latter.
+    It makes floats of some integers, and refuses half characters and deep nesting that the
+    standard library reads: those texts are left to the latter.
     """
     import orjson  # not at the top: a measured child never reads
 
-    plain = body.translate(_DIGITS)
-    if _WIDE[0] not in plain and _WIDE[1] not in plain:
+    if not _is_wide(body):
         try:
             return orjson.loads(body)
         except orjson.JSONDecodeError:
