@@ -27,6 +27,7 @@ from harness.records import Record, current, run_record
 from harness.report import reading
 from harness.report.measures import measures, unit_of
 from harness.report.view import Row, View
+from harness.scoring.gather import gather
 from harness.scoring.items import Item
 from harness.scoring.readings import Reading, Readings, readings
 from harness.scoring.rules import read_rules
@@ -131,12 +132,9 @@ def observations(records: Sequence[Record]) -> tuple[pd.DataFrame, pd.DataFrame]
 
 def _by_model(run: Mapping[str, Any], records: Iterable[Record]) -> Iterator[tuple[str, Readings]]:
     rules = read_rules(run["profile"])
-    found: dict[str, list[Record]] = {str(model["id"]): [] for model in run["models"]}
-    for record in current(records):
-        if record["type"] == "sample" and (own := found.get(record.get("model", ""))) is not None:
-            own.append(record)
-    for model in sorted(found):
-        yield _clean(model), readings(found[model], rules)
+    _, counted = gather(records)
+    for model in sorted(str(model["id"]) for model in run["models"]):
+        yield _clean(model), readings(counted.of(model).samples, rules)
 
 
 def _run(card: Mapping[str, Any], records: Sequence[Record]) -> Run:

@@ -18,7 +18,7 @@ from __future__ import annotations
 import json
 import os
 import zlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
@@ -80,7 +80,7 @@ def decode_line(line: bytes) -> Record:
     return _record(_quick_json(body))
 
 
-def decode_all(lines: Sequence[bytes]) -> list[Record]:
+def decode_all(lines: Sequence[bytes]) -> Iterator[Record]:
     """As `decode_line`, of many lines in half the time.
 
     Raises:
@@ -90,13 +90,11 @@ def decode_all(lines: Sequence[bytes]) -> list[Record]:
 
     if _is_wide(b"\n".join(lines)):
         raise ValueError("an integer of more than 64 bits")
-    found = []
     for line in lines:
         body = line[9:]
         if line[8:9] != b" " or int(line[:8], 16) != zlib.crc32(body):
             raise ValueError("checksum does not match")
-        found.append(_record(orjson.loads(body)))
-    return found
+        yield _record(orjson.loads(body))
 
 
 def _record(value: Any) -> Record:
@@ -364,15 +362,6 @@ def current(records: Iterable[_AnyRecord]) -> list[_AnyRecord]:
         for record in kept
         if "job" not in record or record.get("retry", 0) == last.get(str(record["job"]), 0)
     ]
-
-
-def by_type(records: Iterable[_AnyRecord]) -> dict[str, list[_AnyRecord]]:
-    """Records of each type, in their order."""
-    found: dict[str, list[_AnyRecord]] = {}
-    for record in records:
-        kind = record["type"]
-        found.setdefault(kind if isinstance(kind, str) else "", []).append(record)
-    return found
 
 
 def run_record(records: Iterable[Mapping[str, Any]]) -> Mapping[str, Any]:

@@ -17,14 +17,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
-from harness.records import by_type
 from harness.scoring.entry import entry_json
 from harness.scoring.fidelity import entry as fidelity_entry
 from harness.scoring.formulas import FORMULAS
+from harness.scoring.gather import by_type, gather
 from harness.scoring.judge import Judged, judge
 from harness.scoring.observe import Observed
 from harness.scoring.paired import compare_accuracy
-from harness.scoring.part import Setting, Share, read_setting, share
+from harness.scoring.part import Setting, Share, read_setting, share_of
 from harness.scoring.rank import pareto, rank
 from harness.scoring.rules import LOAD_CASES, UNKNOWN_LOAD_CASE, Rules
 from harness.scoring.sandboxes import lowest, unconfined
@@ -67,8 +67,9 @@ def scorecard(records: Sequence[Mapping[str, Any]], *, torn: bool = False) -> Js
     Raises:
         RecordError: no run record, several that differ, or an unusable profile.
     """
-    setting = read_setting(records)
-    return compare(setting, share(records, setting.run["models"], setting), torn=torn)
+    found = gather(records)
+    setting = read_setting(found[0].told)
+    return compare(setting, share_of(found, setting.run["models"], setting), torn=torn)
 
 
 def compare(setting: Setting, shared: Share, *, torn: bool = False) -> Json:

@@ -19,13 +19,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import IO, Any, NamedTuple, Self
 
-import numpy as np
-import numpy.typing as npt
-
 from harness.errors import HarnessError
 from harness.records import SCHEMA, Record, decode_all
 from harness.score import compare
-from harness.scoring.part import Share, read_setting, share
+from harness.scoring.gather import gather
+from harness.scoring.part import Share, read_setting, share_of
 from harness.spec import sha256
 
 LEAST_BYTES = 8 << 20
@@ -33,7 +31,6 @@ LEAST_BYTES = 8 << 20
 _OF_THE_RUN = (b'{"type":"run"', b'{"type":"environment"')
 _BODY = len(b"01234567 ")
 _MODEL = b'"model":"'
-_DIGEST = "S64"
 _STRANGE = (
     HarnessError,
     ArithmeticError,
@@ -46,8 +43,6 @@ _STRANGE = (
     pickle.UnpicklingError,
 )
 """What records that are not as they should be, or a process that died, may come to."""
-
-Digests = npt.NDArray[np.bytes_]
 
 
 class Scored(NamedTuple):
@@ -67,17 +62,21 @@ class _Task(NamedTuple):
     head: list[Record]
 
 
-class _Done(NamedTuple):
-    """What a task came to.
-
-    Attributes:
-        own: sha256 of each line. before: that of the line before it, as it says itself.
-        jobs: to which the lines belong.
+class _Run(NamedTuple):
+    """Lines that stand together: the first and the last one, what the first says the sha256 of
+    the line before it is, and the sha256 of the last.
     """
 
-    numbers: list[int]
-    own: Digests
-    before: Digests
+    first: int
+    before: str
+    last: int
+    own: str
+
+
+class _Done(NamedTuple):
+    """What a task came to: where its lines stand, to which jobs they belong, and their share."""
+
+    runs: list[_Run]
     jobs: frozenset[str]
     share: Share
 
@@ -161,27 +160,41 @@ def _do(task: _Task) -> _Done:
         ValueError: a line is damaged, or is not where it should be.
     """
     setting = read_setting(task.head)
-    records = decode_all(task.lines)
-    before = []
-    for number, record in zip(task.numbers, records, strict=True):
+    runs: list[_Run] = []
+    jobs: set[str] = set()
+    found = gather(_unchained(task, runs, jobs))
+    models = setting.run["models"]
+    names = found[0].models.keys()
+    if names - task.models if task.models else names & {str(model["id"]) for model in models}:
+        raise ValueError("not in its share")
+    own = [model for model in models if str(model["id"]) in task.models]
+    return _Done(runs, frozenset(jobs), share_of(found, own, setting))
+
+
+def _unchained(task: _Task, runs: list[_Run], jobs: set[str]) -> Iterator[Record]:
+    """The records. Where they stand, and to which jobs they belong, is added to the others.
+
+    Raises:
+        ValueError: one is not where it should be, or the run is of another schema.
+    """
+    first, before, last, tip = 0, "", -2, ""
+    for number, line, record in zip(task.numbers, task.lines, decode_all(task.lines), strict=True):
+        said = record.pop("prev", None)
         if record.pop("seq", None) != number:
             raise ValueError("not in order")
-        before.append(record.pop("prev", None))
-    models = setting.run["models"]
-    names = {record.get("model") for record in records}
-    listed = {str(model["id"]) for model in models}
-    alien = names - task.models if task.models else names & listed
-    if alien or not {64}.issuperset(map(len, before[task.numbers[:1] == [0] :])):
-        raise ValueError("not in its share")
-    if {record.get("schema") for record in records if record["type"] == "run"} - {SCHEMA}:
-        raise ValueError("of another schema")
-    return _Done(
-        task.numbers,
-        np.array([sha256(line + b"\n") for line in task.lines], dtype=_DIGEST),
-        np.array(before, dtype=_DIGEST),
-        frozenset(str(record["job"]) for record in records if "job" in record),
-        share(records, [model for model in models if str(model["id"]) in task.models], setting),
-    )
+        if record["type"] == "run" and record.get("schema") != SCHEMA:
+            raise ValueError("of another schema")
+        if number != last + 1:
+            runs.append(_Run(first, before, last, tip))
+            first, before = number, said
+        elif said != tip:
+            raise ValueError("the chain is broken")
+        last, tip = number, sha256(line + b"\n")
+        if job := record.get("job"):
+            jobs.add(job)
+        yield record
+    runs.append(_Run(first, before, last, tip))
+    del runs[0]
 
 
 class _Helpers:
@@ -247,16 +260,16 @@ def do_one() -> None:
 
 
 def _require_chain(done: Sequence[_Done], count: int) -> None:
-    """Every line names the one before it, and no job is in two shares.
+    """Every line is there and names the one before it, and no job is in two shares.
 
     Raises:
         ValueError: not so.
     """
-    own, before = np.empty(count, _DIGEST), np.empty(count, _DIGEST)
-    numbers = np.concatenate([np.array(one.numbers, dtype=np.int64) for one in done])
-    own[numbers] = np.concatenate([one.own for one in done])
-    before[numbers] = np.concatenate([one.before for one in done])
+    end, tip = -1, ""
+    for run in sorted(run for one in done for run in one.runs):
+        if (run.first, run.before) != (end + 1, tip):
+            raise ValueError("the chain is broken")
+        end, tip = run.last, run.own
     jobs = [job for one in done for job in one.jobs]
-    whole = np.array_equal(np.sort(numbers), np.arange(count)) and len(set(jobs)) == len(jobs)
-    if not (whole and before[0] == b"" and (before[1:] == own[:-1]).all()):
-        raise ValueError("the chain is broken")
+    if end != count - 1 or len(set(jobs)) < len(jobs):
+        raise ValueError("not one whole run")

@@ -193,8 +193,7 @@ def _scored(entry: Judged, rules: Rules) -> Judged:
 def _ratios(summary: Summaries, reference: Summaries, rules: Rules) -> dict[str, Ratio]:
     """Ratios of all metrics that weights or gates ask for and both sides have."""
     out = {}
-    gated = {gate.metric for gate in rules.profile.gates}
-    for metric in sorted({*rules.judged, *(["accuracy"] if "accuracy_ratio" in gated else [])}):
+    for metric in rules.compared:
         mine, theirs = summary.metrics.get(metric), reference.metrics.get(metric)
         if mine and theirs and mine.value > 0 and theirs.value > 0:
             out[metric] = _ratio(metric, mine, theirs)

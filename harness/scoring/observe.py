@@ -12,15 +12,13 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from harness.records import by_type, current
 from harness.scoring.divergence import Divergence
+from harness.scoring.gather import OfModel, Record, gather
 from harness.scoring.itemtable import Items
 from harness.scoring.reader import Problem, Reader, Series
 from harness.scoring.rules import Rules
 from harness.scoring.sustained import Curve
 from harness.spec import canonical
-
-Record = Mapping[str, Any]
 
 
 class Job(NamedTuple):
@@ -78,33 +76,22 @@ class Observed:
 def observe(
     records: Iterable[Record], models: Iterable[Mapping[str, Any]], rules: Rules
 ) -> list[Observed]:
-    """Group a run's records by model, in order of the models' ids."""
-    return [observe_model(model, own, rules) for model, own in by_model(current(records), models)]
-
-
-def by_model(
-    records: Iterable[Record], models: Iterable[Mapping[str, Any]]
-) -> list[tuple[Mapping[str, Any], dict[str, list[Record]]]]:
-    """Each of these models and its records by their type, in order of the models' ids."""
+    """What a run's records say of each model, in order of the models' ids."""
+    _, counted = gather(records)
     listed = sorted(models, key=lambda model: str(model["id"]))
-    found: dict[str, list[Record]] = {str(model["id"]): [] for model in listed}
-    for record in records:
-        if (own := found.get(record.get("model", ""))) is not None:
-            own.append(record)
-    return [(model, by_type(found[str(model["id"])])) for model in listed]
+    return [observe_model(model, counted.of(str(model["id"])), rules) for model in listed]
 
 
-def observe_model(
-    model: Mapping[str, Any], records: Mapping[str, list[Record]], rules: Rules
-) -> Observed:
-    """What one model's records say, by their type."""
+def observe_model(model: Mapping[str, Any], records: OfModel, rules: Rules) -> Observed:
+    """What one model's records say."""
     reader = Reader(rules)
-    reader.collect(records.get("sample", ()))
+    reader.collect(records.samples)
+    told = records.told
     # By id, because a profile may give each case of a suite a job of its own.
-    jobs = {(str(record.get("job", "")), _job(record)) for record in records.get("job", ())}
+    jobs = {(str(record.get("job", "")), _job(record)) for record in told.get("job", ())}
     skips = {
         Problem(str(e.get("case", "")), str(e.get("reason", "skipped")), str(e.get("detail", "")))
-        for e in records.get("event", ())
+        for e in told.get("event", ())
         if e.get("kind") == "skipped"
     }
     return Observed(
@@ -115,7 +102,7 @@ def observe_model(
         problems=tuple(sorted(reader.problems | skips)),
         unusable=reader.unusable({job.suite for _, job in jobs if job.outcome == "ok"}),
         jobs=tuple(sorted(job for _, job in jobs)),
-        engine=_shared_engine(records.get("engine", ())),
+        engine=_shared_engine(told.get("engine", ())),
         deterministic=reader.deterministic(),
         phases=reader.phases(),
         curves=tuple(reader.curves),

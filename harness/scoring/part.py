@@ -5,21 +5,18 @@ No model's part depends on another's, so that parts can be made in different pro
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Iterable
+from typing import NamedTuple
 
-from harness.records import current, run_record
+from harness.records import run_record
 from harness.scoring.around import Around, around
 from harness.scoring.efficiency import roof_of
-from harness.scoring.observe import Observed, by_model, observe_model
+from harness.scoring.gather import Gathered, OfModel, Record, gather
+from harness.scoring.observe import Observed, observe_model
 from harness.scoring.rules import Rules, read_rules
 from harness.scoring.summary import Summaries, summaries
 from harness.scoring.telemetry import Watched, watched
 from harness.scoring.validity import Finding, examine_model
-
-Record = Mapping[str, Any]
-_BULK = frozenset({"sample", "telemetry"})
-"""Types of nearly all records of a run."""
 
 
 class Setting(NamedTuple):
@@ -63,23 +60,28 @@ def read_setting(records: Iterable[Record]) -> Setting:
     return Setting(run, read_rules(run["profile"]), around(found))
 
 
-def share(records: Sequence[Record], models: Iterable[Record], setting: Setting) -> Share:
+def share(records: Iterable[Record], models: Iterable[Record], setting: Setting) -> Share:
     """The parts of these models, and all that was said beside.
 
     Args:
         records: all of the models' records, and others.
         models: as the run record lists them.
     """
-    kept = current(records)
-    everything, counted = ([r for r in some if r["type"] not in _BULK] for some in (records, kept))
-    parts = [_part(model, own, setting) for model, own in by_model(kept, models)]
-    return Share(everything, counted, parts)
+    return share_of(gather(records), models, setting)
 
 
-def _part(model: Mapping[str, Any], records: Mapping[str, list[Record]], setting: Setting) -> Part:
+def share_of(found: tuple[Gathered, Gathered], models: Iterable[Record], setting: Setting) -> Share:
+    """As `share`, of records that have been gathered."""
+    every, counted = found
+    listed = sorted(models, key=lambda model: str(model["id"]))
+    parts = [_part(model, counted.of(str(model["id"])), setting) for model in listed]
+    return Share(every.told, counted.told, parts)
+
+
+def _part(model: Record, records: OfModel, setting: Setting) -> Part:
     run, rules, looks = setting
     observed = observe_model(model, records, rules)
-    jobs = watched(records.get("telemetry", ()))
+    jobs = watched(records.telemetry)
     device = run["device"]
     findings = examine_model(records, observed, jobs, rules, device=device, looks=looks)
     made = summaries(observed, rules, roof_of(looks.calibrations))

@@ -9,7 +9,7 @@ a case is sound, and one by one where any is not: both give the same figures.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from itertools import groupby
 from operator import itemgetter
 from typing import Any, NamedTuple
@@ -19,6 +19,7 @@ import numpy as np
 from harness.metrics import Floats, suite_of
 from harness.scoring.divergence import Divergence, read_divergence
 from harness.scoring.energy import request_joules
+from harness.scoring.gather import Place
 from harness.scoring.items import Item, read_geometry, read_item, read_skipped
 from harness.scoring.itemtable import Items, assemble, read_items
 from harness.scoring.language import guesses, text_metrics
@@ -60,6 +61,15 @@ class Series(NamedTuple):
     def n(self) -> int:
         """Values of all processes together."""
         return sum(values.size for values in self.processes)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """One array instead of many on the way to another process."""
+        sizes = [values.size for values in self.processes]
+        return _series, (self.suite, np.concatenate(self.processes), np.cumsum(sizes)[:-1])
+
+
+def _series(suite: str, values: Floats, ends: Sequence[int]) -> Series:
+    return Series(suite, tuple(np.split(values, ends)))
 
 
 class Problem(NamedTuple):
@@ -107,7 +117,7 @@ class Reader:
         self._splits: dict[Key, Sample] = {}
         self._passes: dict[tuple[str, int], list[Pass]] = defaultdict(list)
 
-    def collect(self, samples: Iterable[Sample]) -> None:
+    def collect(self, samples: Mapping[Place, list[Sample]]) -> None:
         """Read all samples; those that are refused become problems."""
         known: dict[Key, Sample] = {}
         conflicts: set[Key] = set()
@@ -136,27 +146,18 @@ class Reader:
         self._close_sustained()
         self._close_items()
 
-    def _left(self, samples: Iterable[Sample]) -> list[Sample]:
+    def _left(self, samples: Mapping[Place, list[Sample]]) -> Iterator[Sample]:
         """Read what can be read as columns; the samples that are left, for reading one by one."""
-        left: list[Sample] = []
-        alike: dict[tuple[str, str, str], list[Sample]] = defaultdict(list)
-        for sample in samples:
-            get = sample.get
-            try:
-                alike[get("suite", ""), get("case", ""), get("kind", "")].append(sample)
-            except TypeError:  # a list has no place
-                left.append(sample)
-        for (suite, case, kind), found in alike.items():
+        for (suite, case, kind), found in samples.items():
             match suite, kind:
                 case "latency", "request":
                     done = self._requests_at_once(case, found)
-                case "accuracy", "item" if (suite, case, "item_skipped") not in alike:
-                    done = self._items_at_once(case, found)
+                case "accuracy", "item" if (suite, case, "item_skipped") not in samples:
+                    done = isinstance(case, str) and self._items_at_once(case, found)
                 case _:
                     done = False
             if not done:
-                left += found
-        return left
+                yield from found
 
     def _requests_at_once(self, name: str, samples: Sequence[Sample]) -> bool:
         """Add the requests of a case, as `_request` does, if all of them are sound."""

@@ -6,10 +6,12 @@ are the scorecard's and a refused sample stays in sight with its reason.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterator, Mapping
+from itertools import chain
 from typing import NamedTuple
 
 from harness.metrics import Floats
+from harness.scoring.gather import Place
 from harness.scoring.itemtable import Items
 from harness.scoring.reader import Key, Reader, Sample
 from harness.scoring.rules import Rules
@@ -45,8 +47,8 @@ class Readings(NamedTuple):
     items: Mapping[str, Items]
 
 
-def readings(samples: Iterable[Sample], rules: Rules) -> Readings:
-    """Observations of one model's samples, refused ones among them."""
+def readings(samples: Mapping[Place, list[Sample]], rules: Rules) -> Readings:
+    """Observations of one model's samples by their place, refused ones among them."""
     listener = _Listener(rules)
     listener.collect(samples)
     return Readings(listener.heard, listener.items)
@@ -57,8 +59,8 @@ class _Listener(Reader):
         super().__init__(rules)
         self.heard: list[Reading] = []
 
-    def _left(self, samples: Iterable[Sample]) -> list[Sample]:
-        return list(samples)
+    def _left(self, samples: Mapping[Place, list[Sample]]) -> Iterator[Sample]:
+        return chain.from_iterable(samples.values())
 
     def _add(self, key: Key, metric: str, value: float | Floats, *, case: str = "") -> None:
         super()._add(key, metric, value, case=case)

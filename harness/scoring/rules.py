@@ -42,6 +42,12 @@ class Rules:
         return sorted({*self.weights, *(["accuracy"] if "accuracy_ratio" in gates else [])})
 
     @property
+    def compared(self) -> list[str]:
+        """Metrics whose ratio to the reference a weight or a gate asks for."""
+        gated = any(gate.metric == "accuracy_ratio" for gate in self.profile.gates)
+        return sorted({*self.judged, *(["accuracy"] if gated else [])})
+
+    @property
     def judges_accuracy(self) -> bool:
         """Whether guessing has to be excluded."""
         return any(suite_of(metric) == "accuracy" for metric in self.judged)

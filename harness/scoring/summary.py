@@ -9,8 +9,8 @@ together in the machine varies together in the draws.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import NamedTuple
 
@@ -126,7 +126,19 @@ def summaries(observed: Observed, rules: Rules, roof: Roof) -> Summaries:
             metrics[f"accuracy_{language}"] = Summary(
                 value=mean.value, interval=mean.interval, n=mean.n, draws=mean.draws
             )
-    return Summaries(metrics=metrics, cases=cases, tasks=tasks, accuracy=accuracy)
+    return Summaries(
+        metrics=_shown(metrics, kept=rules.compared),
+        cases={case: _shown(found) for case, found in cases.items()},
+        tasks={name: replace(task, draws=None, raw_draws=None) for name, task in tasks.items()},
+        accuracy=accuracy,
+    )
+
+
+def _shown(found: Mapping[str, Summary], kept: Collection[str] = ()) -> dict[str, Summary]:
+    """Without the draws that nobody needs again, which are most of the memory."""
+    return {
+        metric: one if metric in kept else replace(one, draws=None) for metric, one in found.items()
+    }
 
 
 def _figures(found: Sequence[Divergence], name: str) -> dict[str, Summary]:

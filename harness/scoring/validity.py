@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from harness.scoring.around import Around
+from harness.scoring.gather import ByType, OfModel, Place, Record
 from harness.scoring.observe import Observed
 from harness.scoring.reader import SWAPPED_BYTES
 from harness.scoring.rules import Rules
@@ -26,8 +27,6 @@ from harness.spec import canonical
 from harness.stats import median, medians
 
 Finding = dict[str, str]
-Record = Mapping[str, Any]
-ByType = Mapping[str, Sequence[Record]]
 
 DRIFT = 0.05
 """Calibration, and the decode rate of a model over a run, may move by this share."""
@@ -87,7 +86,7 @@ class Validity(NamedTuple):
 
 
 def examine_model(
-    records: ByType,
+    records: OfModel,
     seen: Observed,
     jobs: Mapping[str, Watched],
     rules: Rules,
@@ -98,7 +97,7 @@ def examine_model(
     """Everything that speaks against one model's jobs.
 
     Args:
-        records: of the model, by their type. jobs: its telemetry, by job.
+        records: of the model. jobs: its telemetry, by job.
         looks: at the machine, before and after the jobs of each session.
     """
     before = looks.environment["before"]["facts"]
@@ -106,9 +105,9 @@ def examine_model(
     return [
         *_machine(list(jobs.values()), before, on_battery=on_battery),
         *_repetitions(seen, rules),
-        *_engine(records),
-        *_warm_up(records),
-        *_quotes(records),
+        *_engine(records.told),
+        *_warm_up(records.samples),
+        *_quotes(records.told),
     ]
 
 
@@ -322,14 +321,14 @@ def _late_over_early(seen: Observed, cases: Iterable[str]) -> float | None:
     return median(rates[-third:]) / median(rates[:third])
 
 
-def _engine(records: ByType) -> Iterator[Finding]:
+def _engine(told: ByType) -> Iterator[Finding]:
     """Accuracy and speed must come from one build with one set of options."""
     # One case of the memory suite maps the weights on purpose.
     memory = {
-        record.get("job") for record in records.get("job", ()) if record.get("suite") == "memory"
+        record.get("job") for record in told.get("job", ()) if record.get("suite") == "memory"
     }
     seen: dict[str, set[bytes]] = defaultdict(set)
-    for record in records.get("engine", ()):
+    for record in told.get("engine", ()):
         seen["backend"].add(canonical(record.get("backend")))
         left_out = _BY_SUITE | ({"mmap"} if record.get("job") in memory else set())
         for part in ("facts", "options"):
@@ -340,20 +339,24 @@ def _engine(records: ByType) -> Iterator[Finding]:
         yield _finding("engine_changed", "invalid", f"differs between jobs: {', '.join(varies)}")
 
 
-def _warm_up(records: ByType) -> Iterator[Finding]:
-    samples = records.get("sample", ())
-    warmed = [record.get("converged") for record in samples if record.get("kind") == "warmup"]
+def _warm_up(samples: Mapping[Place, list[Record]]) -> Iterator[Finding]:
+    warmed = [
+        record.get("converged")
+        for (_, _, kind), found in samples.items()
+        if kind == "warmup"
+        for record in found
+    ]
     if unsettled := sum(found is False for found in warmed):
         yield _finding(
             "not_converged", "warn", f"{unsettled} of {len(warmed)} warm-ups did not settle"
         )
 
 
-def _quotes(records: ByType) -> Iterator[Finding]:
+def _quotes(told: ByType) -> Iterator[Finding]:
     """A template that quotes what is asked may hold the answers, too."""
     found = [
         (record.get("items", 0), record.get("of", 0))
-        for record in records.get("event", ())
+        for record in told.get("event", ())
         if record.get("kind") == "template_holds_items"
     ]
     if found:
