@@ -12,10 +12,11 @@ from __future__ import annotations
 import gc
 import os
 import pickle
+import re
 import subprocess
 import sys
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import IO, Any, NamedTuple, Self
 
@@ -27,9 +28,8 @@ from harness.scoring.part import Share, read_setting, share_of
 from harness.spec import sha256
 
 LEAST_BYTES = 8 << 20
-"""Of records in a share: to score so many takes longer than to start a process."""
-_OF_THE_RUN = (b'{"type":"run"', b'{"type":"environment"')
-_BODY = len(b"01234567 ")
+"""Of records in a share: to score so many takes as long as to start a process and to hear it."""
+_LANDMARK = re.compile(rb' \{"type":"(run|environment|job)"')
 _MODEL = b'"model":"'
 _STRANGE = (
     HarnessError,
@@ -54,11 +54,10 @@ class Scored(NamedTuple):
 
 
 class _Task(NamedTuple):
-    """Lines of some models, or of none, their numbers from 0, and the run's own records."""
+    """Pieces of the file, lines of these models and of none, and the run's own records."""
 
     models: frozenset[str]
-    numbers: list[int]
-    lines: list[bytes]
+    pieces: list[bytes]
     head: list[Record]
 
 
@@ -92,65 +91,71 @@ def scored(data: bytes, *, processes: int | None = None) -> Scored | None:
     if count < 2 or not data.endswith(b"\n"):
         return None
     try:
-        return _scored(data.split(b"\n")[:-1], count)
+        return _scored(data, count)
     except _STRANGE:
         return None
 
 
-def _scored(lines: Sequence[bytes], count: int) -> Scored:
+def _scored(data: bytes, count: int) -> Scored:
     with _Helpers(count - 1) as helpers:
-        named = _by_model(lines)
-        rest = named.pop("", [])
-        head = [
-            record
-            for record in decode_all([lines[number] for number in rest])
-            if record["type"] in ("run", "environment")
-        ]
+        of_the_run, named = _cut(data)
+        head = list(decode_all(of_the_run))
         setting = read_setting(head)
         # Models without a line have a part, too.
         for model in setting.run["models"]:
             named.setdefault(str(model["id"]), [])
-        general, mine, *others = (
-            _Task(frozenset(models), numbers, [lines[number] for number in numbers], head)
-            for models, numbers in [([], rest), *_dealt(named, lines, count)]
-        )
+        mine, *others = (_Task(*dealt, head) for dealt in _dealt(named, count))
         helpers.begin(others)
-        done = [_do(general), _do(mine), *helpers.ended()]
-    _require_chain(done, len(lines))
+        done = [_do(mine), *helpers.ended()]
     parts = [part for one in done for part in one.share.parts]
     merged = Share(
         everything=[record for one in done for record in one.share.everything],
         counted=[record for one in done for record in one.share.counted],
         parts=sorted(parts, key=lambda part: part.observed.id),
     )
-    return Scored(compare(setting, merged), merged.everything, len(lines))
+    found = [record for record in merged.everything if record["type"] in ("run", "environment")]
+    if len(found) != len(head):
+        raise ValueError("the run's own records are not where they are looked for")
+    return Scored(compare(setting, merged), merged.everything, _require_chain(done))
 
 
-def _by_model(lines: Sequence[bytes]) -> dict[str, list[int]]:
-    """Numbers of the lines that seem to be of each model; those of none under no name."""
-    found: dict[bytes, list[int]] = defaultdict(list)
-    for number, line in enumerate(lines):
-        at = line.rfind(_MODEL) + len(_MODEL)
-        if at < len(_MODEL) or line.startswith(_OF_THE_RUN, _BODY):
-            found[b""].append(number)
+def _cut(data: bytes) -> tuple[list[bytes], dict[str, list[bytes]]]:
+    """The run's own lines; and pieces of the file, of whole lines and cut behind each job's end,
+    by the model that they seem to be of.
+    """
+    of_the_run: list[bytes] = []
+    named: dict[str, list[bytes]] = defaultdict(list)
+    start = 0
+    for found in _LANDMARK.finditer(data):
+        end = data.index(b"\n", found.end()) + 1
+        if found[1] == b"job":
+            named[_model(data, start, end)].append(data[start:end])
+            start = end
         else:
-            found[line[at : line.index(b'"', at)]].append(number)
-    return {name.decode(): numbers for name, numbers in found.items()}
+            of_the_run.append(data[data.rfind(b"\n", 0, found.start()) + 1 : end - 1])
+    if start < len(data):
+        named[_model(data, start, len(data))].append(data[start:])
+    return of_the_run, named
+
+
+def _model(data: bytes, start: int, end: int) -> str:
+    """The model that is named last."""
+    at = data.rfind(_MODEL, start, end) + len(_MODEL)
+    return data[at : data.index(b'"', at)].decode() if at >= len(_MODEL) else ""
 
 
 def _dealt(
-    named: Mapping[str, list[int]], lines: Sequence[bytes], count: int
-) -> list[tuple[list[str], list[int]]]:
-    """So many groups of models with about as many bytes, and their lines."""
-    sizes = {name: sum(len(lines[number]) for number in own) for name, own in named.items()}
-    groups: list[tuple[list[str], list[int]]] = [([], []) for _ in range(min(count, len(named)))]
-    filled = [0] * len(groups)
+    named: Mapping[str, list[bytes]], count: int
+) -> list[tuple[frozenset[str], list[bytes]]]:
+    """So many groups of models, of about as many bytes, and their pieces."""
+    sizes = {name: sum(map(len, pieces)) for name, pieces in named.items()}
+    groups: list[list[str]] = [[] for _ in range(min(count, len(named)))]
+    filled = [0] + [LEAST_BYTES] * (len(groups) - 1)
     for name in sorted(sizes, key=lambda name: (-sizes[name], name)):
         least = filled.index(min(filled))
         filled[least] += sizes[name]
-        groups[least][0].append(name)
-        groups[least][1].extend(named[name])
-    return groups
+        groups[least].append(name)
+    return [(frozenset(group), [p for name in group for p in named[name]]) for group in groups]
 
 
 def _do(task: _Task) -> _Done:
@@ -162,39 +167,36 @@ def _do(task: _Task) -> _Done:
     setting = read_setting(task.head)
     runs: list[_Run] = []
     jobs: set[str] = set()
-    found = gather(_unchained(task, runs, jobs))
-    models = setting.run["models"]
-    names = found[0].models.keys()
-    if names - task.models if task.models else names & {str(model["id"]) for model in models}:
-        raise ValueError("not in its share")
-    own = [model for model in models if str(model["id"]) in task.models]
+    found = gather(_unchained(task.pieces, runs, jobs))
+    if not task.models >= found[0].models.keys():
+        raise ValueError("of another share")
+    own = [model for model in setting.run["models"] if str(model["id"]) in task.models]
     return _Done(runs, frozenset(jobs), share_of(found, own, setting))
 
 
-def _unchained(task: _Task, runs: list[_Run], jobs: set[str]) -> Iterator[Record]:
+def _unchained(pieces: Iterable[bytes], runs: list[_Run], jobs: set[str]) -> Iterator[Record]:
     """The records. Where they stand, and to which jobs they belong, is added to the others.
 
     Raises:
-        ValueError: one is not where it should be, or the run is of another schema.
+        ValueError: the chain is broken, or the run is of another schema.
     """
-    first, before, last, tip = 0, "", -2, ""
-    for number, line, record in zip(task.numbers, task.lines, decode_all(task.lines), strict=True):
-        said = record.pop("prev", None)
-        if record.pop("seq", None) != number:
-            raise ValueError("not in order")
-        if record["type"] == "run" and record.get("schema") != SCHEMA:
-            raise ValueError("of another schema")
-        if number != last + 1:
-            runs.append(_Run(first, before, last, tip))
-            first, before = number, said
-        elif said != tip:
-            raise ValueError("the chain is broken")
-        last, tip = number, sha256(line + b"\n")
-        if job := record.get("job"):
-            jobs.add(job)
-        yield record
-    runs.append(_Run(first, before, last, tip))
-    del runs[0]
+    for piece in pieces:
+        lines = piece.split(b"\n")[:-1]
+        first, before = -1, ""
+        number, tip = -1, ""
+        for line, record in zip(lines, decode_all(lines), strict=True):
+            seq, said = record.pop("seq"), record.pop("prev")
+            if first < 0:
+                first, before = seq, said
+            elif (seq, said) != (number + 1, tip):
+                raise ValueError("the chain is broken")
+            if record["type"] == "run" and record.get("schema") != SCHEMA:
+                raise ValueError("of another schema")
+            number, tip = seq, sha256(line + b"\n")
+            if job := record.get("job"):
+                jobs.add(job)
+            yield record
+        runs.append(_Run(first, before, number, tip))
 
 
 class _Helpers:
@@ -259,8 +261,8 @@ def do_one() -> None:
     pickle.dump(_do(task), sys.stdout.buffer, protocol=5)
 
 
-def _require_chain(done: Sequence[_Done], count: int) -> None:
-    """Every line is there and names the one before it, and no job is in two shares.
+def _require_chain(done: Iterable[_Done]) -> int:
+    """How many lines there are; each names the one before it, and no job is in two shares.
 
     Raises:
         ValueError: not so.
@@ -271,5 +273,6 @@ def _require_chain(done: Sequence[_Done], count: int) -> None:
             raise ValueError("the chain is broken")
         end, tip = run.last, run.own
     jobs = [job for one in done for job in one.jobs]
-    if end != count - 1 or len(set(jobs)) < len(jobs):
-        raise ValueError("not one whole run")
+    if len(set(jobs)) < len(jobs):
+        raise ValueError("a job in two shares")
+    return end + 1

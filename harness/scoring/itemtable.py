@@ -155,6 +155,12 @@ class Items(Sequence[Item]):
         """What must be equal where two models answered the same item."""
         return list(zip(self.templates, self.levels, self.chances.tolist(), strict=True))
 
+    def asks_as(self, other: Items) -> bool:
+        """Whether places and questions are the same: without a tuple for each."""
+        names = ("forms", "numbers", "templates", "levels")
+        alike = all(getattr(self, name) == getattr(other, name) for name in names)
+        return alike and np.array_equal(self.chances, other.chances)
+
     @property
     def was_skipped(self) -> Bools:
         """Which were not asked."""

@@ -352,9 +352,9 @@ def _different_items(seen: Observed, reference: Observed, rules: Rules) -> Reaso
 
 def _same_items(mine: Items, theirs: Items) -> bool:
     """A skipped item need not say what it would have asked."""
+    if mine.asks_as(theirs):
+        return True
     if mine.places != theirs.places:
         return False
-    if mine.questions == theirs.questions:
-        return True
     both = zip(mine.questions, theirs.questions, mine.skipped, theirs.skipped, strict=True)
     return all(one == other or gone or lost for one, other, gone, lost in both)

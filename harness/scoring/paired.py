@@ -93,10 +93,24 @@ def _pairs(group: Sequence[Judged], rules: Rules) -> list[AccuracyPair]:
 
 def _answers(group: Sequence[Judged], rules: Rules) -> dict[str, Answers]:
     """Only what was asked: a skipped item says nothing about two models' answers."""
+    tasks = rules.scored("accuracy")
+    tables = {
+        entry.id: {task: own for task in tasks if (own := entry.observed.items.get(task))}
+        for entry in group
+    }
+    first = next(iter(tables.values()), {})
+    if first and all(_asks_alike(first, own) for own in tables.values()):
+        return {
+            model: Answers(
+                np.concatenate([~table.was_skipped for table in own.values()]),
+                np.concatenate([table.correct for table in own.values()]),
+            )
+            for model, own in tables.items()
+        }
     found = {
         entry.id: {
             (task, place, question): correct
-            for task in rules.scored("accuracy")
+            for task in tasks
             for place, question, correct in _asked(entry.observed.items.get(task))
         }
         for entry in group
@@ -109,6 +123,11 @@ def _answers(group: Sequence[Judged], rules: Rules) -> dict[str, Answers]:
         )
         for model, own in found.items()
     }
+
+
+def _asks_alike(mine: Mapping[str, Items], theirs: Mapping[str, Items]) -> bool:
+    """Whether these are the same tasks, each with the same items in the same order."""
+    return mine.keys() == theirs.keys() and all(mine[task].asks_as(theirs[task]) for task in mine)
 
 
 def _asked(items: Items | None) -> Iterator[tuple[Any, ...]]:
