@@ -159,7 +159,7 @@ def verify(
         nonce=nonce,
         models=models,
         released=released,
-        progress=None if as_json else _show_unbroken,
+        progress=None if as_json else _show_size,
     )
     if as_json:
         emit(checking.to_json(found))
@@ -171,10 +171,10 @@ def verify(
     raise SystemExit(found.exit_code)
 
 
-def _show_unbroken(records: int) -> None:
+def _show_size(records: int) -> None:
     """What takes seconds is announced."""
     if records >= _MANY_RECORDS:
-        echo(f"{records:,} records are unbroken; building the scorecard again", err=True)
+        echo(f"checking {records:,} records and building the scorecard again", err=True)
 
 
 @bundle.command()

@@ -15,10 +15,10 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import harness
-from harness import ledger, runs, score
+from harness import ledger, runs, score, shares
 from harness.bundle import attempts, attest, content
 from harness.bundle.attempts import Attempts
 from harness.bundle.content import BrokenError, Content, check_hashes, hashing
@@ -27,7 +27,7 @@ from harness.bundle.keys import PublicKey, load_private
 from harness.durable import sweep
 from harness.errors import Exit, HarnessError, SchemaError, SpecError, printable, quoted
 from harness.kit.install import MANIFEST, Refused, sha256_of
-from harness.records import Journal, Record, parse, run_record, strict_json
+from harness.records import Journal, parse, run_record, strict_json
 from harness.spec import canonical, sha256
 
 State = Literal["verified", "unverified", "broken"]
@@ -99,7 +99,7 @@ def verify(
         nonce: what the evaluator gave out for this very run; None = not asked for.
         models: files that have to be among those that were measured.
         released: hashes of harness's own files that may have measured; None = any.
-        progress: told how many records are unbroken, before the scorecard is built of them.
+        progress: told how many records there are, before they are checked and scored.
 
     Raises:
         SpecError: the folder is not a bundle at all.
@@ -109,11 +109,11 @@ def verify(
     try:
         found = content.read(folder)
         claims = found.claims
-        records = _check_records(found)
         if progress:
-            progress(len(records))
-        card, rebuilt = _check_scorecard(found, records)
-        counted = _check_ledger(found, run_record(records))
+            progress(found.files["records.jsonl"].count(b"\n"))
+        read = _check_records(found)
+        card, rebuilt = _check_scorecard(found, read)
+        counted = _check_ledger(found, run_record(read.told))
         _check_models(models, claims)
         signed = _check_signatures(found, trusted)
     except BrokenError as error:
@@ -130,7 +130,7 @@ def verify(
         *_uncounted(keys, claims, today),
         *_stale(claims, nonce, rebuilt=rebuilt),
         *_unlisted(counted),
-        *_altered(records, released),
+        *_altered(read.told, released),
     ]
     state: State = "unverified" if doubts else "verified"
     reason, detail = doubts[0] if doubts else ("", "")
@@ -148,18 +148,31 @@ def verify(
     )
 
 
-def _check_records(content: Content) -> list[Record]:
+class _Read(NamedTuple):
+    """Records whose chain is whole to its end: all of them, or those that are neither samples
+    nor telemetry, and the scorecard that came of them.
+    """
+
+    told: Sequence[Mapping[str, Any]]
+    card: dict[str, Any] | None = None
+
+
+def _check_records(content: Content) -> _Read:
     """The records, whose chain is whole to its end.
 
     They are read while the files are hashed, on two cores; what a hash says comes first.
     """
+    data = content.files["records.jsonl"]
     found: Journal | HarnessError
     with hashing(content) as digests:
-        try:
-            found = parse(content.files["records.jsonl"], Path("records.jsonl"))
-        except HarnessError as error:
-            found = error
+        if not (scored := shares.scored(data)):
+            try:
+                found = parse(data, Path("records.jsonl"))
+            except HarnessError as error:
+                found = error
         check_hashes(content, digests)
+    if scored:
+        return _Read(scored.told, scored.card)
     if isinstance(found, SchemaError):
         raise found
     if isinstance(found, HarnessError):
@@ -169,18 +182,18 @@ def _check_records(content: Content) -> list[Record]:
     if found.torn:
         raise BrokenError("records.jsonl", "records_torn", "its last line is unfinished")
     require_present(found, "records.jsonl")
-    return found.records
+    return _Read(found.records)
 
 
-def _check_scorecard(found: Content, records: Sequence[Record]) -> tuple[dict[str, Any], bool]:
+def _check_scorecard(found: Content, read: _Read) -> tuple[dict[str, Any], bool]:
     """The scorecard that this version of harness builds, and whether the bundle has the same one,
     as a bundle of this version must.
     """
     data, claims = found.files["scorecard.json"], found.claims
     try:
-        card = score.scorecard(records)
+        card = read.card or score.scorecard(read.told)
         same = score.dump(card) == data
-        claimed = about(run_record(records), strict_json(data.decode()))
+        claimed = about(run_record(read.told), strict_json(data.decode()))
         _require_sound(claimed)
     except _STRANGE as error:
         raise BrokenError(
@@ -300,7 +313,7 @@ def _unlisted(counted: Attempts | None) -> Doubts:
         yield "not_counted", "the run was counted in no ledger: nobody knows how many there were"
 
 
-def _altered(records: Sequence[Record], released: Collection[str] | None) -> Doubts:
+def _altered(records: Sequence[Mapping[str, Any]], released: Collection[str] | None) -> Doubts:
     """Whether one program measured throughout, and whether it is one that was released."""
     said = {str(run_record(records).get("harness_sha256", ""))} | {
         str(record["builds"].get("harness_sha256", ""))
