@@ -10,6 +10,7 @@ Whatever is not as a whole run of this version has it comes to None here, and is
 from __future__ import annotations
 
 import gc
+import hashlib
 import os
 import pickle
 import re
@@ -21,13 +22,12 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import IO, Any, NamedTuple, Self
 
 from harness.errors import HarnessError
-from harness.records import SCHEMA, Record, decode_all
+from harness.records import SCHEMA, Record, decode_all, decode_line
 from harness.score import compare
 from harness.scoring.gather import gather
 from harness.scoring.part import Share, read_setting, share_of
-from harness.spec import sha256
 
-LEAST_BYTES = 8 << 20
+LEAST_BYTES = 16 << 20
 """Of records in a share: to score so many takes as long as to start a process and to hear it."""
 _LANDMARK = re.compile(rb' \{"type":"(run|environment|job)"')
 _MODEL = b'"model":"'
@@ -116,6 +116,8 @@ def _scored(data: bytes, count: int) -> Scored:
     found = [record for record in merged.everything if record["type"] in ("run", "environment")]
     if len(found) != len(head):
         raise ValueError("the run's own records are not where they are looked for")
+    if any(record["type"] == "run" and record.get("schema") != SCHEMA for record in head):
+        raise ValueError("of another schema")
     return Scored(compare(setting, merged), merged.everything, _require_chain(done))
 
 
@@ -178,25 +180,20 @@ def _unchained(pieces: Iterable[bytes], runs: list[_Run], jobs: set[str]) -> Ite
     """The records. Where they stand, and to which jobs they belong, is added to the others.
 
     Raises:
-        ValueError: the chain is broken, or the run is of another schema.
+        ValueError: the chain is broken.
     """
     for piece in pieces:
         lines = piece.split(b"\n")[:-1]
-        first, before = -1, ""
-        number, tip = -1, ""
+        start = decode_line(lines[0])
+        first, before = number, tip = start["seq"], start["prev"]
         for line, record in zip(lines, decode_all(lines), strict=True):
-            seq, said = record.pop("seq"), record.pop("prev")
-            if first < 0:
-                first, before = seq, said
-            elif (seq, said) != (number + 1, tip):
+            if record.pop("seq") != number or record.pop("prev") != tip:
                 raise ValueError("the chain is broken")
-            if record["type"] == "run" and record.get("schema") != SCHEMA:
-                raise ValueError("of another schema")
-            number, tip = seq, sha256(line + b"\n")
+            number, tip = number + 1, hashlib.sha256(line + b"\n").hexdigest()
             if job := record.get("job"):
                 jobs.add(job)
             yield record
-        runs.append(_Run(first, before, number, tip))
+        runs.append(_Run(first, before, number - 1, tip))
 
 
 class _Helpers:

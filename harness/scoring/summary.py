@@ -35,6 +35,8 @@ from harness.stats import (
     percentile_interval,
     percentile_intervals,
     process_medians,
+    quantile,
+    quantiles,
     resample_units,
     stream,
 )
@@ -300,8 +302,9 @@ class _Resampler:
         n, processes = stack.pooled.shape[1], stack.middles.shape[1]
         shown = [q for q in ITL_PERCENTILES if q <= 50 or n >= TAIL_SAMPLES]
         found = {}
-        for q, values in zip(shown, np.percentile(stack.pooled, shown, axis=-1), strict=True):
-            own = stack.by_process(partial(np.percentile, q=q, axis=-1))
+        shares = [q / 100 for q in shown]
+        for q, share, values in zip(shown, shares, quantiles(stack.pooled, shares), strict=True):
+            own = stack.by_process(partial(quantile, share=share))
             draws = self._draws(stack, own) * (values / middle(own))[:, None]
             listed = values.tolist()
             intervals = percentile_intervals(draws, listed) if processes > 1 else None
