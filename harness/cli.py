@@ -146,7 +146,7 @@ def report(
         card = shown = reported.card_of(folder, trusted)
     else:
         folder = runs.find_run(run_folder, results)
-        _, card = runs.scored(folder / "records.jsonl")
+        card = runs.card_of(folder / "records.jsonl")
         later = ledger_of.later(folder, card["run"])
         shown = card | {"attempt": card["attempt"] | {"later": later}}
     shown = shown | (llama_bench.imported(benches, card, folder) if benches else {})

@@ -13,10 +13,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from harness import score
+from harness import score, shares
 from harness.durable import make_folder, unwritable, write_whole
 from harness.errors import Exit, PrerequisiteError, RecordError, SpecError, quoted
-from harness.records import SCHEMA, Journal, Record, decode_line, read, run_record
+from harness.records import SCHEMA, Journal, Record, decode_line, load, read, run_record
 
 RUN_ID = re.compile(r"\d{8}T\d{6}Z-[0-9a-f]{6}")
 WORDS = {"latest": 1, "previous": 2}
@@ -30,9 +30,20 @@ def write_scorecard(folder: Path) -> dict[str, Any]:
     Raises:
         RecordError: the records cannot be read, or say what no run says.
     """
-    _, card = scored(folder / "records.jsonl")
+    card = card_of(folder / "records.jsonl")
     keep_scorecard(folder, card)
     return card
+
+
+def card_of(path: Path) -> dict[str, Any]:
+    """The scorecard of a record file; a large one is read by several processes.
+
+    Raises:
+        RecordError: the records cannot be read, or say what no run says.
+    """
+    with collector_at_rest():
+        found = shares.scored(load(path))
+    return found.card if found else scored(path)[1]
 
 
 def keep_scorecard(folder: Path, card: Mapping[str, Any]) -> None:

@@ -29,7 +29,7 @@ from harness.scoring.part import Share, read_setting, share_of
 
 LEAST_BYTES = 16 << 20
 """Of records in a share: to score so many takes as long as to start a process and to hear it."""
-_LANDMARK = re.compile(rb' \{"type":"(run|environment|job)"')
+_LANDMARK = re.compile(rb' \{"type":"(run|environment|job|event)"')
 _MODEL = b'"model":"'
 _STRANGE = (
     HarnessError,
@@ -107,6 +107,7 @@ def _scored(data: bytes, count: int) -> Scored:
         mine, *others = (_Task(*dealt, head) for dealt in _dealt(named, count))
         helpers.begin(others)
         done = [_do(mine), *helpers.ended()]
+    lines = _require_chain(done)
     parts = [part for one in done for part in one.share.parts]
     merged = Share(
         everything=[record for one in done for record in one.share.everything],
@@ -118,19 +119,19 @@ def _scored(data: bytes, count: int) -> Scored:
         raise ValueError("the run's own records are not where they are looked for")
     if any(record["type"] == "run" and record.get("schema") != SCHEMA for record in head):
         raise ValueError("of another schema")
-    return Scored(compare(setting, merged), merged.everything, _require_chain(done))
+    return Scored(compare(setting, merged), merged.everything, lines)
 
 
 def _cut(data: bytes) -> tuple[list[bytes], dict[str, list[bytes]]]:
-    """The run's own lines; and pieces of the file, of whole lines and cut behind each job's end,
-    by the model that they seem to be of.
+    """The run's own lines; and pieces of the file, of whole lines and cut behind each event and
+    each job's end, by the model that they seem to be of.
     """
     of_the_run: list[bytes] = []
     named: dict[str, list[bytes]] = defaultdict(list)
     start = 0
     for found in _LANDMARK.finditer(data):
         end = data.index(b"\n", found.end()) + 1
-        if found[1] == b"job":
+        if found[1] in (b"job", b"event"):
             named[_model(data, start, end)].append(data[start:end])
             start = end
         else:
@@ -190,8 +191,8 @@ def _unchained(pieces: Iterable[bytes], runs: list[_Run], jobs: set[str]) -> Ite
             if record.pop("seq") != number or record.pop("prev") != tip:
                 raise ValueError("the chain is broken")
             number, tip = number + 1, hashlib.sha256(line + b"\n").hexdigest()
-            if job := record.get("job"):
-                jobs.add(job)
+            if "job" in record:
+                jobs.add(str(record["job"]))
             yield record
         runs.append(_Run(first, before, number - 1, tip))
 
@@ -200,21 +201,17 @@ class _Helpers:
     """Other processes of this program; they end with the `with` block."""
 
     def __init__(self, count: int) -> None:
-        command = [sys.executable, "-P", "-c", "from harness.shares import do_one; do_one()"]
-        self._started = [
-            subprocess.Popen(
-                command,
-                bufsize=0,
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.DEVNULL,
-            )
-            for _ in range(count)
-        ]
+        self._started: list[subprocess.Popen[bytes]] = []
         self._pool = ThreadPoolExecutor(max(1, count))
         self._begun: list[tuple[Future[None], IO[bytes]]] = []
+        self._count = count
 
     def __enter__(self) -> Self:
+        try:
+            self._started += (_helper() for _ in range(self._count))
+        except OSError:
+            self.__exit__()
+            raise
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -241,6 +238,17 @@ class _Helpers:
         for told, answer in self._begun:
             told.result()
             yield pickle.loads(answer.read())  # noqa: S301 - of this program
+
+
+def _helper() -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-P", "-c", "from harness.shares import do_one; do_one()"]
+    return subprocess.Popen(
+        command,
+        bufsize=0,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+    )
 
 
 def _write(to: IO[bytes], data: bytes) -> None:

@@ -97,7 +97,8 @@ ALLOWED = {
     "doctor": CORE
     | SPEC
     | {"environment", "messages", "models", "backends", "ownhash", "probes", "sandbox"},
-    "runs": CORE | SPEC | {"score"},
+    "shares": CORE | SPEC | {"score", "scoring"},
+    "runs": CORE | SPEC | {"score", "shares"},
     "ledger": CORE | SPEC,
     "counting": CORE | SPEC | {"ledger", "runs"},
     "official": CORE | SPEC | {"counting", "ledger", "runs", "scoring.validity"},
