@@ -65,7 +65,7 @@ def build(
     What is installed here is packed as it is, engines included, and nothing is downloaded.
     Called again, what is right in OUT is kept. docs/offline-kit.md has the steps.
     """
-    from harness import kit as kits
+    from harness.kit import building as kits
 
     made = kits.build(
         out,
@@ -93,7 +93,7 @@ def build(
 @cli_shared.as_json
 def verify(*, folder: Path, as_json: bool) -> None:
     """Check every file of the kit FOLDER: exit code 2 names the first that is wrong."""
-    from harness import kit as kits
+    from harness.kit import building as kits
 
     about = kits.verify(folder)
     if as_json:

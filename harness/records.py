@@ -80,15 +80,18 @@ def decode_line(line: bytes) -> Record:
     return _record(_quick_json(body))
 
 
-def decode_all(lines: Sequence[bytes]) -> Iterator[Record]:
+def decode_all(lines: Sequence[bytes], block: bytes) -> Iterator[Record]:
     """As `decode_line`, of many lines in half the time.
+
+    Args:
+        block: of which these are the lines.
 
     Raises:
         ValueError: one of them is not as this version writes it, if not wrong.
     """
     import orjson  # not at the top: a measured child never reads
 
-    if _is_wide(b"\n".join(lines)):
+    if _is_wide(block):
         raise ValueError("an integer of more than 64 bits")
     for line in lines:
         body = line[9:]

@@ -99,7 +99,7 @@ def scored(data: bytes, *, processes: int | None = None) -> Scored | None:
 def _scored(data: bytes, count: int) -> Scored:
     with _Helpers(count - 1) as helpers:
         of_the_run, named = _cut(data)
-        head = list(decode_all(of_the_run))
+        head = list(map(decode_line, of_the_run))
         setting = read_setting(head)
         # Models without a line have a part, too.
         for model in setting.run["models"]:
@@ -187,7 +187,7 @@ def _unchained(pieces: Iterable[bytes], runs: list[_Run], jobs: set[str]) -> Ite
         lines = piece.split(b"\n")[:-1]
         start = decode_line(lines[0])
         first, before = number, tip = start["seq"], start["prev"]
-        for line, record in zip(lines, decode_all(lines), strict=True):
+        for line, record in zip(lines, decode_all(lines, piece), strict=True):
             if record.pop("seq") != number or record.pop("prev") != tip:
                 raise ValueError("the chain is broken")
             number, tip = number + 1, hashlib.sha256(line + b"\n").hexdigest()

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from functools import cache
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from harness.metrics import METRICS, percentile
+from harness.metrics import METRICS, Floats, percentile
 from harness.scoring.divergence import Divergence
 from harness.scoring.observe import Observed
 from harness.spectext import FidelitySuite
@@ -91,10 +92,16 @@ def _block_interval(found: Sequence[Divergence], name: str) -> Interval | None:
     ]
     if len(blocks) < 2:
         return None
-    counts = resampled_counts(stream("block", name), len(blocks))
+    counts = _block_counts(name, len(blocks))
     sums, sizes = (np.array([f(block) for block in blocks]) for f in (np.sum, np.size))
     value = float(sums.sum() / sizes.sum())
     return percentile_interval((counts @ sums) / (counts @ sizes), value)
+
+
+@cache
+def _block_counts(name: str, blocks: int) -> Floats:
+    """How often each block is drawn in each resample, `[B, blocks]`, for every model."""
+    return resampled_counts(stream("block", name), blocks)
 
 
 def flips(reference: Mapping[Place, bool], candidate: Mapping[Place, bool]) -> Flips | None:

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 import harness
-from harness import kit as kits
+from harness.kit import building as kits
 from harness.kit import install, manifest, wheels
 from harness.kit.folder import Folder
 from harness.spec import file_sha256

@@ -17,10 +17,10 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
-from harness import kit as kits
 from harness import specfile
 from harness.cli import cli
 from harness.errors import HarnessError, PrerequisiteError, SpecError
+from harness.kit import building as kits
 from harness.kit import wheels
 from harness.kit.wheels import Closure
 from harness.models import reference, resolve
