@@ -125,8 +125,10 @@ def data_limit() -> tuple[int, int] | None:
 
 def in_process(words: list[str], cwd: Path) -> subprocess.CompletedProcess[str]:
     """The same entry point without a new interpreter, whose imports take most of the time."""
+    from harness import messages
     from harness.__main__ import main
 
+    lang = messages.language()
     said, complained = (io.TextIOWrapper(io.BytesIO(), "utf-8") for _ in range(2))
     numbers = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
     before = {number: signal.getsignal(number) for number in numbers}
@@ -146,6 +148,7 @@ def in_process(words: list[str], cwd: Path) -> subprocess.CompletedProcess[str]:
         except SystemExit as ended:
             code = ended.code or 0
         finally:
+            messages.speak(lang)
             for number, handler in before.items():
                 signal.signal(number, handler)
     texts = []
