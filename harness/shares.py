@@ -27,7 +27,7 @@ from harness.score import compare
 from harness.scoring.gather import gather
 from harness.scoring.part import Share, read_setting, share_of
 
-LEAST_BYTES = 16 << 20
+LEAST_BYTES = 10 << 20
 """Of records in a share: to score so many takes as long as to start a process and to hear it."""
 _LANDMARK = re.compile(rb' \{"type":"(run|environment|job|event)"')
 _MODEL = b'"model":"'

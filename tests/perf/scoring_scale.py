@@ -7,7 +7,7 @@ answer to one accuracy item. The run is the `challenge` profile's latency, memor
 suites with every latency case repeated to its 20 processes: 3 cases x 20 processes x 5 requests
 x 64 tokens and 2,200 items make 21,400 samples a model. The records are those of
 `tests.strategies`, with whole answers, written as a journal; `runs.write_scorecard` runs in a
-fresh child.
+fresh child, whose helpers' memory is counted at the largest one's peak.
 """
 
 from __future__ import annotations
@@ -31,15 +31,21 @@ from tests.strategies import Candidate, records
 
 LIMIT_S, LIMIT_BYTES = 10.0, 1 << 30
 CHILD = """
-import json, resource, sys, time
+import json, os, resource, sys, time
 from pathlib import Path
-from harness import runs
+from harness import runs, shares
 started, before = time.perf_counter(), time.process_time()
-card = runs.write_scorecard(Path(sys.argv[1]))
+folder = Path(sys.argv[1])
+card = runs.write_scorecard(folder)
+size = (folder / "records.jsonl").stat().st_size
+helpers = max(1, min(os.cpu_count(), size // shares.LEAST_BYTES)) - 1
 print(json.dumps({
     "wall_s": time.perf_counter() - started,
     "cpu_s": time.process_time() - before,
-    "peak_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+    "peak_bytes": 1024 * (
+        resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        + helpers * resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
+    ),
     "scored": sum(entry["score"] is not None for entry in card["entries"]),
 }))
 """
