@@ -80,11 +80,8 @@ def decode_line(line: bytes) -> Record:
     return _record(_quick_json(body))
 
 
-def decode_all(lines: Sequence[bytes], block: bytes) -> Iterator[Record]:
-    """As `decode_line`, of many lines in half the time.
-
-    Args:
-        block: of which these are the lines.
+def decode_block(block: bytes) -> Iterator[tuple[bytes, Record]]:
+    """Each of the whole lines in a block, and its record: as `decode_line`, in half the time.
 
     Raises:
         ValueError: one of them is not as this version writes it, if not wrong.
@@ -93,11 +90,11 @@ def decode_all(lines: Sequence[bytes], block: bytes) -> Iterator[Record]:
 
     if _is_wide(block):
         raise ValueError("an integer of more than 64 bits")
-    for line in lines:
+    for line in block.split(b"\n")[:-1]:
         body = line[9:]
         if line[8:9] != b" " or int(line[:8], 16) != zlib.crc32(body):
             raise ValueError("checksum does not match")
-        yield _record(orjson.loads(body))
+        yield line, _record(orjson.loads(body))
 
 
 def _record(value: Any) -> Record:

@@ -16,7 +16,7 @@ from typing import Any
 from harness import score, shares
 from harness.durable import make_folder, unwritable, write_whole
 from harness.errors import Exit, PrerequisiteError, RecordError, SpecError, quoted
-from harness.records import SCHEMA, Journal, Record, decode_line, load, read, run_record
+from harness.records import SCHEMA, Journal, Record, decode_line, load, parse, read, run_record
 
 RUN_ID = re.compile(r"\d{8}T\d{6}Z-[0-9a-f]{6}")
 WORDS = {"latest": 1, "previous": 2}
@@ -41,9 +41,12 @@ def card_of(path: Path) -> dict[str, Any]:
     Raises:
         RecordError: the records cannot be read, or say what no run says.
     """
-    with collector_at_rest():
-        found = shares.scored(load(path))
-    return found.card if found else scored(path)[1]
+    with _naming(path), collector_at_rest():
+        data = load(path)
+        if found := shares.score(data):
+            return found.card
+        journal = parse(data, path)
+        return score.scorecard(journal.records, torn=journal.torn)
 
 
 def keep_scorecard(folder: Path, card: Mapping[str, Any]) -> None:
@@ -62,10 +65,20 @@ def scored(path: Path) -> tuple[Journal, dict[str, Any]]:
     Raises:
         RecordError: the records cannot be read, or say what no run says.
     """
+    with _naming(path), collector_at_rest():
+        journal = read(path)
+        return journal, score.scorecard(journal.records, torn=journal.torn)
+
+
+@contextlib.contextmanager
+def _naming(path: Path) -> Iterator[None]:
+    """Errors of records name their file.
+
+    Raises:
+        RecordError: also where records are of no form that scoring knows.
+    """
     try:
-        with collector_at_rest():
-            journal = read(path)
-            return journal, score.scorecard(journal.records, torn=journal.torn)
+        yield
     except RecordError as error:
         error.where = error.where or str(path)
         raise

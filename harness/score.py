@@ -24,7 +24,7 @@ from harness.scoring.gather import by_type, gather
 from harness.scoring.judge import Judged, judge
 from harness.scoring.observe import Observed
 from harness.scoring.paired import compare_accuracy
-from harness.scoring.part import Setting, Share, read_setting, share_of
+from harness.scoring.part import Parts, Setting, parts_of, read_setting
 from harness.scoring.rank import pareto, rank
 from harness.scoring.rules import LOAD_CASES, UNKNOWN_LOAD_CASE, Rules
 from harness.scoring.sandboxes import lowest, unconfined
@@ -69,23 +69,23 @@ def scorecard(records: Sequence[Mapping[str, Any]], *, torn: bool = False) -> Js
     """
     found = gather(records)
     setting = read_setting(found[0].told)
-    return compare(setting, share_of(found, setting.run["models"], setting), torn=torn)
+    return compare(setting, parts_of(found, setting.run["models"], setting), torn=torn)
 
 
-def compare(setting: Setting, shared: Share, *, torn: bool = False) -> Json:
+def compare(setting: Setting, made: Parts, *, torn: bool = False) -> Json:
     """The scorecard of what the models of a run come to one by one."""
     run, rules, looks = setting
-    told, parts = by_type(shared.counted), shared.parts
+    told, parts = by_type(made.counted), made.models
     observed = [part.observed for part in parts]
     validity = examine_run(
         told,
-        [job for part in parts for job in part.jobs],
+        [*(job for part in parts for job in part.jobs), *made.strangers],
         {part.observed.id: part.findings for part in parts},
         rules,
         looks,
     )
     own = [
-        *_lost(run, shared.counted, torn=torn),
+        *_lost(run, made.counted, torn=torn),
         *_few_repetitions(rules),
         *_known_items(run, rules),
         *_nothing_to_rank(observed, rules),
@@ -110,7 +110,7 @@ def compare(setting: Setting, shared: Share, *, torn: bool = False) -> Json:
     near = _fidelity(observed, run, rules)
     card = {
         **_run_facts(run, rules),
-        "sessions": _sessions(shared.everything, shared.counted),
+        "sessions": _sessions(made.told, made.counted),
         "tier": tier,
         "environment": {when: found["facts"] for when, found in environment.items()},
         "calibration": looks.calibration,

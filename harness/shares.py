@@ -1,7 +1,7 @@
-"""A large record file scored by several processes, each some of its models.
+"""A large record file scored by several processes, each some of the models.
 
     lines of some models ─▶ a process: checked, read, made into parts ─┐
-    lines of none ─────────────────────────────────────────────────────┴─ one chain ─▶ scorecard
+    lines of others      ─▶ …                                          ├─ one chain ─▶ scorecard
 
 Whatever is not as a whole run of this version has it comes to None here, and is left to
 `records.parse` and `score.scorecard`, which take one thing after another and say what it is.
@@ -9,6 +9,7 @@ Whatever is not as a whole run of this version has it comes to None here, and is
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import hashlib
 import os
@@ -19,49 +20,60 @@ import sys
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import IO, Any, NamedTuple, Self
+from typing import IO, Any, NamedTuple
 
 from harness.errors import HarnessError
-from harness.records import SCHEMA, Record, decode_all, decode_line
+from harness.migrate import known
+from harness.records import SCHEMA, Record, decode_block, decode_line
 from harness.score import compare
 from harness.scoring.gather import gather
-from harness.scoring.part import Share, read_setting, share_of
+from harness.scoring.part import Parts, parts_of, read_setting
 
 LEAST_BYTES = 10 << 20
-"""Of records in a share: to score so many takes as long as to start a process and to hear it."""
+"""Of records for each process: to score so many takes as long as to start one and to hear it."""
+_MOST_PROCESSES = 8
+"""Beyond them the rest takes most of the time, and each needs memory of its own."""
 _LANDMARK = re.compile(rb' \{"type":"(run|environment|job|event)"')
 _MODEL = b'"model":"'
+
+
+class OddError(Exception):
+    """Something is not as a whole run of this version has it; nobody is told."""
+
+
 _STRANGE = (
+    OddError,
     HarnessError,
     ArithmeticError,
     AttributeError,
     EOFError,
     LookupError,
+    MemoryError,
     OSError,
+    RuntimeError,  # nested too deeply, or no more threads
     TypeError,
     ValueError,
     pickle.UnpicklingError,
 )
-"""What records that are not as they should be, or a process that died, may come to."""
+"""What records of a stranger, or a process that died, may come to."""
 
 
 class Scored(NamedTuple):
-    """A scorecard, what was said beside samples and telemetry, and how many lines there were."""
+    """A scorecard, and the records that are neither samples nor telemetry, in any order."""
 
     card: dict[str, Any]
     told: list[Mapping[str, Any]]
-    lines: int
 
 
 class _Task(NamedTuple):
-    """Pieces of the file, lines of these models and of none, and the run's own records."""
+    """Pieces of the file with the lines of these models, and the run's own records."""
 
     models: frozenset[str]
     pieces: list[bytes]
     head: list[Record]
 
 
-class _Run(NamedTuple):
+class _Stretch(NamedTuple):
     """Lines that stand together: the first and the last one, what the first says the sha256 of
     the line before it is, and the sha256 of the last.
     """
@@ -73,33 +85,46 @@ class _Run(NamedTuple):
 
 
 class _Done(NamedTuple):
-    """What a task came to: where its lines stand, to which jobs they belong, and their share."""
+    """What a task came to: where its lines stand, to which jobs they belong, and the parts."""
 
-    runs: list[_Run]
+    stretches: list[_Stretch]
     jobs: frozenset[str]
-    share: Share
+    parts: Parts
 
 
-def scored(data: bytes, *, processes: int | None = None) -> Scored | None:
-    """The scorecard of a record file; None where it is too small, or not whole and sound.
+def count_for(size_bytes: int, models: int) -> int:
+    """How many processes score a file of so many bytes and models: one is as good as none."""
+    # Where a process is kept to some processors, the others do not count.
+    kept = getattr(os, "sched_getaffinity", None)
+    processors = len(kept(0)) if kept else os.cpu_count() or 1
+    return min(processors, models, size_bytes // LEAST_BYTES, _MOST_PROCESSES)
 
-    Args:
-        processes: how many at once; None = as many as the machine has processors for it.
-    """
-    most = min(os.cpu_count() or 1, len(data) // LEAST_BYTES)
-    count = most if processes is None else processes
-    if count < 2 or not data.endswith(b"\n"):
+
+def score(data: bytes) -> Scored | None:
+    """The scorecard of a record file; None where it is too small, or not whole and sound."""
+    if len(data) < 2 * LEAST_BYTES:
         return None
     try:
-        return _scored(data, count)
+        models = len(decode_line(data[: data.index(b"\n")])["models"])
+        count = count_for(len(data), models)
+        return _score(data, count) if count > 1 else None
     except _STRANGE:
         return None
 
 
-def _scored(data: bytes, count: int) -> Scored:
-    with _Helpers(count - 1) as helpers:
+def _score(data: bytes, count: int) -> Scored:
+    """By so many processes.
+
+    Raises:
+        OddError, or any of `_STRANGE`.
+    """
+    with contextlib.ExitStack() as stack:
+        helpers = _Helpers(count - 1, stack)
         of_the_run, named = _cut(data)
-        head = list(map(decode_line, of_the_run))
+        head = [_unlinked(decode_line(line)) for line in of_the_run]
+        schemas = [record.get("schema") for record in head if record["type"] == "run"]
+        if any(known("record", schema, SCHEMA, "") != SCHEMA for schema in schemas):
+            raise OddError
         setting = read_setting(head)
         # Models without a line have a part, too.
         for model in setting.run["models"]:
@@ -107,19 +132,23 @@ def _scored(data: bytes, count: int) -> Scored:
         mine, *others = (_Task(*dealt, head) for dealt in _dealt(named, count))
         helpers.begin(others)
         done = [_do(mine), *helpers.ended()]
-    lines = _require_chain(done)
-    parts = [part for one in done for part in one.share.parts]
-    merged = Share(
-        everything=[record for one in done for record in one.share.everything],
-        counted=[record for one in done for record in one.share.counted],
-        parts=sorted(parts, key=lambda part: part.observed.id),
+    _require_chain(done)
+    merged = Parts(
+        told=[record for one in done for record in one.parts.told],
+        counted=[record for one in done for record in one.parts.counted],
+        models=sorted(
+            (part for one in done for part in one.parts.models), key=lambda part: part.observed.id
+        ),
+        strangers=[job for one in done for job in one.parts.strangers],
     )
-    found = [record for record in merged.everything if record["type"] in ("run", "environment")]
-    if len(found) != len(head):
-        raise ValueError("the run's own records are not where they are looked for")
-    if any(record["type"] == "run" and record.get("schema") != SCHEMA for record in head):
-        raise ValueError("of another schema")
-    return Scored(compare(setting, merged), merged.everything, lines)
+    if sum(record["type"] in ("run", "environment") for record in merged.told) != len(head):
+        raise OddError
+    return Scored(compare(setting, merged), merged.told)
+
+
+def _unlinked(record: Record) -> Record:
+    """Without its place in the file, as `records.parse` has it."""
+    return {name: value for name, value in record.items() if name not in ("seq", "prev")}
 
 
 def _cut(data: bytes) -> tuple[list[bytes], dict[str, list[bytes]]]:
@@ -150,10 +179,12 @@ def _model(data: bytes, start: int, end: int) -> str:
 def _dealt(
     named: Mapping[str, list[bytes]], count: int
 ) -> list[tuple[frozenset[str], list[bytes]]]:
-    """So many groups of models, of about as many bytes, and their pieces."""
+    """So many groups of models, and their pieces. The first is for this process, which has
+    nothing to start and nobody to tell: it gets more.
+    """
     sizes = {name: sum(map(len, pieces)) for name, pieces in named.items()}
-    groups: list[list[str]] = [[] for _ in range(min(count, len(named)))]
-    filled = [0] + [LEAST_BYTES] * (len(groups) - 1)
+    groups: list[list[str]] = [[] for _ in range(count)]
+    filled = [0] + [LEAST_BYTES] * (count - 1)
     for name in sorted(sizes, key=lambda name: (-sizes[name], name)):
         least = filled.index(min(filled))
         filled[least] += sizes[name]
@@ -165,69 +196,61 @@ def _do(task: _Task) -> _Done:
     """Read the lines and make the parts of their models.
 
     Raises:
-        ValueError: a line is damaged, or is not where it should be.
+        OddError, ValueError: a line is damaged, or is not where it should be.
     """
     setting = read_setting(task.head)
-    runs: list[_Run] = []
+    stretches: list[_Stretch] = []
     jobs: set[str] = set()
-    found = gather(_unchained(task.pieces, runs, jobs))
+    found = gather(_unchained(task.pieces, stretches, jobs))
     if not task.models >= found[0].models.keys():
-        raise ValueError("of another share")
+        raise OddError
     own = [model for model in setting.run["models"] if str(model["id"]) in task.models]
-    return _Done(runs, frozenset(jobs), share_of(found, own, setting))
+    return _Done(stretches, frozenset(jobs), parts_of(found, own, setting))
 
 
-def _unchained(pieces: Iterable[bytes], runs: list[_Run], jobs: set[str]) -> Iterator[Record]:
+def _unchained(
+    pieces: Iterable[bytes], stretches: list[_Stretch], jobs: set[str]
+) -> Iterator[Record]:
     """The records. Where they stand, and to which jobs they belong, is added to the others.
 
     Raises:
-        ValueError: the chain is broken.
+        OddError, ValueError: the chain is broken.
     """
     for piece in pieces:
-        lines = piece.split(b"\n")[:-1]
-        start = decode_line(lines[0])
-        first, before = number, tip = start["seq"], start["prev"]
-        for line, record in zip(lines, decode_all(lines, piece), strict=True):
-            if record.pop("seq") != number or record.pop("prev") != tip:
-                raise ValueError("the chain is broken")
+        first: Any = None
+        before = number = tip = first
+        for line, record in decode_block(piece):
+            seq, said = record.pop("seq"), record.pop("prev")
+            if first is None:
+                first, before, number, tip = seq, said, seq, said
+            if (seq, said) != (number, tip):
+                raise OddError
             number, tip = number + 1, hashlib.sha256(line + b"\n").hexdigest()
             if "job" in record:
                 jobs.add(str(record["job"]))
             yield record
-        runs.append(_Run(first, before, number - 1, tip))
+        stretches.append(_Stretch(first, before, number - 1, tip))
 
 
 class _Helpers:
-    """Other processes of this program; they end with the `with` block."""
+    """Other processes of this program, which end with the stack that they are put on."""
 
-    def __init__(self, count: int) -> None:
-        self._started: list[subprocess.Popen[bytes]] = []
-        self._pool = ThreadPoolExecutor(max(1, count))
-        self._begun: list[tuple[Future[None], IO[bytes]]] = []
-        self._count = count
-
-    def __enter__(self) -> Self:
-        try:
-            self._started += (_helper() for _ in range(self._count))
-        except OSError:
-            self.__exit__()
-            raise
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for process in self._started:
-            process.kill()
-        self._pool.shutdown()
-        for process in self._started:
-            with process:
-                pass
+    def __init__(self, count: int, stack: contextlib.ExitStack) -> None:
+        self._pipes = []
+        self._sent: list[Future[None]] = []
+        self._pool = stack.enter_context(ThreadPoolExecutor(max(1, count)))
+        for _ in range(count):
+            process = stack.enter_context(_helper())
+            # Of what is on the stack, the last is done first: it is killed before it is awaited.
+            stack.callback(process.kill)
+            assert process.stdin is not None
+            assert process.stdout is not None
+            self._pipes.append((process.stdin, process.stdout))
 
     def begin(self, tasks: Sequence[_Task]) -> None:
-        """Give each task to a process; there are no more of them."""
-        for task, process in zip(tasks, self._started, strict=False):
-            if process.stdin and process.stdout:
-                told = self._pool.submit(_write, process.stdin, pickle.dumps(task, protocol=5))
-                self._begun.append((told, process.stdout))
+        """Give each process its task."""
+        for task, (to, _) in zip(tasks, self._pipes, strict=True):
+            self._sent.append(self._pool.submit(_write, to, pickle.dumps(task, protocol=5)))
 
     def ended(self) -> Iterator[_Done]:
         """What the tasks came to, in their order.
@@ -235,8 +258,8 @@ class _Helpers:
         Raises:
             OSError, EOFError: a process died.
         """
-        for told, answer in self._begun:
-            told.result()
+        for sent, (_, answer) in zip(self._sent, self._pipes, strict=True):
+            sent.result()
             yield pickle.loads(answer.read())  # noqa: S301 - of this program
 
 
@@ -266,18 +289,18 @@ def do_one() -> None:
     pickle.dump(_do(task), sys.stdout.buffer, protocol=5)
 
 
-def _require_chain(done: Iterable[_Done]) -> int:
-    """How many lines there are; each names the one before it, and no job is in two shares.
+def _require_chain(done: Iterable[_Done]) -> None:
+    """Every line names the one before it. No job is in two shares: `records.current` looks at
+    all that is on record of a job.
 
     Raises:
-        ValueError: not so.
+        OddError: not so.
     """
     end, tip = -1, ""
-    for run in sorted(run for one in done for run in one.runs):
-        if (run.first, run.before) != (end + 1, tip):
-            raise ValueError("the chain is broken")
-        end, tip = run.last, run.own
+    for found in sorted(stretch for one in done for stretch in one.stretches):
+        if (found.first, found.before) != (end + 1, tip):
+            raise OddError
+        end, tip = found.last, found.own
     jobs = [job for one in done for job in one.jobs]
     if len(set(jobs)) < len(jobs):
-        raise ValueError("a job in two shares")
-    return end + 1
+        raise OddError

@@ -78,18 +78,14 @@ def medians(groups: Sequence[Floats]) -> Floats:
     return np.array([float(middle(group)) for group in groups])
 
 
-def outliers(values: Sequence[float] | Floats) -> int:
-    """How many values lie more than 14.8 MAD from the median; they are kept.
+def outliers(values: Floats) -> tuple[Indices, Floats]:
+    """How many values lie more than 14.8 MAD from the median, and the MAD, along the last axis:
+    `[..., n]` → `[...]` each. They are kept.
 
     Modified z of Iglewicz and Hoaglin (1993), in units of the unscaled MAD as hyperfine
     counts them: 14.8 are ten standard deviations of a normal. With a MAD of 0 every
     value off the median is one.
     """
-    return int(far_out(np.asarray(values, dtype=np.float64))[0])
-
-
-def far_out(values: Floats) -> tuple[Indices, Floats]:
-    """Number of outliers and MAD along the last axis: `[..., n]` → `[...]` each."""
     deviation = np.abs(values - middle(values)[..., None])
     mad = middle(deviation)
     return np.count_nonzero(deviation > OUTLIER_MADS * mad[..., None], axis=-1), mad
@@ -163,28 +159,14 @@ def process_medians(values: Floats, counts: Counts) -> Floats:
     return (upper + ascending[np.add.reduce(below < half, axis=0, dtype=np.uint16)]) / 2
 
 
-def hierarchical_medians(
-    processes: Sequence[Floats], seed: int, resamples: int = RESAMPLES
-) -> Floats:
-    """Bootstrap of the median of process medians: processes, then requests in each.
+def request_medians(values: Floats, seed: int, resamples: int = RESAMPLES) -> Floats:
+    """Bootstrap of the median of one process's requests: `[n]` → `[B]`.
 
-    Two-stage cluster bootstrap (Davison and Hinkley 1997, section 3.8). With a single
-    process only the requests are drawn: the spread between processes stays unknown.
-
-    Returns:
-        The statistic in each resample, `[resamples]`.
+    Of several processes the processes are drawn; with a single one the spread between processes
+    stays unknown.
     """
-    k = len(processes)
-    chosen = resample_units(stream(seed, "process"), k, resamples)
-    out = np.empty(chosen.shape)
-    for column in range(chosen.shape[1]):
-        for unit, values in enumerate(processes):
-            rows = np.flatnonzero(chosen[:, column] == unit)
-            if rows.size:
-                shape = (rows.size, values.size)
-                picks = random_below(stream(seed, "request", column, unit), shape, values.size)
-                out[rows, column] = middle(values[picks])
-    return middle(out)
+    shape = (resamples, values.size)
+    return middle(values[random_below(stream(seed, "request", 0, 0), shape, values.size)])
 
 
 def resampled_counts(seed: int, clusters: int, resamples: int = RESAMPLES) -> Floats:

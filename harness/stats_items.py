@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import math
 from collections import Counter, defaultdict
-from collections.abc import Hashable, Iterable, Sequence
-from itertools import chain
+from collections.abc import Hashable, Iterable
 from statistics import NormalDist
 
 import numpy as np
 import numpy.typing as npt
 
-from harness.stats import Floats
+from harness.stats import Floats, Indices
 
 POWER = 0.80
 SIGNIFICANCE = 0.05
@@ -69,14 +68,8 @@ def minimum_detectable_difference(
     return math.sin(angle) * max(math.sqrt(discordance), math.sin(angle))
 
 
-def softmax(log_likelihoods: Sequence[float]) -> list[float]:
-    """Probabilities of choices among themselves, from log-likelihoods in nat."""
-    row: list[float] = softmaxes(np.array([log_likelihoods], dtype=np.float64))[0].tolist()
-    return row
-
-
-def softmaxes(log_likelihoods: Floats) -> Floats:
-    """As `softmax`, of many items with one number of choices: `[n, w]`.
+def softmax(log_likelihoods: Floats) -> Floats:
+    """Probabilities of each item's choices among themselves, from log-likelihoods in nat: `[n, w]`.
 
     Exponentials and sums are the standard library's: numpy's last bit depends on the processor.
     """
@@ -87,31 +80,33 @@ def softmaxes(log_likelihoods: Floats) -> Floats:
     return found
 
 
-def brier(forecasts: Sequence[Sequence[float]], right: Sequence[int]) -> float:
+def brier(forecasts: Iterable[Floats], right: Iterable[Indices]) -> float:
     """Mean over items of Σ (p - outcome)² over the choices, 0 … 2, low is good (Brier 1950).
 
     Args:
-        forecasts: probabilities of each item's choices. right: index of the right one.
+        forecasts: probabilities of the choices, `[n, w]` for each number of choices.
+        right: which is right, `[n]` each.
     """
-    starts = np.cumsum([0, *map(len, forecasts)])[:-1]
-    misses = np.array(list(chain.from_iterable(forecasts)))
-    misses[starts + np.array(right)] -= 1
-    return math.fsum((misses * misses).tolist()) / len(right)
+    squares: list[float] = []
+    items = 0
+    for chances, answers in zip(forecasts, right, strict=True):
+        misses = chances.copy()
+        misses[np.arange(answers.size), answers] -= 1
+        squares += (misses * misses).ravel().tolist()
+        items += answers.size
+    return math.fsum(squares) / items
 
 
-def calibration_error(
-    confidences: Sequence[float] | Floats, correct: Sequence[bool] | npt.NDArray[np.bool_]
-) -> float:
+def calibration_error(confidences: Floats, correct: npt.NDArray[np.bool_]) -> float:
     """Expected calibration error: mean |share right - mean confidence| over bins, weighted by
-    their items (Naeini et al. 2015; Guo et al. 2017).
+    their items (Naeini et al. 2015; Guo et al. 2017). `[n]` each.
 
     Ten bins of equal width, each without its lower and with its upper end.
     """
-    sure, hits = np.asarray(confidences, dtype=np.float64), np.asarray(correct, dtype=np.float64)
     # Rounded, so that an edge is one whatever the last bit of an exponential is.
-    places = np.clip(np.ceil(np.round(sure * BINS, 9)) - 1, 0, BINS - 1).astype(np.int64)
-    gaps = np.bincount(places, hits - sure, BINS)
-    return math.fsum(np.abs(gaps).tolist()) / len(correct)
+    places = np.ceil(np.round(confidences * BINS, 9)) - 1
+    gaps = np.bincount(np.clip(places, 0, BINS - 1).astype(np.int64), correct - confidences, BINS)
+    return math.fsum(np.abs(gaps).tolist()) / correct.size
 
 
 def overdispersion(answers: Iterable[tuple[Hashable, Hashable, bool]]) -> float | None:

@@ -35,10 +35,10 @@ class RequestTimes(NamedTuple):
 
     ttft_s: float
     prefill_tok_per_s: float
-    tpot_s: float | None
-    decode_tok_per_s: float | None
     end_to_end_s: float
     itl_s: Floats
+    tpot_s: float | None = None
+    decode_tok_per_s: float | None = None
 
 
 class ChatTimes(NamedTuple):
@@ -119,10 +119,7 @@ def request_times(
         last_ns=int(clock.token_ns[-1]),
         end_ns=clock.end_ns,
     )
-    return RequestTimes(**{**_ONE_TOKEN, **metrics}, itl_s=clock.steps_ns / _NS)
-
-
-_ONE_TOKEN: Mapping[str, Any] = {"tpot_s": None, "decode_tok_per_s": None}
+    return RequestTimes(**metrics, itl_s=clock.steps_ns / _NS)
 
 
 def _request_metrics(

@@ -31,6 +31,7 @@ EXEMPT_MODULES = {
     "kernelfs.py": "words of the kernel's files",
     "messages/catalogue.py": "patterns",
     "metrics.py": "metrics have their names in strings.json and codes.json",
+    "times.py": "why samples are refused: reasons have their words in codes.json",
     "onecase.py": "raised in a test by the pytest plugin: for programmers, in pytest's English",
     "pytest_plugin.py": "options and failures of a pytest session: for programmers",
     "report/": "reports have strings.json and codes.json",

@@ -1,16 +1,21 @@
 """A record file scored by several processes: the same scorecard, or none."""
 
+import contextlib
 import random
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from harness import runs, score, shares
-from harness.errors import HarnessError
+from harness.errors import HarnessError, RecordError, SchemaError
 from harness.records import JournalWriter, parse
+from harness.spec import Profile
 from tests.answered import formed
 from tests.golden_records import GOLDEN
 from tests.strategies import Candidate, profile, records
+from tests.test_score_suites import ALL
 
 MODELS = [
     Candidate(id="ref", skill=0.7),
@@ -35,6 +40,20 @@ def every_share_is_worth_a_process(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shares, "LEAST_BYTES", 1)
 
 
+def score_by(data: bytes, processes: int) -> shares.Scored | None:
+    """As `shares.score`, by so many processes."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(shares, "count_for", lambda size_bytes, models: processes)
+        return shares.score(data)
+
+
+def oddity(data: bytes) -> type[Exception]:
+    """What kept several processes from it."""
+    with pytest.raises(Exception) as caught:
+        shares._score(data, 2)
+    return caught.type
+
+
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> bytes:
     return written(tmp_path_factory.mktemp("run") / "records.jsonl", rows())
@@ -42,20 +61,18 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> bytes:
 
 @pytest.mark.parametrize("processes", [2, 3, 5])
 def test_several_processes_make_the_same_scorecard(data: bytes, processes: int) -> None:
-    found = shares.scored(data, processes=processes)
+    found = score_by(data, processes)
     journal = parse(data, Path())
     assert score.dump(found.card) == score.dump(score.scorecard(journal.records))
     told = [r for r in journal.records if r["type"] not in {"sample", "telemetry"}]
-    key = score.canonical
-    assert sorted(found.told, key=key) == sorted(told, key=key)
-    assert found.lines == len(journal.records)
+    assert sorted(found.told, key=score.canonical) == sorted(told, key=score.canonical)
 
 
 @pytest.mark.parametrize("version", ["v1", "v2"])
 def test_resumed_runs_and_older_ones(version: str) -> None:
     """One of schema 2 holds jobs that were begun again; older ones are brought up to date first."""
     data = (GOLDEN / version / "records.jsonl").read_bytes()
-    found = shares.scored(data, processes=2)
+    found = score_by(data, 2)
     if version == "v1":
         assert found is None
     else:
@@ -63,20 +80,22 @@ def test_resumed_runs_and_older_ones(version: str) -> None:
         assert score.dump(found.card) == expected
 
 
-def test_small_files_are_not_shared(data: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(shares, "LEAST_BYTES", len(data))
-    monkeypatch.setattr("os.cpu_count", lambda: 8)
-    assert shares.scored(data) is None
-
-
-def test_large_files_are(data: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A run folder's scorecard, whoever made it."""
-    (tmp_path / "records.jsonl").write_bytes(data)
-    alone = runs.card_of(tmp_path / "records.jsonl")
+def test_only_what_is_worth_it_is_shared(
+    data: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(shares, "LEAST_BYTES", len(data) // 2)
-    monkeypatch.setattr("os.cpu_count", lambda: 2)
-    monkeypatch.setattr(runs, "scored", lambda path: pytest.fail("one thing after another"))
-    assert score.dump(runs.card_of(tmp_path / "records.jsonl")) == score.dump(alone)
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: {0, 1, 2, 3}, raising=False)
+    assert shares.count_for(len(data), 3) == 2
+    assert shares.count_for(9 * len(data), 3) == 3
+    assert shares.count_for(9 * len(data), 9) == 4
+    assert shares.count_for(len(data) // 3, 3) == 0
+    (tmp_path / "records.jsonl").write_bytes(data)
+    with monkeypatch.context() as patch:
+        patch.setattr(runs, "parse", lambda *_: pytest.fail("one thing after another"))
+        several = runs.card_of(tmp_path / "records.jsonl")
+    monkeypatch.setattr(shares, "LEAST_BYTES", len(data))
+    monkeypatch.setattr(shares, "_score", lambda *_: pytest.fail("several processes"))
+    assert score.dump(several) == score.dump(runs.card_of(tmp_path / "records.jsonl"))
 
 
 def moved(lines: list[bytes]) -> None:
@@ -109,7 +128,9 @@ def torn(lines: list[bytes]) -> None:
 def test_what_is_damaged_is_left_to_the_slow_way(data: bytes, edit) -> None:
     lines = data.splitlines(keepends=True)
     edit(lines)
-    assert shares.scored(b"".join(lines), processes=2) is None
+    edited = b"".join(lines)
+    assert score_by(edited, 2) is None
+    assert oddity(edited) in {shares.OddError, RecordError, ValueError, LookupError}
 
 
 def test_flipped_bits(data: bytes) -> None:
@@ -119,7 +140,7 @@ def test_flipped_bits(data: bytes) -> None:
         edited[draw.randrange(len(data))] ^= 1 << draw.randrange(8)
         with pytest.raises(HarnessError):
             score.scorecard(parse(bytes(edited), Path()).records)
-        assert shares.scored(bytes(edited), processes=2) is None
+        assert score_by(bytes(edited), 2) is None
 
 
 def reworded(row: dict) -> dict:
@@ -146,15 +167,80 @@ def misfit(row: dict) -> dict:
     return row | {"case": ["a list"]} if row.get("kind") == "request" else row
 
 
-@pytest.mark.parametrize("change", [reworded, run_disguised, of_two_models, newer])
-def test_what_is_written_otherwise_is_left_to_the_slow_way(tmp_path: Path, change) -> None:
+def older(row: dict) -> dict:
+    """Equal to the number, but none that a harness writes."""
+    return row | {"schema": 2.0} if row["type"] == "run" else row
+
+
+def nested(row: dict) -> dict:
+    """Deeper than Python goes down."""
+    deep: dict = {}
+    for _ in range(900):
+        deep = {"x": deep}
+    return row | {"facts": deep} if row["type"] == "engine" else row
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        (reworded, shares.OddError),
+        (run_disguised, RecordError),
+        (of_two_models, shares.OddError),
+        (newer, SchemaError),
+        (older, RecordError),
+        (nested, RecursionError),
+    ],
+)
+def test_what_is_written_otherwise_is_left_to_the_slow_way(tmp_path: Path, change, why) -> None:
     data = written(tmp_path / "records.jsonl", [change(row) for row in rows()])
-    assert shares.scored(data, processes=2) is None
+    assert score_by(data, 2) is None
+    assert issubclass(oddity(data), why)
+
+
+def test_of_two_run_records_of_one_moment_the_same_one_counts(tmp_path: Path) -> None:
+    """Where they stand in the file does not decide it."""
+    run, *rest = rows()
+    others = [run | {"skipped": [{"model": "slow", "case": str(n)}]} for n in range(4)]
+    for n, other in enumerate(others):
+        data = written(tmp_path / f"{n}.jsonl", [run, *rest[:9], other, *rest[9:]])
+        card = score.scorecard(parse(data, Path()).records)
+        assert score.dump(score_by(data, 2).card) == score.dump(card)
+
+
+def test_telemetry_of_no_model_is_left_to_the_slow_way(tmp_path: Path) -> None:
+    """It counts as watching, whoever it is of."""
+    changed = [
+        {name: row[name] for name in row if name != "model"} if row["type"] == "telemetry" else row
+        for row in rows()
+    ]
+    data = written(tmp_path / "records.jsonl", changed)
+    card = score.scorecard(parse(data, Path()).records)
+    assert "no_telemetry" not in {finding["code"] for finding in card["verdict"]["findings"]}
+    found = score_by(data, 2)
+    assert found is None or score.dump(found.card) == score.dump(card)
+
+
+@pytest.mark.parametrize("asked", [profile(), ALL])
+def test_shares_of_every_shape(tmp_path: Path, asked: Profile) -> None:
+    """Processes with unequal numbers of requests, jobs begun again, and every suite."""
+    found = [
+        row | ({"retry": 1} if row.get("process") == 1 and row["type"] != "run" else {})
+        for row in formed(records(MODELS, asked))
+        if not (row.get("kind") == "request" and row["process"] == 2 and row["index"] == 0)
+    ]
+    again = [row | {"retry": 0} for row in found if row.get("retry") and row["type"] == "sample"]
+    data = written(tmp_path / "records.jsonl", [*found[:2], *again, *found[2:]])
+    card = score.scorecard(parse(data, Path()).records)
+    shared = score_by(data, 2)
+    assert shared is None or score.dump(shared.card) == score.dump(card)
+    data = written(tmp_path / "plain.jsonl", found)
+    card = score.scorecard(parse(data, Path()).records)
+    assert score.dump(score_by(data, 3).card) == score.dump(card)
 
 
 def test_samples_without_a_place_are_refused_there_too(tmp_path: Path) -> None:
     data = written(tmp_path / "records.jsonl", [misfit(row) for row in rows()])
-    found = shares.scored(data, processes=2)
+    found = score_by(data, 2)
     assert score.dump(found.card) == score.dump(score.scorecard(parse(data, Path()).records))
     assert "bad_sample" in score.dump(found.card).decode()
 
@@ -162,12 +248,44 @@ def test_samples_without_a_place_are_refused_there_too(tmp_path: Path) -> None:
 def test_a_model_of_which_nothing_is_on_record(tmp_path: Path) -> None:
     kept = [row for row in rows() if row.get("model") != "slow"]
     data = written(tmp_path / "records.jsonl", kept)
-    found = shares.scored(data, processes=3)
+    found = score_by(data, 3)
     assert score.dump(found.card) == score.dump(score.scorecard(parse(data, Path()).records))
 
 
-def test_helpers_that_die_are_missed(data: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sys.executable", "/bin/false")
-    assert shares.scored(data, processes=2) is None
+@pytest.mark.parametrize("command", [["-c", ""], ["-c", "import sys; sys.stdin.buffer.read()"]])
+def test_helpers_that_die_are_missed(
+    data: bytes, monkeypatch: pytest.MonkeyPatch, command: list[str]
+) -> None:
+    def helper() -> subprocess.Popen[bytes]:
+        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "bufsize": 0}
+        return subprocess.Popen([sys.executable, *command], **pipes)
+
+    monkeypatch.setattr(shares, "_helper", helper)
+    assert score_by(data, 3) is None
+
+
+def test_helpers_that_cannot_be_started(data: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.executable", "/nowhere/python")
-    assert shares.scored(data, processes=2) is None
+    assert score_by(data, 2) is None
+
+
+@pytest.mark.parametrize("ending", [None, KeyboardInterrupt, ValueError])
+def test_no_helper_is_left(data: bytes, monkeypatch: pytest.MonkeyPatch, ending) -> None:
+    started: list[subprocess.Popen[bytes]] = []
+    helper = shares._helper
+
+    def noted() -> subprocess.Popen[bytes]:
+        started.append(helper())
+        return started[-1]
+
+    monkeypatch.setattr(shares, "_helper", noted)
+    if ending:
+
+        def stop(_: object) -> None:
+            raise ending
+
+        monkeypatch.setattr(shares, "_do", stop)
+    with contextlib.suppress(KeyboardInterrupt):
+        assert (score_by(data, 3) is None) == (ending is not None)
+    assert len(started) == 2
+    assert all(process.returncode is not None for process in started)

@@ -4,6 +4,7 @@ import itertools
 import math
 import random
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -131,43 +132,57 @@ def test_holm_published():
 
 
 def test_softmax_by_hand():
-    assert stats_items.softmax([math.log(0.2), math.log(0.6)]) == pytest.approx([0.25, 0.75])
-    assert stats_items.softmax([-1000.0, -1000.0]) == [0.5, 0.5]
-    assert stats_items.softmax([0.0, -2000.0]) == [1.0, 0.0]
+    def of(*values):
+        return stats_items.softmax(np.array([values]))[0].tolist()
+
+    assert of(math.log(0.2), math.log(0.6)) == pytest.approx([0.25, 0.75])
+    assert of(-1000.0, -1000.0) == [0.5, 0.5]
+    assert of(0.0, -2000.0) == [1.0, 0.0]
 
 
 def test_brier_by_hand():
     """Brier 1950: certain and right is 0, certain and wrong 2; a guess among four 3/4."""
-    assert stats_items.brier([[1.0, 0.0]], [0]) == 0
-    assert stats_items.brier([[1.0, 0.0]], [1]) == 2
-    assert stats_items.brier([[0.25] * 4], [2]) == pytest.approx(0.75)
-    two = stats_items.brier([[0.7, 0.3], [0.9, 0.1]], [0, 1])
-    assert two == pytest.approx((2 * 0.3**2 + 2 * 0.9**2) / 2)
+
+    def of(forecasts, right):
+        return stats_items.brier([np.array(forecasts)], [np.array(right)])
+
+    assert of([[1.0, 0.0]], [0]) == 0
+    assert of([[1.0, 0.0]], [1]) == 2
+    assert of([[0.25] * 4], [2]) == pytest.approx(0.75)
+    two = of([[0.7, 0.3], [0.9, 0.1]], [0, 1])
+    assert two == pytest.approx((0.18 + 1.62) / 2)
+    both = [np.array([[0.7, 0.3], [0.9, 0.1]]), np.array([[0.25] * 4])]
+    mixed = stats_items.brier(both, [np.array([0, 1]), np.array([2])])
+    assert mixed == pytest.approx((0.18 + 1.62 + 0.75) / 3)
+
+
+def calibration_error(confidences, correct):
+    return stats_items.calibration_error(np.array(confidences), np.array(correct))
 
 
 def test_calibration_error_by_hand():
     """Bins (0.5, 0.6]: 2 of 4 right at 0.6; (0.9, 1]: 1 of 1 at 1."""
-    error = stats_items.calibration_error([0.6] * 4 + [1.0], [True, True, False, False, True])
+    error = calibration_error([0.6] * 4 + [1.0], [True, True, False, False, True])
     assert error == pytest.approx(4 / 5 * 0.1)
     # Edges belong to the bin below: 0.5 and 0.51 are apart, 0.45 and 0.5 together.
-    apart = stats_items.calibration_error([0.5, 0.51], [True, False])
+    apart = calibration_error([0.5, 0.51], [True, False])
     assert apart == pytest.approx((0.5 + 0.51) / 2)
-    together = stats_items.calibration_error([0.45, 0.5], [True, False])
+    together = calibration_error([0.45, 0.5], [True, False])
     assert together == pytest.approx(0.05 / 2)
-    assert stats_items.calibration_error([0.0], [False]) == 0
+    assert calibration_error([0.0], [False]) == 0
 
 
 @given(st.lists(st.tuples(st.floats(0, 1), st.booleans()), min_size=1, max_size=30))
 def test_calibration_error_is_at_least_the_bias(answers):
     confidences, correct = zip(*answers, strict=True)
-    error = stats_items.calibration_error(confidences, correct)
+    error = calibration_error(confidences, correct)
     assert abs(sum(correct) - sum(confidences)) / len(correct) - 1e-12 <= error <= 1
 
 
 def test_honest_confidences_are_calibrated():
     draw = random.Random(1)
     confidences = [draw.random() for _ in range(20_000)]
-    error = stats_items.calibration_error(confidences, [draw.random() < p for p in confidences])
+    error = calibration_error(confidences, [draw.random() < p for p in confidences])
     assert error < 0.02
 
 

@@ -160,12 +160,12 @@ class _Read(NamedTuple):
 def _check_records(content: Content) -> _Read:
     """The records, whose chain is whole to its end.
 
-    They are read while the files are hashed, on two cores; what a hash says comes first.
+    They are read while the files are hashed; what a hash says comes first.
     """
     data = content.files["records.jsonl"]
     found: Journal | HarnessError
     with hashing(content) as digests:
-        if not (scored := shares.scored(data)):
+        if not (scored := shares.score(data)):
             try:
                 found = parse(data, Path("records.jsonl"))
             except HarnessError as error:

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 from harness.errors import SpecError, did_you_mean
 from harness.metrics import METRICS
 from harness.records import run_record
-from harness.scoring.items import Item
+from harness.scoring.itemtable import Items
 from harness.scoring.observe import Observed, observe
 from harness.scoring.rules import Rules, read_rules
 from harness.scoring.validity import unfinished
@@ -223,12 +223,14 @@ def _measured(seen: Observed, rules: Rules) -> Measured:
     )
 
 
-def _answers(items: Sequence[Item]) -> Answers:
-    templates = {name: n for n, name in enumerate(dict.fromkeys(item.template for item in items))}
+def _answers(items: Items) -> Answers:
+    templates = {name: n for n, name in enumerate(dict.fromkeys(items.templates))}
+    pairs = zip(items.places, items.questions, strict=True)
+    outcomes = zip(items.skipped, items.correct.tolist(), strict=True)
     return Answers(
-        questions=digest([[*item.place, *item.question] for item in items]),
-        outcomes="".join("-" if item.skipped else str(int(item.correct)) for item in items),
-        clusters=tuple(templates[item.template] for item in items),
+        questions=digest([[*place, *question] for place, question in pairs]),
+        outcomes="".join("-" if skipped else str(int(right)) for skipped, right in outcomes),
+        clusters=tuple(templates[template] for template in items.templates),
     )
 
 

@@ -52,8 +52,7 @@ class Task:
         value, interval: share right. chance: expected of a guesser.
         adjusted, adjusted_interval: (share - chance) / (1 - chance).
         unanswered: share of items without a readable answer, skipped ones apart.
-        draws, raw_draws: adjusted and plain share in each resample, `[B]`; None where they
-            are no longer needed.
+        draws, raw_draws: adjusted and plain share in each resample, `[B]`.
     """
 
     suite: str
@@ -67,8 +66,8 @@ class Task:
     unanswered: float
     levels: Mapping[str, Level]
     details: Details
-    draws: Floats | None
-    raw_draws: Floats | None
+    draws: Floats
+    raw_draws: Floats
 
     @property
     def at_chance(self) -> bool:
@@ -168,8 +167,6 @@ def summarise(tasks: Mapping[str, Task]) -> Accuracy:
 
 
 def _alone(task: Task) -> Accuracy:
-    if task.draws is None or task.raw_draws is None:
-        raise ValueError("a task without its draws")
     return Accuracy(
         value=task.adjusted,
         interval=task.adjusted_interval,

@@ -19,7 +19,7 @@ from harness.stats_items import (
     brier,
     calibration_error,
     overdispersion,
-    softmaxes,
+    softmax,
 )
 
 
@@ -137,14 +137,15 @@ def _templates(items: Items, asked: Bools) -> Templates | None:
 def _choices(found: Sequence[ChoiceColumns], geometry: Geometry) -> Choices | None:
     if not found:
         return None
-    forecasts = [row for table in found for row in softmaxes(table.log_likelihoods).tolist()]
+    forecasts = [softmax(table.log_likelihoods) for table in found]
+    sure = np.concatenate([chances.max(axis=1) for chances in forecasts])
     hits = np.concatenate([table.hits() for table in found])
     return Choices(
         acc_norm=_share_of(table.hits(table.chars) for table in found),
         acc_norm_bytes=_share_of(table.hits(table.size) for table in found),
         acc_norm_tokens=_share_of(table.hits(table.tokens) for table in found),
-        brier=brier(forecasts, [right for table in found for right in table.right.tolist()]),
-        calibration_error=calibration_error(list(map(max, forecasts)), hits),
+        brier=brier(forecasts, [table.right for table in found]),
+        calibration_error=calibration_error(sure, hits),
         margin_nat=median(np.concatenate([table.margin_nat for table in found])),
         near_ties=sum(table.near_ties(geometry) for table in found) if geometry else None,
     )

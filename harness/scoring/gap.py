@@ -12,7 +12,7 @@ items, or ones like them, were in the training data.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -26,7 +26,7 @@ from harness.scoring.observe import Observed, observe
 from harness.scoring.rules import read_rules
 from harness.stats import Interval, holm, percentile_interval, round_all, two_sided_p
 
-Items = Mapping[str, Sequence[Item]]
+Items = Mapping[str, Collection[Item]]
 """Answered items of one model, by case."""
 
 _ALPHA = 0.05

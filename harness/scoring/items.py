@@ -9,7 +9,7 @@ answered: leaving hard items out must not pay.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from harness.times import SampleRefusedError
@@ -43,16 +43,10 @@ class Choice(NamedTuple):
     chars: tuple[int, ...]
     size: tuple[int, ...]
 
-    def chosen(self, lengths: Sequence[int] | None = None) -> int:
-        """The option with the largest log-likelihood, over its length where one is given;
-        the first of equals.
-        """
-        if lengths is None:
-            return self.log_likelihoods.index(max(self.log_likelihoods))
-        # A merge across the boundary can leave an option without a token of its own.
-        pairs = zip(self.log_likelihoods, lengths, strict=True)
-        scores = [value / (length or 1) for value, length in pairs]
-        return scores.index(max(scores))
+    @property
+    def chosen(self) -> int:
+        """The option with the largest log-likelihood, the first of equals."""
+        return self.log_likelihoods.index(max(self.log_likelihoods))
 
     @property
     def margin_nat(self) -> float:
@@ -116,7 +110,7 @@ def read_item(number: int, sample: Sample) -> Item:
     choice = free = None
     if form == "choice":
         choice = _choice(sample)
-        if correct != (choice.chosen() == choice.right):
+        if correct != (choice.chosen == choice.right):
             raise _bad(f"item {number} contradicts its own log-likelihoods")
     elif form == "free":
         free = _free(sample)

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from itertools import chain
 from typing import Any, NamedTuple
 
@@ -97,39 +98,32 @@ class FreeColumns(NamedTuple):
         return Free(bool(self.strict[at]), float(self.credit[at]), bool(self.truncated[at]))
 
 
-class Items(Sequence[Item]):
-    """Items in the order of form and number; a sequence of `Item`, made when it is asked for.
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Items(Collection[Item]):
+    """Items in the order of form and number; `Item`s are made when they are asked for.
 
     Attributes:
-        forms, numbers, templates, levels, skipped: a list each. chances, correct, answered:
-            an array each.
+        forms, numbers, templates, levels, skipped: as in `Item`, a list each. chances, correct,
+            answered: an array each, `[n]`.
         choices: by their number of options. free: the written ones.
     """
 
-    def __init__(
-        self,
-        plain: Sequence[Sequence[Any]],
-        choices: Iterable[ChoiceColumns] = (),
-        free: FreeColumns | None = None,
-    ) -> None:
-        """Columns of form, number, template, level, chance, correct, answered, skipped."""
-        form, number, template, level, chance, correct, answered, skipped = plain
-        self.forms: list[str] = list(form)
-        self.numbers: list[int] = list(number)
-        self.templates: list[str] = list(template)
-        self.levels: list[int] = list(level)
-        self.chances: Floats = np.array(chance, dtype=np.float64)
-        self.correct: Bools = np.array(correct, dtype=np.bool_)
-        self.answered: Bools = np.array(answered, dtype=np.bool_)
-        self.skipped: list[str] = list(skipped)
-        self.choices = tuple(choices)
-        self.free = free
+    forms: list[str]
+    numbers: list[int]
+    templates: list[str]
+    levels: list[int]
+    chances: Floats
+    correct: Bools
+    answered: Bools
+    skipped: list[str]
+    choices: tuple[ChoiceColumns, ...] = ()
+    free: FreeColumns | None = None
 
     def __len__(self) -> int:
         return len(self.forms)
 
-    def __getitem__(self, at: Any) -> Any:
-        return list(self)[at]
+    def __contains__(self, item: object) -> bool:
+        return item in list(self)
 
     def __iter__(self) -> Iterator[Item]:
         choices = {
@@ -174,14 +168,17 @@ class Items(Sequence[Item]):
         found = list(items)
         chosen = [(row, item.choice) for row, item in enumerate(found) if item.choice]
         written = [(row, item.free) for row, item in enumerate(found) if item.free]
-        names = ("form", "number", "template", "level", "chance", "correct", "answered", "skipped")
-        rows = [row for row, _ in chosen]
         return cls(
-            [[getattr(item, name) for item in found] for name in names],
-            _by_width(rows, [choice for _, choice in chosen]),
-            _frees([row for row, _ in written], *zip(*(free for _, free in written), strict=True))
-            if written
-            else None,
+            forms=[item.form for item in found],
+            numbers=[item.number for item in found],
+            templates=[item.template for item in found],
+            levels=[item.level for item in found],
+            chances=np.array([item.chance for item in found], dtype=np.float64),
+            correct=np.array([item.correct for item in found], dtype=np.bool_),
+            answered=np.array([item.answered for item in found], dtype=np.bool_),
+            skipped=[item.skipped for item in found],
+            choices=_by_width([row for row, _ in chosen], [choice for _, choice in chosen]),
+            free=_frees([row for row, _ in written], [free for _, free in written]),
         )
 
 
@@ -234,18 +231,27 @@ def read_items(numbers: Sequence[int], samples: Sequence[Sample]) -> Items | Non
         by_form[form].append(row)
     right = np.array(correct, dtype=np.bool_)
     choices = _read_choices(by_form["choice"], samples)
-    free = _read_free(by_form["free"], samples)
-    if choices is None or free is None:
+    if choices is None or not _are_free(written := [samples[row] for row in by_form["free"]]):
         return None
+    free = _frees(by_form["free"], [tuple(map(sample.get, Free._fields)) for sample in written])
     # What contradicts itself is for `read_item` to say.
     if any((table.hits() != right[table.rows]).any() for table in choices):
         return None
-    if (free.strict & ~right[free.rows]).any():
+    if free and (free.strict & ~right[free.rows]).any():
         return None
-    found = [numbers[row] for row in order]
-    # An answer that could not be read cannot be right.
-    plain = (forms, found, template, level, chance, right & answered, answered, [""] * len(forms))
-    return Items(plain, choices, free if free.rows.size else None)
+    read = np.array(answered, dtype=np.bool_)
+    return Items(
+        forms=forms,
+        numbers=[numbers[row] for row in order],
+        templates=template,
+        levels=level,
+        chances=np.array(chance, dtype=np.float64),
+        correct=right & read,  # an answer that could not be read cannot be right
+        answered=read,
+        skipped=[""] * len(forms),
+        choices=choices,
+        free=free,
+    )
 
 
 def _all(values: Iterable[Any], *kinds: type) -> bool:
@@ -257,7 +263,7 @@ def _column(samples: Iterable[Sample], name: str) -> list[Any]:
     return [sample.get(name) for sample in samples]
 
 
-def _read_choices(rows: list[int], samples: Sequence[Sample]) -> list[ChoiceColumns] | None:
+def _read_choices(rows: list[int], samples: Sequence[Sample]) -> tuple[ChoiceColumns, ...] | None:
     names = ("right", "log_likelihoods", "tokens", "chars", "bytes")
     right, scores, *lengths = (_column([samples[row] for row in rows], name) for name in names)
     if not (_all(right, int) and all(_all(lists, list) for lists in (scores, *lengths))):
@@ -285,7 +291,7 @@ def _read_choices(rows: list[int], samples: Sequence[Sample]) -> list[ChoiceColu
     return tables
 
 
-def _by_width(rows: Sequence[int], choices: Sequence[Sequence[Any]]) -> list[ChoiceColumns]:
+def _by_width(rows: Sequence[int], choices: Sequence[Sequence[Any]]) -> tuple[ChoiceColumns, ...]:
     """Tables of the choice items in these rows, one for each number of options.
 
     Args:
@@ -306,25 +312,24 @@ def _by_width(rows: Sequence[int], choices: Sequence[Sequence[Any]]) -> list[Cho
                 size=np.array(size, dtype=np.int64),
             )
         )
-    return tables
+    return tuple(tables)
 
 
-def _read_free(rows: list[int], samples: Sequence[Sample]) -> FreeColumns | None:
-    names = ("strict", "credit", "truncated")
-    strict, credit, truncated = (_column([samples[row] for row in rows], name) for name in names)
-    if not (_all(strict, bool) and _all(truncated, bool) and _all(credit, int, float)):
+def _are_free(samples: Sequence[Sample]) -> bool:
+    strict, credit, truncated = (_column(samples, name) for name in Free._fields)
+    plain = _all(strict, bool) and _all(truncated, bool) and _all(credit, int, float)
+    return plain and all(0 <= share <= 1 for share in credit)
+
+
+def _frees(rows: Sequence[int], answers: Sequence[Sequence[Any]]) -> FreeColumns | None:
+    """Columns of the written items in these rows.
+
+    Args:
+        answers: the fields of a `Free` each.
+    """
+    if not rows:
         return None
-    if not all(0 <= share <= 1 for share in credit):
-        return None
-    return _frees(rows, strict, credit, truncated)
-
-
-def _frees(
-    rows: Sequence[int],
-    strict: Sequence[bool],
-    credit: Sequence[float],
-    truncated: Sequence[bool],
-) -> FreeColumns:
+    strict, credit, truncated = zip(*answers, strict=True)
     return FreeColumns(
         np.array(rows, dtype=np.int64),
         np.array(strict, dtype=np.bool_),

@@ -12,15 +12,12 @@ from statistics import fmean
 from typing import Any, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
-from harness.scoring.itemtable import Items
+from harness.scoring.itemtable import Bools, Items
 from harness.scoring.judge import Judged
 from harness.scoring.rules import Rules
 from harness.stats import holm, percentile_interval, quiet, round_significant
 from harness.stats_items import mcnemar, minimum_detectable_difference
-
-Bools = npt.NDArray[np.bool_]
 
 
 class Answers(NamedTuple):

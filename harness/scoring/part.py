@@ -11,7 +11,7 @@ from typing import NamedTuple
 from harness.records import run_record
 from harness.scoring.around import Around, around
 from harness.scoring.efficiency import roof_of
-from harness.scoring.gather import Gathered, OfModel, Record, gather
+from harness.scoring.gather import Gathered, OfModel, Record
 from harness.scoring.observe import Observed, observe_model
 from harness.scoring.rules import Rules, read_rules
 from harness.scoring.summary import Summaries, summaries
@@ -36,17 +36,18 @@ class Part(NamedTuple):
     summaries: Summaries
 
 
-class Share(NamedTuple):
-    """What the records of some models, or of all, come to.
+class Parts(NamedTuple):
+    """What the records of all models of a run, or of some, come to.
 
     Attributes:
-        everything: said beside samples and telemetry. counted: of it, what counts.
-        parts: one a model.
+        told: said beside samples and telemetry. counted: of it, what counts.
+        models: a part each. strangers: telemetry that is of no model of the run.
     """
 
-    everything: list[Record]
+    told: list[Record]
     counted: list[Record]
-    parts: list[Part]
+    models: list[Part]
+    strangers: list[Watched]
 
 
 def read_setting(records: Iterable[Record]) -> Setting:
@@ -60,22 +61,23 @@ def read_setting(records: Iterable[Record]) -> Setting:
     return Setting(run, read_rules(run["profile"]), around(found))
 
 
-def share(records: Iterable[Record], models: Iterable[Record], setting: Setting) -> Share:
+def parts_of(found: tuple[Gathered, Gathered], models: Iterable[Record], setting: Setting) -> Parts:
     """The parts of these models, and all that was said beside.
 
     Args:
-        records: all of the models' records, and others.
+        found: all of the models' records, and others, as `gather` has them.
         models: as the run record lists them.
     """
-    return share_of(gather(records), models, setting)
-
-
-def share_of(found: tuple[Gathered, Gathered], models: Iterable[Record], setting: Setting) -> Share:
-    """As `share`, of records that have been gathered."""
     every, counted = found
     listed = sorted(models, key=lambda model: str(model["id"]))
-    parts = [_part(model, counted.of(str(model["id"])), setting) for model in listed]
-    return Share(every.told, counted.told, parts)
+    ids = {str(model["id"]) for model in setting.run["models"]}
+    strangers = [own.telemetry for model, own in counted.models.items() if model not in ids]
+    return Parts(
+        every.told,
+        counted.told,
+        [_part(model, counted.of(str(model["id"])), setting) for model in listed],
+        [job for telemetry in strangers for job in watched(telemetry)],
+    )
 
 
 def _part(model: Record, records: OfModel, setting: Setting) -> Part:
@@ -85,4 +87,4 @@ def _part(model: Record, records: OfModel, setting: Setting) -> Part:
     device = run["device"]
     findings = examine_model(records, observed, jobs, rules, device=device, looks=looks)
     made = summaries(observed, rules, roof_of(looks.calibrations))
-    return Part(observed, tuple(jobs.values()), findings, made)
+    return Part(observed, jobs, findings, made)

@@ -404,7 +404,7 @@ class Reader:
         grouped: dict[tuple[str, str], list[Floats]] = defaultdict(list)
         suites: dict[tuple[str, str], str] = {}
         for (suite, case, metric, _), values in sorted(self._values.items(), key=itemgetter(0)):
-            # Gaps between tokens are arrays, everything else is one figure a sample.
+            # Columns and the gaps between tokens are arrays, else it is one figure a sample.
             found = np.concatenate(values) if np.ndim(values[0]) else np.array(values)
             grouped[case, metric].append(found.astype(np.float64, copy=False))
             suites[case, metric] = suite

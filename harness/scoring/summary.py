@@ -29,14 +29,14 @@ from harness.stats import (
     Counts,
     Interval,
     drawn_counts,
-    far_out,
-    hierarchical_medians,
     middle,
+    outliers,
     percentile_interval,
     percentile_intervals,
     process_medians,
     quantile,
     quantiles,
+    request_medians,
     resample_units,
     stream,
 )
@@ -131,7 +131,7 @@ def summaries(observed: Observed, rules: Rules, roof: Roof) -> Summaries:
     return Summaries(
         metrics=_shown(metrics, kept=rules.compared),
         cases={case: _shown(found) for case, found in cases.items()},
-        tasks={name: replace(task, draws=None, raw_draws=None) for name, task in tasks.items()},
+        tasks=tasks,
         accuracy=accuracy,
     )
 
@@ -198,8 +198,7 @@ class _Alike:
 
     Attributes:
         places: case and metric of each, `[S]`. pooled: all values of each, `[S, n]`.
-        processes: the values by process, `[S, k, m]`; without `m` where it varies, a list for
-            each of the `k`.
+        processes: one array `[S, k, m]`, or `k` arrays `[S, m]` where `m` varies.
         middles: median of each process, `[S, k]`.
     """
 
@@ -229,7 +228,7 @@ class _Alike:
 
     def spreads(self, values: Sequence[float]) -> tuple[list[int], list[Spread | None]]:
         """Outliers and variation of each series, whose medians are these."""
-        odd, mads = far_out(self.pooled)
+        odd, mads = outliers(self.pooled)
         inside = self.by_process(lambda found: found.std(axis=-1, ddof=1), least=2)
         requests = middle(inside).tolist() if inside.shape[1] else [None] * len(values)
         alone = self.middles.shape[1] == 1
@@ -326,7 +325,7 @@ class _Resampler:
             # All metrics of a request share its draws.
             seeds = [stream("request", self._model, stack.suite, case) for case, _ in stack.places]
             pairs = zip(stack.pooled, seeds, strict=True)
-            return np.stack([hierarchical_medians([values], seed) for values, seed in pairs])
+            return np.stack([request_medians(values, seed) for values, seed in pairs])
         rows = zip(stack.places, medians, strict=True)
         return np.stack(
             [process_medians(row, self._counts(stack, case)) for (case, _), row in rows]

@@ -7,9 +7,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from harness.scoring.gather import Record
 from harness.spec import canonical
-
-Record = Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -17,6 +16,7 @@ class Watched:
     """Readings of one job in order of time, and what was known just before it started.
 
     Attributes:
+        id: of the job. counted: whether anybody counted anything.
         cases: of each reading.
         columns: by counter, a value for each reading, None where it lacks the counter.
         kinds: sets of counters that stand together in a reading.
@@ -24,6 +24,7 @@ class Watched:
     """
 
     id: str
+    counted: bool
     cases: Sequence[str]
     columns: Mapping[str, Sequence[int | None]]
     kinds: frozenset[tuple[str, ...]]
@@ -59,12 +60,12 @@ class Watched:
         return sum(max(values) - min(values) for values in by_case.values())
 
 
-def watched(records: Iterable[Record]) -> dict[str, Watched]:
+def watched(records: Iterable[Record]) -> tuple[Watched, ...]:
     """Telemetry records of one model by job, in order of the jobs' names."""
     found: dict[str, list[Record]] = defaultdict(list)
     for record in records:
         found[str(record.get("job", ""))].append(record)
-    return {job: _job(job, found[job]) for job in sorted(found)}
+    return tuple(_job(job, found[job]) for job in sorted(found))
 
 
 def _job(name: str, records: Sequence[Record]) -> Watched:
@@ -85,6 +86,7 @@ def _job(name: str, records: Sequence[Record]) -> Watched:
     names = {name for kind in kinds for name in kind}
     return Watched(
         id=name,
+        counted=any(record.get("counters") for record in records),
         cases=[str(record.get("case", "")) for _, record, _ in readings],
         columns={name: [counters.get(name) for _, _, counters in readings] for name in names},
         kinds=kinds,

@@ -88,7 +88,7 @@ class Validity(NamedTuple):
 def examine_model(
     records: OfModel,
     seen: Observed,
-    jobs: Mapping[str, Watched],
+    jobs: Sequence[Watched],
     rules: Rules,
     *,
     device: Mapping[str, Any],
@@ -97,13 +97,13 @@ def examine_model(
     """Everything that speaks against one model's jobs.
 
     Args:
-        records: of the model. jobs: its telemetry, by job.
+        records: of the model. jobs: its telemetry.
         looks: at the machine, before and after the jobs of each session.
     """
     before = looks.environment["before"]["facts"]
     on_battery = device.get("power") == "battery"
     return [
-        *_machine(list(jobs.values()), before, on_battery=on_battery),
+        *_machine(jobs, before, on_battery=on_battery),
         *_repetitions(seen, rules),
         *_engine(records.told),
         *_warm_up(records.samples),
@@ -409,8 +409,9 @@ def _unknown(
     }
     kinds = {kind for job in jobs for kind in job.kinds}
     ended = [record for record in told.get("job", ()) if record.get("outcome") == "ok"]
-    seen = {job.id for job in jobs if job.columns}
-    if blind := sorted({str(job.get("suite")) for job in ended if job.get("job") not in seen}):
+    seen = {job.id for job in jobs if job.counted}
+    blind = sorted({str(r.get("suite")) for r in ended if str(r.get("job", "")) not in seen})
+    if blind:
         detail = f"nothing watched the machine during {', '.join(blind)}"
         yield _finding("no_telemetry", "unknown", detail)
     for counters, (name, severity, what) in _SENSORS.items():

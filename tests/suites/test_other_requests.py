@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from harness import metrics
+from harness import times as times_of
 from harness.backends.base import Capabilities, Step
 from harness.backends.fake import FakeBackend
 from harness.cases import Case
@@ -27,7 +27,7 @@ def test_kernel_counts_and_times(tmp_path: Path) -> None:
     for case, elapsed_ns, rate in ((pp, 32_000_000, 1000.0), (tg, 80_000_000, 50.0)):
         records = of_kind(kernel.measure(case, backend, job("kernel", case, requests=2)), "kernel")
         assert [record["elapsed_ns"] for record in records] == [elapsed_ns] * 2
-        assert metrics.kernel_tok_per_s({"type": "sample", **records[0]}) == pytest.approx(rate)
+        assert times_of.kernel_tok_per_s({"type": "sample", **records[0]}) == pytest.approx(rate)
 
 
 @pytest.mark.parametrize("kind", ["pp", "tg"])
@@ -67,7 +67,7 @@ def test_an_adapter_that_keeps_a_prefix_is_refused_with_and_without_a_counter(
         return {"type": "sample", **found}
 
     def refused(sample: dict[str, Any]) -> str:
-        with pytest.raises(metrics.SampleRefusedError) as caught:
+        with pytest.raises(times_of.SampleRefusedError) as caught:
             require_repeated(sample)
         assert caught.value.reason == "prompt_not_evaluated"
         return caught.value.message
@@ -134,7 +134,7 @@ def test_energy_requests_say_when_they_began(tmp_path: Path) -> None:
     for index, record in enumerate(records):
         assert record["kind"] == "request"
         assert record["clock_ns"] == (index + 1) * REQUEST_NS, "behind one untimed request"
-        times = metrics.request_times({"type": "sample", **record}, submitted=10, outputs=6)
+        times = times_of.request_times({"type": "sample", **record}, submitted=10, outputs=6)
         assert times.end_to_end_s == pytest.approx(REQUEST_NS / 1e9)
     assert len({record["output_sha256"] for record in records}) == 3
 
