@@ -1,5 +1,6 @@
 """Whatever is changed in a bundle is found, and named."""
 
+import contextlib
 import json
 import os
 import random
@@ -11,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from harness import messages, score
+from harness import messages, score, shares
 from harness.bundle import attest, keys, trust
 from harness.bundle import create as making
 from harness.bundle import verify as checking
@@ -224,6 +225,31 @@ def test_edits_are_found(bundle: Path, trusted, edit, reason: str, path: str) ->
     assert (found.state, found.reason, found.path) == ("broken", reason, path)
     assert found.exit_code == 1
     assert found.detail
+    with several_processes():
+        assert verdict(bundle, trusted) == found
+
+
+@contextlib.contextmanager
+def several_processes() -> Iterator[None]:
+    """As if the bundle were large."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(shares, "LEAST_BYTES", 1)
+        patch.setattr(shares, "count_for", lambda size_bytes, models: 2)
+        yield
+
+
+def test_several_processes_come_to_the_same(
+    bundle: Path, trusted, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = verdict(bundle, trusted)
+    assert found.state == "verified"
+    monkeypatch.setattr(checking, "parse", lambda *_: pytest.fail("one thing after another"))
+    with several_processes():
+        again = verdict(bundle, trusted)
+    assert score.dump(again.card) == score.dump(found.card)
+    assert (again.state, again.signers, again.attempts) == (
+        found.state, found.signers, found.attempts
+    )  # fmt: skip
 
 
 def test_a_signature_that_is_taken_off(bundle: Path, trusted) -> None:

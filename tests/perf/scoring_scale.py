@@ -31,14 +31,14 @@ from tests.strategies import Candidate, records
 
 LIMIT_S, LIMIT_BYTES = 10.0, 1 << 30
 CHILD = """
-import json, os, resource, sys, time
+import json, resource, sys, time
 from pathlib import Path
 from harness import runs, shares
 started, before = time.perf_counter(), time.process_time()
 folder = Path(sys.argv[1])
 card = runs.write_scorecard(folder)
 size = (folder / "records.jsonl").stat().st_size
-helpers = max(1, min(os.cpu_count(), size // shares.LEAST_BYTES)) - 1
+helpers = max(1, shares.count_for(size, len(card["entries"]))) - 1
 print(json.dumps({
     "wall_s": time.perf_counter() - started,
     "cpu_s": time.process_time() - before,
