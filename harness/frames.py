@@ -133,7 +133,7 @@ def observations(records: Sequence[Record]) -> tuple[pd.DataFrame, pd.DataFrame]
 def _by_model(run: Mapping[str, Any], records: Iterable[Record]) -> Iterator[tuple[str, Readings]]:
     rules = read_rules(run["profile"])
     _, counted = gather(records)
-    for model in sorted(str(model["id"]) for model in run["models"]):
+    for model in sorted({str(model["id"]) for model in run["models"]}):
         yield _clean(model), readings(counted.of(model).samples, rules)
 
 

@@ -18,7 +18,7 @@ from __future__ import annotations
 import json
 import os
 import zlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
@@ -68,39 +68,22 @@ def _inside(text: str) -> bytes:
     return json.dumps(text, ensure_ascii=False)[1:-1].encode()
 
 
-def decode_line(line: bytes) -> Record:
+def decode_line(line: bytes, *, narrow: bool = False) -> Record:
     """The record of a line without its newline.
+
+    Args:
+        narrow: no integer has more than 64 bits (`may_be_wide`): need not be asked again.
 
     Raises:
         ValueError: the checksum or the JSON is wrong.
     """
-    checksum, _, body = line.partition(b" ")
-    if len(checksum) != 8 or int(checksum, 16) != zlib.crc32(body):
+    body = line[9:]
+    if line[:9] != b"%08x " % zlib.crc32(body):
         raise ValueError("checksum does not match")
-    return _record(_quick_json(body))
-
-
-def decode_block(block: bytes) -> Iterator[tuple[bytes, Record]]:
-    """Each of the whole lines in a block, and its record: as `decode_line`, in half the time.
-
-    Raises:
-        ValueError: one of them is not as this version writes it, if not wrong.
-    """
-    import orjson  # not at the top: a measured child never reads
-
-    if _is_wide(block):
-        raise ValueError("an integer of more than 64 bits")
-    for line in block.split(b"\n")[:-1]:
-        body = line[9:]
-        if line[8:9] != b" " or int(line[:8], 16) != zlib.crc32(body):
-            raise ValueError("checksum does not match")
-        yield line, _record(orjson.loads(body))
-
-
-def _record(value: Any) -> Record:
-    if not isinstance(value, dict) or "type" not in value:
+    record = _quick_json(body, narrow=narrow or not may_be_wide(body))
+    if not isinstance(record, dict) or "type" not in record:
         raise ValueError("not a record")
-    return value
+    return record
 
 
 def _refuse_constant(name: str) -> None:
@@ -131,21 +114,21 @@ numbers can be found: within strings, such as hashes, there are long runs of dig
 _WIDE = (b":" + _ZEROS, b"-" + _ZEROS[:19])
 
 
-def _is_wide(body: bytes) -> bool:
-    """Whether there may be an integer beyond 64 bits, of which orjson would make a float."""
-    plain = body.translate(_PLAIN)
+def may_be_wide(text: bytes) -> bool:
+    """Whether JSON may hold an integer beyond 64 bits, of which orjson would make a float."""
+    plain = text.translate(_PLAIN)
     return _WIDE[0] in plain or _WIDE[1] in plain or plain.startswith(_ZEROS)
 
 
-def _quick_json(body: bytes) -> Any:
+def _quick_json(body: bytes, *, narrow: bool) -> Any:
     """As `strict_json`, in a third of the time: orjson, where it is known to read the same.
 
-    It makes floats of some integers, and refuses half characters and deep nesting that the
+    It makes floats of wide integers, and refuses half characters and deep nesting that the
     standard library reads: those texts are left to the latter.
     """
     import orjson  # not at the top: a measured child never reads
 
-    if not _is_wide(body):
+    if narrow:
         try:
             return orjson.loads(body)
         except orjson.JSONDecodeError:
@@ -276,9 +259,10 @@ def parse(data: bytes, path: Path) -> Journal:
     tip, size, schema = "", 0, SCHEMA
     lines = data.split(b"\n")
     torn = bool(lines.pop())
+    narrow = not may_be_wide(data)
     for number, line in enumerate(lines, 1):
         try:
-            record = decode_line(line)
+            record = decode_line(line, narrow=narrow)
         except ValueError as error:
             if _torn_off(records[-1] if records else None, lines[number - 1 :]):
                 torn = True

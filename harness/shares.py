@@ -20,14 +20,17 @@ import sys
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
 from typing import IO, Any, NamedTuple
 
+import harness
 from harness.errors import HarnessError
 from harness.migrate import known
-from harness.records import SCHEMA, Record, decode_block, decode_line
+from harness.records import SCHEMA, Record, decode_line, may_be_wide
 from harness.score import compare
 from harness.scoring.gather import gather
 from harness.scoring.part import Parts, parts_of, read_setting
+from harness.spec import canonical
 
 LEAST_BYTES = 10 << 20
 """Of records for each process: to score so many takes as long as to start one and to hear it."""
@@ -63,6 +66,10 @@ class Scored(NamedTuple):
 
     card: dict[str, Any]
     told: list[Mapping[str, Any]]
+
+
+_Piece = tuple[int, bytes]
+"""Whole lines, and where they begin in the file."""
 
 
 class _Task(NamedTuple):
@@ -141,7 +148,9 @@ def _score(data: bytes, count: int) -> Scored:
         ),
         strangers=[job for one in done for job in one.parts.strangers],
     )
-    if sum(record["type"] in ("run", "environment") for record in merged.told) != len(head):
+    # They were looked for by how their lines begin.
+    found = [record for record in merged.told if record["type"] in ("run", "environment")]
+    if sorted(map(canonical, found)) != sorted(map(canonical, head)):
         raise OddError
     return Scored(compare(setting, merged), merged.told)
 
@@ -151,22 +160,22 @@ def _unlinked(record: Record) -> Record:
     return {name: value for name, value in record.items() if name not in ("seq", "prev")}
 
 
-def _cut(data: bytes) -> tuple[list[bytes], dict[str, list[bytes]]]:
+def _cut(data: bytes) -> tuple[list[bytes], dict[str, list[_Piece]]]:
     """The run's own lines; and pieces of the file, of whole lines and cut behind each event and
     each job's end, by the model that they seem to be of.
     """
     of_the_run: list[bytes] = []
-    named: dict[str, list[bytes]] = defaultdict(list)
+    named: dict[str, list[_Piece]] = defaultdict(list)
     start = 0
     for found in _LANDMARK.finditer(data):
         end = data.index(b"\n", found.end()) + 1
         if found[1] in (b"job", b"event"):
-            named[_model(data, start, end)].append(data[start:end])
+            named[_model(data, start, end)].append((start, data[start:end]))
             start = end
         else:
             of_the_run.append(data[data.rfind(b"\n", 0, found.start()) + 1 : end - 1])
     if start < len(data):
-        named[_model(data, start, len(data))].append(data[start:])
+        named[_model(data, start, len(data))].append((start, data[start:]))
     return of_the_run, named
 
 
@@ -177,19 +186,23 @@ def _model(data: bytes, start: int, end: int) -> str:
 
 
 def _dealt(
-    named: Mapping[str, list[bytes]], count: int
+    named: Mapping[str, list[_Piece]], count: int
 ) -> list[tuple[frozenset[str], list[bytes]]]:
-    """So many groups of models, and their pieces. The first is for this process, which has
-    nothing to start and nobody to tell: it gets more.
+    """So many groups of models, and their pieces in the file's order. The first is for this
+    process, which has nothing to start and nobody to tell: it gets more.
     """
-    sizes = {name: sum(map(len, pieces)) for name, pieces in named.items()}
+    sizes = {name: sum(len(data) for _, data in pieces) for name, pieces in named.items()}
     groups: list[list[str]] = [[] for _ in range(count)]
     filled = [0] + [LEAST_BYTES] * (count - 1)
     for name in sorted(sizes, key=lambda name: (-sizes[name], name)):
         least = filled.index(min(filled))
         filled[least] += sizes[name]
         groups[least].append(name)
-    return [(frozenset(group), [p for name in group for p in named[name]]) for group in groups]
+    pieces = [sorted(piece for name in group for piece in named[name]) for group in groups]
+    return [
+        (frozenset(group), [data for _, data in own])
+        for group, own in zip(groups, pieces, strict=True)
+    ]
 
 
 def _do(task: _Task) -> _Done:
@@ -219,15 +232,17 @@ def _unchained(
     for piece in pieces:
         first: Any = None
         before = number = tip = first
-        for line, record in decode_block(piece):
+        narrow = not may_be_wide(piece)
+        for line in piece.split(b"\n")[:-1]:
+            record = decode_line(line, narrow=narrow)
             seq, said = record.pop("seq"), record.pop("prev")
             if first is None:
                 first, before, number, tip = seq, said, seq, said
             if (seq, said) != (number, tip):
                 raise OddError
             number, tip = number + 1, hashlib.sha256(line + b"\n").hexdigest()
-            if "job" in record:
-                jobs.add(str(record["job"]))
+            if "job" in record or "retry" in record:
+                jobs.add(str(record.get("job", "")))
             yield record
         stretches.append(_Stretch(first, before, number - 1, tip))
 
@@ -264,9 +279,12 @@ class _Helpers:
 
 
 def _helper() -> subprocess.Popen[bytes]:
-    command = [sys.executable, "-P", "-c", "from harness.shares import do_one; do_one()"]
+    # The same files as here, whatever is installed: two versions would score a run by halves.
+    code = (
+        "import sys; sys.path.insert(0, sys.argv[1])\nfrom harness import shares; shares.do_one()"
+    )
     return subprocess.Popen(
-        command,
+        [sys.executable, "-P", "-c", code, str(Path(harness.__file__).parents[1])],
         bufsize=0,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,

@@ -165,7 +165,7 @@ def times_of_requests(
     steps_ns = token_ns[:, 1:] - token_ns[:, :-1]
     first_ns, last_ns = token_ns[:, 0], token_ns[:, -1]
     sound = (asked == submitted) & (evaluated == asked) & (decoded == outputs - 1)
-    sound &= (ids_ns >= 0) & (ids_ns < first_ns) & (end_ns >= last_ns)
+    sound &= (ids_ns >= 0) & (ids_ns < token_ns.min(axis=1)) & (end_ns >= last_ns)
     for in_cache in at_depth:
         sound &= in_cache == depth
     if not (sound.all() and (steps_ns > 0).all()):
@@ -297,7 +297,8 @@ def _read_clock(sample: Mapping[str, Any]) -> _Clock:
     end_ns = whole(sample, "end_ns", least=1)
     steps_ns = moments[1:] - moments[:-1]
     grows = not steps_ns.size or int(steps_ns.min()) > 0
-    if int(moments[0]) <= ids_ns or end_ns < int(moments[-1]) or not grows:
+    # The least, not the first: differences of moments before t0 could leave 64 bits.
+    if int(moments.min()) <= ids_ns or end_ns < int(moments[-1]) or not grows:
         raise SampleRefusedError("times do not grow", reason="bad_times")
     return _Clock(ids_ns, moments, end_ns, steps_ns)
 

@@ -1,17 +1,20 @@
 """A record file scored by several processes: the same scorecard, or none."""
 
 import contextlib
+import itertools
 import random
+import shutil
 import subprocess
 import sys
+import zlib
 from pathlib import Path
 
 import pytest
 
 from harness import runs, score, shares
 from harness.errors import HarnessError, RecordError, SchemaError
-from harness.records import JournalWriter, parse
-from harness.spec import Profile
+from harness.records import JournalWriter, decode_line, encode_line, parse
+from harness.spec import Profile, sha256
 from tests.answered import formed
 from tests.golden_records import GOLDEN
 from tests.strategies import Candidate, profile, records
@@ -195,6 +198,95 @@ def test_what_is_written_otherwise_is_left_to_the_slow_way(tmp_path: Path, chang
     data = written(tmp_path / "records.jsonl", [change(row) for row in rows()])
     assert score_by(data, 2) is None
     assert issubclass(oddity(data), why)
+
+
+def chained(bodies: list[dict | bytes]) -> bytes:
+    """A file whose lines fit each other, however they are written."""
+    tip, lines = "", []
+    for seq, body in enumerate(bodies):
+        if isinstance(body, dict):
+            line = encode_line({**body, "seq": seq, "prev": tip})
+        else:
+            text = body[:-1] + b',"seq":%d,"prev":"%s"}' % (seq, tip.encode())
+            line = b"%08x %s\n" % (zlib.crc32(text), text)
+        lines.append(line)
+        tip = sha256(line)
+    return b"".join(lines)
+
+
+HIDDEN = {"when": "after", "type": "environment", "facts": {"power_source": "battery"}}
+DECOYS = [
+    b'{"type":"environment","type":"event","kind":"x"}',
+    b'{"type":"event","kind":"x","zz": {"type":"environment"}}',
+]
+
+
+@pytest.mark.parametrize("decoy", DECOYS)
+def test_a_record_that_hides_behind_another_is_found(decoy: bytes) -> None:
+    data = chained([*rows(), HIDDEN, decoy])
+    parse(data, Path())
+    assert score_by(data, 2) is None
+    assert oddity(data) is shares.OddError
+
+
+def test_a_retry_of_no_job_is_left_to_the_slow_way() -> None:
+    """It would speak for the job without a name that is in another share."""
+    kinds = set()
+    for one, other in itertools.permutations(["ref", "fast", "slow"], 2):
+        retry = {"type": "event", "kind": "x", "model": one, "retry": 3}
+        nameless = {"type": "event", "kind": "skipped", "model": other, "job": "", "case": "y"}
+        data = chained([*rows(), retry, nameless])
+        found = score_by(data, 2)
+        kinds.add(type(found))
+        card = score.scorecard(parse(data, Path()).records)
+        assert found is None or score.dump(found.card) == score.dump(card)
+    assert kinds == {type(None), shares.Scored}
+
+
+def test_the_first_of_equal_samples_counts_wherever_models_stand() -> None:
+    """64 and 64.0 are equal, and only one of them is a number of tokens."""
+    run, *rest = rows()
+    sample = next(row for row in rest if row.get("kind") == "request" and row["model"] == "fast")
+    bare = {name: value for name, value in sample.items() if name != "job"}
+    late = {"type": "event", "kind": "x", "model": "slow"}
+    for first, second in ((64, 64.0), (64.0, 64)):
+        one, other = ({**bare, "index": 7, "submitted": n, "evaluated": n} for n in (first, second))
+        data = chained([run, one, late, other, {**late, "model": "fast"}, *rest])
+        card = score.scorecard(parse(data, Path()).records)
+        found = score_by(data, 2)
+        assert found is None or score.dump(found.card) == score.dump(card)
+
+
+def test_a_checksum_is_spelt_in_one_way(data: bytes) -> None:
+    """Blank for 0 and capital for small letter: a single bit each, of the last line too."""
+    for start in (b"0", b"a"):
+        lines = data.splitlines(keepends=True)
+        for n in range(10**5):  # a line whose checksum begins so
+            record = decode_line(lines[-1][:-1]) | {"n": n}
+            if (line := encode_line(record)).startswith(start):
+                break
+        whole = b"".join([*lines[:-1], line])
+        assert score_by(whole, 2) is not None
+        for spelt in (line[:8].upper(), b" " + line[1:8]):
+            if spelt == line[:8]:
+                continue
+            edited = b"".join([*lines[:-1], spelt, line[8:]])
+            with pytest.raises(ValueError, match="checksum"):
+                decode_line((spelt + line[8:])[:-1])
+            assert score_by(edited, 2) is None
+
+
+def test_helpers_run_the_same_program(tmp_path: Path) -> None:
+    """And not the one that is installed, where this one lies beside the script that is run."""
+    tree = tmp_path / "copy"
+    shutil.copytree(Path(shares.__file__).parent, tree / "harness")
+    module = tree / "harness" / "shares.py"
+    module.write_text(module.read_text("utf-8").replace("def do_one()", "def do_two()"), "utf-8")
+    code = "from harness import shares; h = shares._helper(); print(h.wait(), h.stdout.read())"
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tree, capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "1 b''\n"
 
 
 def test_of_two_run_records_of_one_moment_the_same_one_counts(tmp_path: Path) -> None:

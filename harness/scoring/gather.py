@@ -61,26 +61,28 @@ def by_type(records: Iterable[Record]) -> dict[str, list[Record]]:
 
 def _gather(records: Iterable[Record]) -> Gathered:
     told: list[Record] = []
-    models: dict[Any, OfModel] = defaultdict(
+    models: dict[str, OfModel] = defaultdict(
         lambda: OfModel(defaultdict(list), [], defaultdict(list))
     )
     retried = False
     for record in records:
         get = record.get
-        kind = record["type"]
+        kind, model = record["type"], get("model", "")
+        if not isinstance(model, str):
+            model = ""
         retried |= "retry" in record
         if kind == "sample":
-            samples = models[get("model")].samples
+            samples = models[model].samples
             try:
                 samples[get("suite", ""), get("case", ""), get("kind", "")].append(record)
             except TypeError:  # a list is no place
                 samples[NOWHERE].append(record)
         elif kind == "telemetry":
-            models[get("model")].telemetry.append(record)
+            models[model].telemetry.append(record)
         else:
             told.append(record)
             if "model" in record:
-                models[get("model")].told[str(kind)].append(record)
+                models[model].told[str(kind)].append(record)
     return Gathered(told, models, retried)
 
 

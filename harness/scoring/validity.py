@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from harness.scoring.around import Around
-from harness.scoring.gather import ByType, OfModel, Place, Record
+from harness.scoring.gather import NOWHERE, ByType, OfModel, Place, Record
 from harness.scoring.observe import Observed
 from harness.scoring.reader import SWAPPED_BYTES
 from harness.scoring.rules import Rules
@@ -342,9 +342,10 @@ def _engine(told: ByType) -> Iterator[Finding]:
 def _warm_up(samples: Mapping[Place, list[Record]]) -> Iterator[Finding]:
     warmed = [
         record.get("converged")
-        for (_, _, kind), found in samples.items()
-        if kind == "warmup"
+        for place, found in samples.items()
+        if place[2] == "warmup" or place == NOWHERE
         for record in found
+        if record.get("kind") == "warmup"
     ]
     if unsettled := sum(found is False for found in warmed):
         yield _finding(
