@@ -280,9 +280,7 @@ class _Helpers:
 
 def _helper() -> subprocess.Popen[bytes]:
     # The same files as here, whatever is installed: two versions would score a run by halves.
-    code = (
-        "import sys; sys.path.insert(0, sys.argv[1])\nfrom harness import shares; shares.do_one()"
-    )
+    code = "import sys; sys.path.insert(0, sys.argv[1]); import harness.shares as h; h.do_one()"
     return subprocess.Popen(
         [sys.executable, "-P", "-c", code, str(Path(harness.__file__).parents[1])],
         bufsize=0,
