@@ -155,7 +155,7 @@ def times_of_requests(
     if set(map(type, lists)) != {list} or set(map(len, lists)) != {outputs}:  # type: ignore[arg-type]
         return None
     flat = list(chain.from_iterable(lists))  # type: ignore[arg-type]
-    if not {int}.issuperset(map(type, chain(flat, *columns))):
+    if not flat or not {int}.issuperset(map(type, chain(flat, *columns))):
         return None
     try:
         token_ns = np.array(flat, dtype=np.int64).reshape(-1, outputs)
@@ -164,7 +164,7 @@ def times_of_requests(
         return None
     steps_ns = token_ns[:, 1:] - token_ns[:, :-1]
     first_ns, last_ns = token_ns[:, 0], token_ns[:, -1]
-    sound = (asked == submitted) & (evaluated == asked) & (decoded == outputs - 1)
+    sound = (asked > 0) & (asked == submitted) & (evaluated == asked) & (decoded == outputs - 1)
     sound &= (ids_ns >= 0) & (ids_ns < token_ns.min(axis=1)) & (end_ns >= last_ns)
     for in_cache in at_depth:
         sound &= in_cache == depth

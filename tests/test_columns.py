@@ -4,12 +4,14 @@ from collections.abc import Iterable, Iterator
 from functools import cache
 from itertools import chain
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harness.scoring.gather import gather
 from harness.scoring.reader import Reader
 from harness.scoring.rules import read_rules
+from harness.times import times_of_requests
 from tests.answered import formed
 from tests.strategies import Candidate, profile, records
 
@@ -77,6 +79,21 @@ def test_columns_say_what_single_samples_say(found: list[dict]) -> None:
     run, *samples = found
     rules = read_rules(run["profile"])
     assert told(Reader(rules), samples) == told(OneByOne(rules), samples)
+
+
+@pytest.mark.parametrize(
+    ("asked", "change"),
+    [
+        ({"submitted": 0, "outputs": 2}, {"submitted": 0, "evaluated": 0}),
+        ({"submitted": 4, "outputs": 0}, {"token_ns": [], "decoded": -1}),
+    ],
+)
+def test_cases_that_ask_for_nothing_have_no_columns(asked: dict, change: dict) -> None:
+    """A profile of a stranger's may say so."""
+    sample = {"submitted": 4, "evaluated": 4, "decoded": 1, "ids_ns": 0, "token_ns": [5, 9],
+              "end_ns": 9}  # fmt: skip
+    assert times_of_requests([sample], submitted=4, outputs=2, depth=0) is not None
+    assert times_of_requests([sample | change], depth=0, **asked) is None
 
 
 def test_sound_samples_are_read_as_columns() -> None:
