@@ -235,8 +235,3 @@ def is_share(metric: str) -> bool:
 def suite_of(metric: str) -> str:
     """The suite that measures a registered metric."""
     return METRICS[metric].suite
-
-
-def percentile(values: Floats, q: float) -> float:
-    """Percentile with linear interpolation (Hyndman and Fan 1996, definition 7)."""
-    return float(np.percentile(values, q))

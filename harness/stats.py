@@ -196,8 +196,9 @@ def percentile_intervals(draws: Floats, values: Sequence[float]) -> list[Interva
 
 
 def quantiles(values: Floats, shares: Sequence[float]) -> Floats:
-    """What `np.quantile` gives along the last axis for shares from 0 to below 1, to the last bit,
-    without the checks that take twenty times as long: `[..., n]` → `[shares, ...]`.
+    """With linear interpolation (Hyndman and Fan 1996, definition 7), along the last axis:
+    `[..., n]` → `[shares, ...]`. What `np.quantile` gives for shares from 0 to below 1, to the
+    last bit, without the checks that take twenty times as long.
     """
     last = values.shape[-1] - 1
     places = [last * share for share in shares]

@@ -2,10 +2,9 @@
 
 import math
 
-import numpy as np
 import pytest
 
-from harness.metrics import METRICS, percentile
+from harness.metrics import METRICS
 from harness.scoring.proofs import require_available, require_repeated
 from harness.times import (
     SampleRefusedError,
@@ -264,12 +263,6 @@ def test_repeated_prompts():
     for broken in ([], [0], None):
         assert refusal(repeat(broken)) == "bad_times"
     assert refusal(repeat([99], new_ns=[])) == "bad_times"
-
-
-def test_percentile_interpolates():
-    values = np.array([1.0, 2.0, 3.0, 4.0])
-    assert percentile(values, 50) == 2.5
-    assert percentile(values, 90) == pytest.approx(3.7)
 
 
 def test_registry_is_whole():

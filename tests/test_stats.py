@@ -228,6 +228,13 @@ def test_requests_of_a_single_process_vary_as_their_median_does():
     assert stats.request_medians(np.full(9, 4.0), 1).tolist() == [4.0] * stats.RESAMPLES
 
 
+def test_quantiles_interpolate():
+    """Hyndman and Fan 1996, definition 7."""
+    values = np.array([1.0, 2.0, 3.0, 4.0])
+    assert stats.quantile(values, 0.5) == 2.5
+    assert stats.quantile(values, 0.9) == pytest.approx(3.7)
+
+
 @settings(max_examples=50)
 @given(
     st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=60),

@@ -13,9 +13,10 @@ from typing import Any
 
 import numpy as np
 
-from harness.metrics import TAIL_SAMPLES, Floats, percentile
+from harness.metrics import TAIL_SAMPLES, Floats
 from harness.scoring.observe import Observed
 from harness.scoring.rules import Rules
+from harness.stats import quantile
 
 Json = dict[str, Any]
 
@@ -107,7 +108,7 @@ def _spread(values: Floats) -> Json:
     tail = values.size >= TAIL_SAMPLES
     return {
         "avg": float(values.mean()),
-        "p50": percentile(values, 50),
-        "p90": percentile(values, 90) if tail else None,
-        "p99": percentile(values, 99) if tail else None,
+        "p50": float(quantile(values, 0.5)),
+        "p90": float(quantile(values, 0.9)) if tail else None,
+        "p99": float(quantile(values, 0.99)) if tail else None,
     }

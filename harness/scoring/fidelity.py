@@ -12,13 +12,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from harness.metrics import METRICS, Floats, percentile
+from harness.metrics import METRICS, Floats
 from harness.scoring.divergence import Divergence
 from harness.scoring.observe import Observed
 from harness.spectext import FidelitySuite
 from harness.stats import (
     Interval,
     percentile_interval,
+    quantile,
     resampled_counts,
     round_significant,
     stream,
@@ -75,8 +76,8 @@ def figures(found: Sequence[Divergence], name: str) -> dict[str, Figure]:
     rms = math.sqrt(math.fsum(one.squares for one in found) / n)
     return {
         "kld_nat": Figure(float(kld.mean()), _block_interval(found, name), n),
-        "kld_nat_p50": Figure(percentile(kld, 50), None, n),
-        "kld_nat_p99": Figure(percentile(kld, 99), None, n),
+        "kld_nat_p50": Figure(float(quantile(kld, 0.5)), None, n),
+        "kld_nat_p99": Figure(float(quantile(kld, 0.99)), None, n),
         "top1_agreement": Figure(same / n, wilson(same, n), n),
         "delta_p_rms": Figure(rms, None, n),
         "bits_per_byte_change": Figure(change, None, n),

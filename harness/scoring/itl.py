@@ -6,9 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from harness.metrics import TAIL_SAMPLES, percentile
+from harness.metrics import TAIL_SAMPLES
 from harness.scoring.observe import Observed
 from harness.scoring.rules import Rules
+from harness.stats import quantile
 
 INNER = (5, 10, 25, 50, 75, 90, 95)
 OUTER = (1, 99)
@@ -34,5 +35,5 @@ def itl_distribution(seen: Observed, rules: Rules) -> dict[str, Any] | None:
         "n": int(pooled.size),
         "min": float(pooled.min()),
         "max": float(pooled.max()),
-        "quantiles": {str(q): percentile(pooled, q) for q in shown},
+        "quantiles": {str(q): float(quantile(pooled, q / 100)) for q in shown},
     }
