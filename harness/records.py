@@ -18,7 +18,7 @@ from __future__ import annotations
 import json
 import os
 import zlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
@@ -68,22 +68,30 @@ def _inside(text: str) -> bytes:
     return json.dumps(text, ensure_ascii=False)[1:-1].encode()
 
 
-def decode_line(line: bytes, *, narrow: bool = False) -> Record:
+def decode_line(line: bytes) -> Record:
     """The record of a line without its newline.
-
-    Args:
-        narrow: no integer has more than 64 bits (`may_be_wide`): need not be asked again.
 
     Raises:
         ValueError: the checksum or the JSON is wrong.
     """
-    body = line[9:]
-    if line[:9] != b"%08x " % zlib.crc32(body):
-        raise ValueError("checksum does not match")
-    record = _quick_json(body, narrow=narrow or not may_be_wide(body))
-    if not isinstance(record, dict) or "type" not in record:
-        raise ValueError("not a record")
-    return record
+    return next(decode_lines((line,)))
+
+
+def decode_lines(lines: Iterable[bytes], *, narrow: bool = False) -> Iterator[Record]:
+    """The record of each line, as `decode_line`.
+
+    Args:
+        narrow: no integer has more than 64 bits (`may_be_wide`): need not be asked again.
+    """
+    read, crc32 = _json_reader(narrow=narrow), zlib.crc32
+    for line in lines:
+        body = line[9:]
+        if line[:9] != b"%08x " % crc32(body):
+            raise ValueError("checksum does not match")
+        record = read(body)
+        if not isinstance(record, dict) or "type" not in record:
+            raise ValueError("not a record")
+        yield record
 
 
 def _refuse_constant(name: str) -> None:
@@ -106,21 +114,43 @@ def strict_json(text: str) -> Any:
         raise ValueError("nested too deeply") from None
 
 
-_FIRST, _ZEROS = b" \t\r\n:,[", b"0" * 20
-_PLAIN = bytes.maketrans(b"123456789" + _FIRST, b"0" * 9 + b":" * len(_FIRST))
-"""Every digit becomes a 0, and whatever may stand before a number in JSON a colon, so that long
-numbers can be found: within strings, such as hashes, there are long runs of digits, too.
+_FIRST = b" \t\r\n:,["
+"""What stands before a number in JSON, if not its minus: within strings, such as hashes, there are
+long runs of digits, too.
 """
+_ZEROS = b"0" * 20
+_PLAIN = bytes.maketrans(b"123456789" + _FIRST, b"0" * 9 + b":" * len(_FIRST))
 _WIDE = (b":" + _ZEROS, b"-" + _ZEROS[:19])
+_SHORT_BYTES = 4096
 
 
 def may_be_wide(text: bytes) -> bool:
-    """Whether JSON may hold an integer beyond 64 bits, of which orjson would make a float."""
+    """Whether JSON may hold an integer beyond 64 bits, of which orjson would make a float: one of
+    20 digits, or of 19 behind a minus.
+    """
+    if len(text) > _SHORT_BYTES:
+        return _has_wide(text)
     plain = text.translate(_PLAIN)
     return _WIDE[0] in plain or _WIDE[1] in plain or plain.startswith(_ZEROS)
 
 
-def _quick_json(body: bytes, *, narrow: bool) -> Any:
+def _has_wide(text: bytes) -> bool:
+    """As `may_be_wide`: in half of the time for a long text, in several times as long for a short
+    one.
+    """
+    import numpy as np  # not at the top: a measured child never reads
+
+    run = np.frombuffer(text, dtype=np.uint8) - np.uint8(ord("0")) < 10
+    for step in (1, 2, 4, 8, 3):  # of 2, 4, 8, 16 and, in the end, 19 digits
+        run = run[:-step] & run[step:]
+    return any(
+        text[at - 1 : at] == b"-"
+        or (text[at + 19 : at + 20].isdigit() and text[at - 1 : at] in _FIRST)
+        for at in np.flatnonzero(run).tolist()
+    )
+
+
+def _json_reader(*, narrow: bool) -> Callable[[bytes], Any]:
     """As `strict_json`, in a third of the time: orjson, where it is known to read the same.
 
     It makes floats of wide integers, and refuses half characters and deep nesting that the
@@ -128,12 +158,17 @@ def _quick_json(body: bytes, *, narrow: bool) -> Any:
     """
     import orjson  # not at the top: a measured child never reads
 
-    if narrow:
-        try:
-            return orjson.loads(body)
-        except orjson.JSONDecodeError:
-            pass
-    return strict_json(body.decode())
+    quick, refused = orjson.loads, orjson.JSONDecodeError
+
+    def read(body: bytes) -> Any:
+        if narrow or not may_be_wide(body):
+            try:
+                return quick(body)
+            except refused:
+                pass
+        return strict_json(body.decode())
+
+    return read
 
 
 class PartWriter:
@@ -259,10 +294,10 @@ def parse(data: bytes, path: Path) -> Journal:
     tip, size, schema = "", 0, SCHEMA
     lines = data.split(b"\n")
     torn = bool(lines.pop())
-    narrow = not may_be_wide(data)
+    found = decode_lines(lines, narrow=not may_be_wide(data))
     for number, line in enumerate(lines, 1):
         try:
-            record = decode_line(line, narrow=narrow)
+            record = next(found)
         except ValueError as error:
             if _torn_off(records[-1] if records else None, lines[number - 1 :]):
                 torn = True

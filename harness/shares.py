@@ -26,7 +26,7 @@ from typing import IO, Any, NamedTuple
 import harness
 from harness.errors import HarnessError
 from harness.migrate import known
-from harness.records import SCHEMA, Record, decode_line, may_be_wide
+from harness.records import SCHEMA, Record, decode_line, decode_lines, may_be_wide
 from harness.score import compare
 from harness.scoring.gather import gather
 from harness.scoring.part import Parts, parts_of, read_setting
@@ -229,18 +229,19 @@ def _unchained(
     Raises:
         OddError, ValueError: the chain is broken.
     """
+    sha256 = hashlib.sha256
     for piece in pieces:
+        lines = piece.split(b"\n")[:-1]
+        records = decode_lines(lines, narrow=not may_be_wide(piece))
         first: Any = None
         before = number = tip = first
-        narrow = not may_be_wide(piece)
-        for line in piece.split(b"\n")[:-1]:
-            record = decode_line(line, narrow=narrow)
+        for line, record in zip(lines, records, strict=True):
             seq, said = record.pop("seq"), record.pop("prev")
             if first is None:
                 first, before, number, tip = seq, said, seq, said
-            if (seq, said) != (number, tip):
+            if seq != number or said != tip:
                 raise OddError
-            number, tip = number + 1, hashlib.sha256(line + b"\n").hexdigest()
+            number, tip = number + 1, sha256(line + b"\n").hexdigest()
             if "job" in record or "retry" in record:
                 jobs.add(str(record.get("job", "")))
             yield record

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Sequence
+from functools import lru_cache
 from statistics import NormalDist
 from typing import Any, NamedTuple
 
@@ -100,15 +101,19 @@ def stream(*key: object) -> int:
 def random_words(seed: int, count: int) -> npt.NDArray[np.uint64]:
     """The first `count` outputs of SplitMix64 (Steele, Lea and Flood 2014)."""
     # Arrays, not scalars: numpy warns when a uint64 scalar wraps, and wrapping is meant.
-    state = np.arange(1, count + 1, dtype=np.uint64)
-    state *= np.uint64(_GAMMA)
-    state += np.array([seed & _MASK_64], dtype=np.uint64)
+    state = _states(count) + np.array([seed & _MASK_64], dtype=np.uint64)
     state ^= state >> np.uint64(30)
     state *= np.uint64(_MIX_1)
     state ^= state >> np.uint64(27)
     state *= np.uint64(_MIX_2)
     state ^= state >> np.uint64(31)
     return state
+
+
+@lru_cache(maxsize=16)
+def _states(count: int) -> npt.NDArray[np.uint64]:
+    """Those of SplitMix64 without the seed, which many streams share."""
+    return np.arange(1, count + 1, dtype=np.uint64) * np.uint64(_GAMMA)
 
 
 def random_below(seed: int, shape: tuple[int, ...], bound: int) -> Indices:
@@ -118,8 +123,11 @@ def random_below(seed: int, shape: tuple[int, ...], bound: int) -> Indices:
     """
     if not 0 < bound < 1 << 31:
         raise ValueError(f"bound {bound} is outside 1 … 2^31 - 1")
-    words = random_words(seed, math.prod(shape)) >> np.uint64(32)
-    return ((words * np.uint64(bound)) >> np.uint64(32)).astype(np.int64).reshape(shape)
+    words = random_words(seed, math.prod(shape))
+    words >>= np.uint64(32)
+    words *= np.uint64(bound)
+    words >>= np.uint64(32)
+    return words.view(np.int64).reshape(shape)  # below 2^31
 
 
 def resample_units(seed: int, units: int, resamples: int = RESAMPLES) -> Indices:
@@ -132,31 +140,37 @@ def resample_units(seed: int, units: int, resamples: int = RESAMPLES) -> Indices
 
 
 def drawn_counts(drawn: Indices, units: int) -> Counts:
-    """How often each unit is drawn in each resample: `[B, m]` → `[units, B]`."""
-    resamples = drawn.shape[0]
+    """How often each unit is drawn in each resample: `[B, m]` → `[units, B]`, of the smallest type
+    that holds what is drawn in one.
+    """
+    resamples, draws = drawn.shape
     places = drawn + np.arange(resamples)[:, None] * units
     counts = np.bincount(places.ravel(), minlength=resamples * units)
-    return np.ascontiguousarray(counts.reshape(resamples, units).T, dtype=np.uint16)
+    return np.ascontiguousarray(counts.reshape(resamples, units).T, dtype=np.min_scalar_type(draws))
 
 
 def process_medians(values: Floats, counts: Counts) -> Floats:
-    """Median of the drawn units in each resample: `[units]`, `[units, B]` → `[B]`.
+    """Median of the drawn units in each resample, of each row: `[S, units]`, `[units, B]` →
+    `[S, B]`.
 
     The counts serve every metric of the same draws; adding them up in the order of the values
     is several times faster than sorting what was drawn.
     """
-    order = np.argsort(values, kind="stable")
-    ascending = values[order]
+    order = np.argsort(values, axis=1, kind="stable")
+    ascending = np.take_along_axis(values, order, 1)
     # How many of the drawn are at or below each value: the median is where half of them are.
-    # Row by row: `np.add.accumulate` goes down the columns, in several times as long.
-    below = counts[order]
-    for row in range(1, len(below)):
-        below[row] += below[row - 1]
-    half, odd = divmod(int(below[-1, 0]), 2)
-    upper: Floats = ascending[np.add.reduce(below <= half, axis=0, dtype=np.uint16)]
-    if odd:
-        return upper
-    return (upper + ascending[np.add.reduce(below < half, axis=0, dtype=np.uint16)]) / 2
+    # Unit by unit: `np.add.accumulate` takes several times as long.
+    below = counts[order.T]
+    for unit in range(1, len(below)):
+        below[unit] += below[unit - 1]
+    half, odd = divmod(int(below[-1, 0, 0]), 2)
+
+    def at(place: npt.NDArray[np.bool_]) -> Floats:
+        places = np.add.reduce(place, axis=0, dtype=counts.dtype)
+        return np.stack([row[found] for row, found in zip(ascending, places, strict=True)])
+
+    upper = at(below <= half)
+    return upper if odd else (upper + at(below < half)) / 2
 
 
 def request_medians(values: Floats, seed: int, resamples: int = RESAMPLES) -> Floats:

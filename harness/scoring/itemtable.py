@@ -7,10 +7,11 @@ time. What any single item means stands in `items`.
 from __future__ import annotations
 
 import math
-from collections import defaultdict
+from bisect import bisect_left
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import chain
+from itertools import chain, compress
+from operator import itemgetter
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -166,8 +167,8 @@ class Items(Collection[Item]):
         if isinstance(items, Items):
             return items
         found = list(items)
-        chosen = [(row, item.choice) for row, item in enumerate(found) if item.choice]
-        written = [(row, item.free) for row, item in enumerate(found) if item.free]
+        chosen = [row for row, item in enumerate(found) if item.choice]
+        written = [row for row, item in enumerate(found) if item.free]
         return cls(
             forms=[item.form for item in found],
             numbers=[item.number for item in found],
@@ -177,8 +178,10 @@ class Items(Collection[Item]):
             correct=np.array([item.correct for item in found], dtype=np.bool_),
             answered=np.array([item.answered for item in found], dtype=np.bool_),
             skipped=[item.skipped for item in found],
-            choices=_by_width([row for row, _ in chosen], [choice for _, choice in chosen]),
-            free=_frees([row for row, _ in written], [free for _, free in written]),
+            choices=_by_width(
+                chosen, _transposed([item.choice for item in found if item.choice], 5)
+            ),
+            free=_frees(written, _transposed([item.free for item in found if item.free], 3)),
         )
 
 
@@ -211,40 +214,41 @@ def read_items(numbers: Sequence[int], samples: Sequence[Sample]) -> Items | Non
     Args:
         numbers: of the items; with their form they differ.
     """
-    forms = [sample.get("form", "") for sample in samples]
+    forms = [sample.get("form") for sample in samples]
     if not (_all(forms, str) and {"", "choice", "free"}.issuperset(forms)):
         return None
+    order = sorted(zip(forms, numbers, range(len(forms)), strict=True))
+    forms, numbers, rows = map(list, zip(*order, strict=True))
     if len(set(zip(forms, numbers, strict=True))) < len(forms):
         return None
-    order = sorted(range(len(samples)), key=lambda row: (forms[row], numbers[row]))
-    samples = [samples[row] for row in order]
-    forms = [forms[row] for row in order]
-    names = ("template", "level", "chance", "correct", "answered")
-    template, level, chance, correct, answered = (_column(samples, name) for name in names)
+    samples = [samples[row] for row in rows]
+    columns = _columns(samples, ("template", "level", "chance", "correct", "answered"))
+    if columns is None:
+        return None
+    template, level, chance, correct, answered = columns
     usable = _all(template, str) and _all(level, int) and _all(chance, int, float)
     if not (usable and _all(correct, bool) and _all(answered, bool)):
         return None
-    if not all(0 <= share < 1 for share in chance):
+    if not (0 <= min(chance) and max(chance) < 1):
         return None
-    by_form = defaultdict(list)
-    for row, form in enumerate(forms):
-        by_form[form].append(row)
-    right = np.array(correct, dtype=np.bool_)
-    choices = _read_choices(by_form["choice"], samples)
-    if choices is None or not _are_free(written := [samples[row] for row in by_form["free"]]):
+    right, read = np.array(correct, dtype=np.bool_), np.array(answered, dtype=np.bool_)
+    # In order of their forms: nothing, choice, free.
+    first, end = bisect_left(forms, "choice"), bisect_left(forms, "free")
+    choices = _read_choices(range(first, end), samples[first:end])
+    written = _columns(samples[end:], Free._fields)
+    if choices is None or written is None or not _are_free(*written):
         return None
-    free = _frees(by_form["free"], [tuple(map(sample.get, Free._fields)) for sample in written])
+    free = _frees(range(end, len(forms)), written)
     # What contradicts itself is for `read_item` to say.
     if any((table.hits() != right[table.rows]).any() for table in choices):
         return None
     if free and (free.strict & ~right[free.rows]).any():
         return None
-    read = np.array(answered, dtype=np.bool_)
     return Items(
         forms=forms,
-        numbers=[numbers[row] for row in order],
-        templates=template,
-        levels=level,
+        numbers=numbers,
+        templates=list(template),
+        levels=list(level),
         chances=np.array(chance, dtype=np.float64),
         correct=right & read,  # an answer that could not be read cannot be right
         answered=read,
@@ -259,77 +263,88 @@ def _all(values: Iterable[Any], *kinds: type) -> bool:
     return set(kinds).issuperset(map(type, values))
 
 
-def _column(samples: Iterable[Sample], name: str) -> list[Any]:
-    return [sample.get(name) for sample in samples]
+_Columns = Sequence[Sequence[Any]]
 
 
-def _read_choices(rows: list[int], samples: Sequence[Sample]) -> tuple[ChoiceColumns, ...] | None:
-    names = ("right", "log_likelihoods", "tokens", "chars", "bytes")
-    right, scores, *lengths = (_column([samples[row] for row in rows], name) for name in names)
+def _columns(samples: Sequence[Sample], names: Sequence[str]) -> _Columns | None:
+    """The fields of all samples, a column each; None where one lacks a field."""
+    try:
+        rows = list(map(itemgetter(*names), samples))
+    except KeyError:
+        return None
+    return _transposed(rows, len(names))
+
+
+def _transposed(rows: Sequence[Sequence[Any]], columns: int) -> _Columns:
+    return list(zip(*rows, strict=True)) or [()] * columns
+
+
+def _read_choices(
+    rows: Sequence[int], samples: Sequence[Sample]
+) -> tuple[ChoiceColumns, ...] | None:
+    fields = _columns(samples, ("right", "log_likelihoods", "tokens", "chars", "bytes"))
+    if fields is None:
+        return None
+    right, scores, *lengths = fields
     if not (_all(right, int) and all(_all(lists, list) for lists in (scores, *lengths))):
         return None
-    counts = list(map(len, scores))
-    if min(counts, default=2) < 2 or any(list(map(len, lists)) != counts for lists in lengths):
+    widths = list(map(len, scores))
+    if min(widths, default=2) < 2 or any(list(map(len, lists)) != widths for lists in lengths):
         return None
     if not _all(chain.from_iterable(scores), int, float):
         return None
-    for least, lists in zip((0, 1, 1), lengths, strict=True):
-        flat = list(chain.from_iterable(lists))
-        if not (_all(flat, int) and least <= min(flat, default=1)):
-            return None
-        if max(flat, default=1) > MOST_WHOLE:
-            return None
+    if not _all(chain.from_iterable(chain(*lengths)), int):
+        return None
     try:
-        tables = _by_width(rows, list(zip(right, scores, *lengths, strict=True)))
+        tables = _by_width(rows, fields)
     except OverflowError:
         return None
-    for table in tables:
-        inside = (table.right >= 0) & (table.right < table.log_likelihoods.shape[1])
-        likely = table.log_likelihoods
-        if not (inside.all() and np.isfinite(likely).all() and likely.max() <= POSITIVE_NAT):
-            return None
-    return tables
+    return tables if all(map(_is_usable, tables)) else None
 
 
-def _by_width(rows: Sequence[int], choices: Sequence[Sequence[Any]]) -> tuple[ChoiceColumns, ...]:
+def _is_usable(table: ChoiceColumns) -> bool:
+    likely = table.log_likelihoods
+    if not (np.isfinite(likely).all() and likely.max() <= POSITIVE_NAT):
+        return False
+    if not (table.right.min() >= 0 and table.right.max() < likely.shape[1]):
+        return False
+    lengths = ((table.tokens, 0), (table.chars, 1), (table.size, 1))
+    return all(least <= column.min() and column.max() <= MOST_WHOLE for column, least in lengths)
+
+
+def _by_width(rows: Sequence[int], fields: _Columns) -> tuple[ChoiceColumns, ...]:
     """Tables of the choice items in these rows, one for each number of options.
 
     Args:
-        choices: the fields of a `Choice` each.
+        fields: of a `Choice`, a column each.
     """
+    kinds = (np.int64, np.float64, np.int64, np.int64, np.int64)
+    widths = list(map(len, fields[1]))
     tables = []
-    widths = [len(scores) for _, scores, *_ in choices]
     for width in sorted(set(widths)):
-        mine = [at for at, other in enumerate(widths) if other == width]
-        right, scores, tokens, chars, size = zip(*(choices[at] for at in mine), strict=True)
-        tables.append(
-            ChoiceColumns(
-                rows=np.array([rows[at] for at in mine], dtype=np.int64),
-                right=np.array(right, dtype=np.int64),
-                log_likelihoods=np.array(scores, dtype=np.float64),
-                tokens=np.array(tokens, dtype=np.int64),
-                chars=np.array(chars, dtype=np.int64),
-                size=np.array(size, dtype=np.int64),
-            )
-        )
+        mine = [other == width for other in widths]
+        columns = [
+            np.array(list(compress(column, mine)), dtype=kind)
+            for column, kind in zip(fields, kinds, strict=True)
+        ]
+        tables.append(ChoiceColumns(np.array(list(compress(rows, mine)), dtype=np.int64), *columns))
     return tuple(tables)
 
 
-def _are_free(samples: Sequence[Sample]) -> bool:
-    strict, credit, truncated = (_column(samples, name) for name in Free._fields)
+def _are_free(strict: Sequence[Any], credit: Sequence[Any], truncated: Sequence[Any]) -> bool:
     plain = _all(strict, bool) and _all(truncated, bool) and _all(credit, int, float)
     return plain and all(0 <= share <= 1 for share in credit)
 
 
-def _frees(rows: Sequence[int], answers: Sequence[Sequence[Any]]) -> FreeColumns | None:
+def _frees(rows: Sequence[int], fields: _Columns) -> FreeColumns | None:
     """Columns of the written items in these rows.
 
     Args:
-        answers: the fields of a `Free` each.
+        fields: of a `Free`, a column each.
     """
     if not rows:
         return None
-    strict, credit, truncated = zip(*answers, strict=True)
+    strict, credit, truncated = fields
     return FreeColumns(
         np.array(rows, dtype=np.int64),
         np.array(strict, dtype=np.bool_),

@@ -8,9 +8,9 @@ a case is sound, and one by one where any is not: both give the same figures.
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from itertools import groupby
+from itertools import accumulate, groupby
 from operator import itemgetter
 from typing import Any, NamedTuple
 
@@ -109,6 +109,7 @@ class Reader:
         self.stores_reference = False
         self._rules = rules
         self._values: dict[tuple[str, str, str, int], list[float | Floats]] = defaultdict(list)
+        self._series: dict[tuple[str, str], Series] = {}
         self._items: dict[tuple[str, int], list[Item]] = defaultdict(list)
         self._tables: dict[tuple[str, int], Items] = {}
         self._outputs: dict[tuple[str, str, int], list[str]] = defaultdict(list)
@@ -173,12 +174,11 @@ class Reader:
         )
         if times is None or len({place[:2] for place in order}) < len(order):
             return False
-        start = 0
-        for process, rows in groupby(order, itemgetter(0)):
-            key, end = Key("latency", name, "request", process, 0, ""), start + len(list(rows))
-            for metric, values in times.items():
-                self._add(key, metric, values[start:end].ravel())
-            start = end
+        counts = Counter(process for process, _, _ in order).values()
+        ends = list(accumulate(counts))
+        for metric, values in times.items():
+            parts = (values[end - n : end].ravel() for n, end in zip(counts, ends, strict=True))
+            self._series[name, metric] = Series("latency", tuple(parts))
         for (_, number, _), sample in zip(order, ordered, strict=True):
             if output := sample.get("output_sha256"):
                 self._outputs["latency", name, number].append(str(output))
@@ -381,7 +381,8 @@ class Reader:
         many a machine has no meter.
         """
         out = {}
-        used = {*self.items, *self.divergences, *(case for _, case, _, _ in self._values)}
+        used = {*self.items, *self.divergences, *(case for case, _ in self._series)}
+        used |= {case for _, case, _, _ in self._values}
         for suite in sorted({*suites} - {"energy"}):
             cases = self._rules.cases.get(suite, {})
             refused = sorted(problem for problem in self.problems if problem.case in cases)
@@ -404,11 +405,12 @@ class Reader:
         grouped: dict[tuple[str, str], list[Floats]] = defaultdict(list)
         suites: dict[tuple[str, str], str] = {}
         for (suite, case, metric, _), values in sorted(self._values.items(), key=itemgetter(0)):
-            # Columns and the gaps between tokens are arrays, else it is one figure a sample.
+            # The gaps between tokens are arrays, else it is one figure a sample.
             found = np.concatenate(values) if np.ndim(values[0]) else np.array(values)
             grouped[case, metric].append(found.astype(np.float64, copy=False))
             suites[case, metric] = suite
-        return {place: Series(suites[place], tuple(grouped[place])) for place in sorted(grouped)}
+        one_by_one = {at: Series(suites[at], tuple(values)) for at, values in grouped.items()}
+        return dict(sorted((self._series | one_by_one).items(), key=itemgetter(0)))
 
     def deterministic(self) -> bool | None:
         """Whether outputs of equal requests are equal, or None without repetitions."""

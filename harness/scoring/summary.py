@@ -12,6 +12,8 @@ import math
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import groupby
+from operator import itemgetter
 from typing import NamedTuple
 
 import numpy as np
@@ -326,10 +328,12 @@ class _Resampler:
             seeds = [stream("request", self._model, stack.suite, case) for case, _ in stack.places]
             pairs = zip(stack.pooled, seeds, strict=True)
             return np.stack([request_medians(values, seed) for values, seed in pairs])
-        rows = zip(stack.places, medians, strict=True)
-        return np.stack(
-            [process_medians(row, self._counts(stack, case)) for (case, _), row in rows]
-        )
+        drawn, start = [], 0
+        for case, places in groupby(stack.places, itemgetter(0)):
+            end = start + len(list(places))
+            drawn.append(process_medians(medians[start:end], self._counts(stack, case)))
+            start = end
+        return np.concatenate(drawn)
 
     def _counts(self, stack: _Alike, case: str) -> Counts:
         """How often each process is drawn: once for all metrics, or all metrics of a case."""

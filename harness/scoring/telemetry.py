@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
+from operator import lt
 from typing import Any
 
 from harness.scoring.gather import Record
@@ -72,24 +74,48 @@ def _job(name: str, records: Sequence[Record]) -> Watched:
     """One job's telemetry, the same in whatever order its records come."""
     parents = [record for record in records if record.get("source") == "parent"]
     start = max(parents, key=canonical) if len(parents) > 1 else (parents or [{}])[0]
+    readings = [record for record in records if record.get("source") == "worker"]
+    readings, columns, kinds = _columns(readings) or _one_by_one(readings)
+    return Watched(
+        id=name,
+        counted=any(record.get("counters") for record in records),
+        cases=[str(record.get("case", "")) for record in readings],
+        columns=columns,
+        kinds=kinds,
+        facts=start.get("facts") or {},
+        gate=str(start.get("gate", "")),
+    )
+
+
+_Columns = tuple[list[Record], Mapping[str, Sequence[int | None]], frozenset[tuple[str, ...]]]
+"""Readings in order of time, their columns, and which counters stand together."""
+
+
+def _columns(readings: list[Record]) -> _Columns | None:
+    """Of readings that are in order and all have the same counters."""
+    counters = [record.get("counters") or {} for record in readings]
+    kinds = frozenset(map(tuple, counters))
+    if len(kinds) != 1:
+        return None
+    [names] = kinds
+    values = list(zip(*(found.values() for found in counters), strict=True))
+    columns = dict(zip(names, values, strict=True))
+    clock = columns.get("clock_ns", ())
+    if not (clock and {int}.issuperset(map(type, chain.from_iterable(values)))):
+        return None
+    return (readings, columns, kinds) if all(map(lt, clock, clock[1:])) else None
+
+
+def _one_by_one(records: Iterable[Record]) -> _Columns:
     readings: list[tuple[int, Record, Mapping[str, int]]] = []
     for record in records:
-        if record.get("source") == "worker":
-            counters = record.get("counters") or {}
-            if not {int}.issuperset(map(type, counters.values())):
-                counters = {k: value for k, value in counters.items() if isinstance(value, int)}
-            readings.append((counters.get("clock_ns", 0), record, counters))
+        found = record.get("counters") or {}
+        counters = {key: value for key, value in found.items() if isinstance(value, int)}
+        readings.append((counters.get("clock_ns", 0), record, counters))
     times = Counter(clock for clock, _, _ in readings)
     # Spelling out a record is slow, and only those of one moment need it.
     readings.sort(key=lambda found: (found[0], canonical(found[1]) if times[found[0]] > 1 else b""))
     kinds = frozenset(tuple(counters) for _, _, counters in readings)
     names = {name for kind in kinds for name in kind}
-    return Watched(
-        id=name,
-        counted=any(record.get("counters") for record in records),
-        cases=[str(record.get("case", "")) for _, record, _ in readings],
-        columns={name: [counters.get(name) for _, _, counters in readings] for name in names},
-        kinds=kinds,
-        facts=start.get("facts") or {},
-        gate=str(start.get("gate", "")),
-    )
+    columns = {name: [counters.get(name) for _, _, counters in readings] for name in names}
+    return [record for _, record, _ in readings], columns, kinds
