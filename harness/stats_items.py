@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import math
 from collections import Counter, defaultdict
-from collections.abc import Hashable, Iterable
+from collections.abc import Hashable, Iterable, Mapping
 from statistics import NormalDist
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -109,7 +110,7 @@ def calibration_error(confidences: Floats, correct: npt.NDArray[np.bool_]) -> fl
     return math.fsum(np.abs(gaps).tolist()) / correct.size
 
 
-def overdispersion(answers: Iterable[tuple[Hashable, Hashable, bool]]) -> float | None:
+def overdispersion(answers: Mapping[tuple[Any, Any, bool], int]) -> float | None:
     """How far the templates' shares vary, in units of what chance alone makes of it.
 
     Pearson's dispersion (McCullagh and Nelder 1989, section 4.5) conditional on the answers
@@ -118,20 +119,21 @@ def overdispersion(answers: Iterable[tuple[Hashable, Hashable, bool]]) -> float 
     on average where right answers fall on templates at random.
 
     Args:
-        answers: template, stratum (such as form and level) and whether right, of each item.
+        answers: how many items there are of a template and a stratum (such as form and level)
+            that are right, or not.
 
     Returns:
         The index; None with fewer than two templates that have 3 items and could vary.
     """
-    size: defaultdict[Hashable, int] = defaultdict(int)
-    right: defaultdict[Hashable, int] = defaultdict(int)
+    size: Counter[Hashable] = Counter()
+    right: Counter[Hashable] = Counter()
+    hits: Counter[Hashable] = Counter()
     cells: defaultdict[Hashable, Counter[Hashable]] = defaultdict(Counter)
-    hits: defaultdict[Hashable, int] = defaultdict(int)
-    for template, stratum, hit in answers:
-        size[stratum] += 1
-        right[stratum] += hit
-        cells[template][stratum] += 1
-        hits[template] += hit
+    for (template, stratum, hit), n in answers.items():
+        size[stratum] += n
+        right[stratum] += n * hit
+        hits[template] += n * hit
+        cells[template][stratum] += n
     terms = []
     for template, cell in cells.items():
         if cell.total() < LEAST_OF_TEMPLATE:

@@ -3,6 +3,7 @@
 import itertools
 import math
 import random
+from collections import Counter
 
 import numpy as np
 import pytest
@@ -192,9 +193,9 @@ def test_honest_confidences_are_calibrated():
 def test_overdispersion_by_hand():
     """Two templates of four items, 4 and 0 right: r² = 4, Var = 4 · ¼ · 4/7."""
     answers = [("a", 0, True)] * 4 + [("b", 0, False)] * 4
-    assert stats_items.overdispersion(answers) == pytest.approx(4 / (4 * 0.25 * 4 / 7))
+    assert stats_items.overdispersion(Counter(answers)) == pytest.approx(4 / (4 * 0.25 * 4 / 7))
     even = [(t, 0, right) for t in "ab" for right in (True, True, False, False)]
-    assert stats_items.overdispersion(even) == 0
+    assert stats_items.overdispersion(Counter(even)) == 0
 
 
 def test_overdispersion_is_one_over_all_arrangements():
@@ -207,7 +208,7 @@ def test_overdispersion_is_one_over_all_arrangements():
         for second in itertools.combinations(strata[1], 2):
             right = {*first, *second}
             answers = [(t, s, i in right) for i, (t, s) in enumerate(places)]
-            found.append(stats_items.overdispersion(answers))
+            found.append(stats_items.overdispersion(Counter(answers)))
     assert sum(found) / len(found) == pytest.approx(1.0)
 
 
@@ -218,8 +219,8 @@ def test_memorised_templates_show():
               for t in range(20) for _ in range(20)]  # fmt: skip
     known = [(t, level[t], draw.random() < (0.95 if t < 8 else 0.25))
              for t in range(20) for _ in range(20)]  # fmt: skip
-    assert stats_items.overdispersion(honest) < 2
-    assert stats_items.overdispersion(known) > 4
+    assert stats_items.overdispersion(Counter(honest)) < 2
+    assert stats_items.overdispersion(Counter(known)) > 4
 
 
 @pytest.mark.parametrize(
@@ -233,4 +234,4 @@ def test_memorised_templates_show():
     ],
 )
 def test_overdispersion_of_nothing_that_could_vary(answers):
-    assert stats_items.overdispersion(answers) is None
+    assert stats_items.overdispersion(Counter(answers)) is None

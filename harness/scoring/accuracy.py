@@ -27,6 +27,7 @@ from harness.stats import (
     Interval,
     mean_interval,
     percentile_interval,
+    percentile_intervals,
     resampled_counts,
     round_significant,
     stream,
@@ -127,9 +128,12 @@ def summarise_task(
     guess = math.fsum(items.chances.tolist()) / total
     correct = int(items.correct.sum())
     value = correct / total
-    interval = _widest(percentile_interval(raw_draws, value), wilson(correct, total))
     adjusted_draws: Floats = (raw_draws - drawn_chance) / (1 - drawn_chance)
     adjusted = _adjust(value, guess)
+    own, own_adjusted = percentile_intervals(
+        np.stack([raw_draws, adjusted_draws]), [value, adjusted]
+    )
+    interval = _widest(own, wilson(correct, total))
     return Task(
         suite=suite,
         language=language,
@@ -139,7 +143,7 @@ def summarise_task(
         chance=guess,
         adjusted=adjusted,
         adjusted_interval=_widest(
-            percentile_interval(adjusted_draws, adjusted),
+            own_adjusted,
             Interval(_adjust(interval.lo, guess), _adjust(interval.hi, guess)),
         ),
         unanswered=int((~(items.answered | items.was_skipped)).sum()) / total,

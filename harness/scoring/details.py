@@ -119,9 +119,12 @@ def _share(items: Items, form: str) -> Share:
 def _templates(items: Items, asked: Bools) -> Templates | None:
     strata = zip(items.forms, items.levels, strict=True)
     every = zip(items.templates, strata, items.correct.tolist(), strict=True)
-    answers = list(compress(every, asked.tolist()))
-    size = Counter(template for template, _, _ in answers)
-    right = Counter(template for template, _, correct in answers if correct)
+    answers = Counter(compress(every, asked.tolist()))
+    size: Counter[str] = Counter()
+    right: Counter[str] = Counter()
+    for (template, _, correct), n in answers.items():
+        size[template] += n
+        right[template] += n * correct
     shares = [right[template] / n for template, n in size.items() if n >= LEAST_OF_TEMPLATE]
     if not shares:
         return None

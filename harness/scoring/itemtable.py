@@ -75,9 +75,9 @@ class ChoiceColumns(NamedTuple):
         near the larger error).
         """
         best = np.argsort(-self.log_likelihoods, axis=1, kind="stable")[:, :2]
-        lengths, place = np.unique(np.take_along_axis(self.tokens, best, 1), return_inverse=True)
-        error = np.array([nearest(errors, int(length)) for length in lengths])
-        bounds = error[place.reshape(best.shape)].sum(axis=1)
+        lengths = np.take_along_axis(self.tokens, best, 1).ravel().tolist()
+        known = {length: nearest(errors, length) for length in set(lengths)}
+        bounds = np.array([known[length] for length in lengths]).reshape(best.shape).sum(axis=1)
         return int(np.count_nonzero(self.margin_nat < bounds))
 
     def one(self, at: int) -> Choice:
@@ -167,8 +167,8 @@ class Items(Collection[Item]):
         if isinstance(items, Items):
             return items
         found = list(items)
-        chosen = [row for row, item in enumerate(found) if item.choice]
-        written = [row for row, item in enumerate(found) if item.free]
+        choices = {row: item.choice for row, item in enumerate(found) if item.choice}
+        written = {row: item.free for row, item in enumerate(found) if item.free}
         return cls(
             forms=[item.form for item in found],
             numbers=[item.number for item in found],
@@ -178,10 +178,8 @@ class Items(Collection[Item]):
             correct=np.array([item.correct for item in found], dtype=np.bool_),
             answered=np.array([item.answered for item in found], dtype=np.bool_),
             skipped=[item.skipped for item in found],
-            choices=_by_width(
-                chosen, _transposed([item.choice for item in found if item.choice], 5)
-            ),
-            free=_frees(written, _transposed([item.free for item in found if item.free], 3)),
+            choices=_by_width(list(choices), _transposed(choices.values(), 5)),
+            free=_frees(list(written), _transposed(written.values(), 3)),
         )
 
 
@@ -229,7 +227,7 @@ def read_items(numbers: Sequence[int], samples: Sequence[Sample]) -> Items | Non
     usable = _all(template, str) and _all(level, int) and _all(chance, int, float)
     if not (usable and _all(correct, bool) and _all(answered, bool)):
         return None
-    if not (0 <= min(chance) and max(chance) < 1):
+    if min(chance) < 0 or max(chance) >= 1:
         return None
     right, read = np.array(correct, dtype=np.bool_), np.array(answered, dtype=np.bool_)
     # In order of their forms: nothing, choice, free.
@@ -275,7 +273,7 @@ def _columns(samples: Sequence[Sample], names: Sequence[str]) -> _Columns | None
     return _transposed(rows, len(names))
 
 
-def _transposed(rows: Sequence[Sequence[Any]], columns: int) -> _Columns:
+def _transposed(rows: Collection[Sequence[Any]], columns: int) -> _Columns:
     return list(zip(*rows, strict=True)) or [()] * columns
 
 
@@ -318,12 +316,12 @@ def _by_width(rows: Sequence[int], fields: _Columns) -> tuple[ChoiceColumns, ...
     Args:
         fields: of a `Choice`, a column each.
     """
-    kinds = (np.int64, np.float64, np.int64, np.int64, np.int64)
+    kinds: tuple[type, ...] = (np.int64, np.float64, np.int64, np.int64, np.int64)
     widths = list(map(len, fields[1]))
     tables = []
     for width in sorted(set(widths)):
         mine = [other == width for other in widths]
-        columns = [
+        columns: list[Any] = [
             np.array(list(compress(column, mine)), dtype=kind)
             for column, kind in zip(fields, kinds, strict=True)
         ]
