@@ -13,6 +13,7 @@ Each version only added fields: readers take any that is not newer.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
@@ -25,7 +26,7 @@ from harness.scoring.judge import Judged, judge
 from harness.scoring.observe import Observed
 from harness.scoring.paired import compare_accuracy
 from harness.scoring.part import Parts, Setting, parts_of, read_setting
-from harness.scoring.rank import pareto, rank
+from harness.scoring.rank import Ranking, pareto, rank
 from harness.scoring.rules import LOAD_CASES, UNKNOWN_LOAD_CASE, Rules
 from harness.scoring.sandboxes import lowest, unconfined
 from harness.scoring.summary import Summaries, length_ratio
@@ -108,25 +109,43 @@ def compare(setting: Setting, made: Parts, *, torn: bool = False) -> Json:
     rankings = [rank(group, rules.weights, formula) for group in scored]
     tier = _tier(rules, verdict)
     near = _fidelity(observed, run, rules)
-    card = {
-        **_run_facts(run, rules),
-        "sessions": _sessions(made.told, made.counted),
-        "tier": tier,
-        "environment": {when: found["facts"] for when, found in environment.items()},
-        "calibration": looks.calibration,
-        "verdict": verdict,
-        "entries": _sorted_entries(
-            entry_json(entry, ranking, rules, validity.models[entry.id], tier)
-            | {"fidelity": near[entry.id], "sandbox": sandboxes.get(entry.id)}
+    shown = {part.observed.id: part.shown for part in parts}
+    ranked = sorted(
+        (
+            (entry, ranking)
             for group, ranking in zip(groups, rankings, strict=True)
             for entry in group
         ),
-        "pareto": _pareto(scored, rules),
-        "pairs": [pair._asdict() for ranking in rankings for pair in ranking.pairs],
-        "accuracy": compare_accuracy(scored, rules),
-    }
-    rounded_card: Json = round_all(card)
-    return rounded_card
+        key=_place,
+    )
+    card: Json = round_all(
+        {
+            **_run_facts(run, rules),
+            "sessions": _sessions(made.told, made.counted),
+            "tier": tier,
+            "environment": {when: found["facts"] for when, found in environment.items()},
+            "calibration": looks.calibration,
+            "verdict": verdict,
+            "pareto": _pareto(scored, rules),
+            "pairs": [pair._asdict() for ranking in rankings for pair in ranking.pairs],
+            "accuracy": compare_accuracy(scored, rules),
+        }
+    )
+    card["entries"] = [
+        entry_json(
+            entry, shown[entry.id], ranking, rules, findings=validity.models[entry.id], tier=tier
+        )
+        | round_all({"fidelity": near[entry.id], "sandbox": sandboxes.get(entry.id)})
+        for entry, ranking in ranked
+    ]
+    return card
+
+
+def _place(found: tuple[Judged, Ranking]) -> tuple[bool, int, float, str]:
+    """By rank, then score, then id; those without a rank last."""
+    entry, ranking = found
+    rank = ranking.ranks.get(entry.id)
+    return rank is None, rank or 0, -(entry.score or 0), entry.id
 
 
 def _run_facts(run: Mapping[str, Any], rules: Rules) -> Json:
@@ -191,7 +210,11 @@ def dump(card: Mapping[str, Any]) -> bytes:
     Raises:
         ValueError: a NaN or an infinity is inside.
     """
-    return canonical(card) + b"\n"
+    # `canonical` makes plain data first: this is plain.
+    text = json.dumps(
+        card, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
+    )
+    return text.encode() + b"\n"
 
 
 def _verdict(
@@ -279,7 +302,7 @@ def _nothing_to_rank(observed: Sequence[Observed], rules: Rules) -> list[Json]:
 
 def _measured(seen: Observed) -> bool:
     """Whether any case has a figure; that a model could be loaded is none."""
-    cases = {case for case, _ in seen.series} - {*LOAD_CASES.values(), UNKNOWN_LOAD_CASE}
+    cases = {case for case, _ in seen.counts} - {*LOAD_CASES.values(), UNKNOWN_LOAD_CASE}
     return bool(cases or seen.items or seen.divergences or seen.stores_reference)
 
 
@@ -358,11 +381,3 @@ def _base_tier(rules: Rules, findings: Iterable[Mapping[str, Any]]) -> str:
     """The profile's own, unless what it asks of an official run was not in force."""
     free = any(finding["code"] == "not_sandboxed" for finding in findings)
     return "unverified" if free else rules.profile.tier
-
-
-def _sorted_entries(entries: Iterable[Json]) -> list[Json]:
-    """By rank, then score, then id; those without a score last."""
-    return sorted(
-        entries,
-        key=lambda e: (e["rank"] is None, e["rank"] or 0, -(e["score"] or 0), e["model"]),
-    )

@@ -17,8 +17,8 @@ from harness.scoring.judge import Judged, Ratio
 from harness.scoring.observe import Observed
 from harness.scoring.rank import Ranking
 from harness.scoring.rules import Rules
-from harness.scoring.summary import Summary
-from harness.stats import Interval, median
+from harness.scoring.summary import Summaries, Summary
+from harness.stats import Interval, median, round_all
 
 LEAST_LENGTH_RATIO = 0.9
 """Of chat answers to the reference's: who says less is not faster."""
@@ -26,19 +26,48 @@ LEAST_LENGTH_RATIO = 0.9
 Json = dict[str, Any]
 
 
+def shown_json(seen: Observed, found: Summaries, rules: Rules) -> Json:
+    """Of a model's entry what depends on no other model, floats rounded."""
+    shown: Json = round_all(
+        {
+            "metrics": _estimates(found.metrics),
+            "cases": {case: _estimates(metrics) for case, metrics in found.cases.items()},
+            "tasks": {name: _task(task) for name, task in found.tasks.items()},
+            "jobs": [job._asdict() for job in seen.jobs],
+            "engine": dict(seen.engine),
+            "deterministic": seen.deterministic,
+            "compat": compat(seen, rules),
+            "memory": footprint(seen, found, rules),
+            "gaps": itl_distribution(seen, rules),
+            "sustained": _sustained(seen),
+            "energy": {"methods": list(seen.energy_methods)},
+        }
+    )
+    return shown
+
+
 def entry_json(
-    entry: Judged, ranking: Ranking, rules: Rules, findings: Sequence[Json], tier: str
+    entry: Judged,
+    shown: Json,
+    ranking: Ranking,
+    rules: Rules,
+    *,
+    findings: Sequence[Json],
+    tier: str,
 ) -> Json:
-    """The entry of a model.
+    """The entry of a model, floats rounded.
 
     Args:
+        shown: by `shown_json`.
         findings: on its jobs. tier: of the run; what is made up has a tier of its own.
     """
     model, reason = entry.observed.model, entry.reason
     places = ranking.ranges.get(entry.id)
     values = {metric: ratio.value for metric, ratio in entry.ratios.items()}
     effects = FORMULAS[rules.profile.scoring].effects(values, rules.weights)
-    return {
+    length = entry.summaries.metrics.get("length_ratio")
+    lengths = {"length_ratio": _estimate("length_ratio", length)} if length else {}
+    own = {
         "model": entry.id,
         "list": entry.list_name,
         "division": entry.division,
@@ -62,22 +91,9 @@ def entry_json(
             metric: _ratio(ratio) | {"effect": effects.get(metric)}
             for metric, ratio in entry.ratios.items()
         },
-        "metrics": _estimates(entry.summaries.metrics),
-        "cases": {case: _estimates(found) for case, found in entry.summaries.cases.items()},
-        "tasks": {name: _task(task) for name, task in entry.summaries.tasks.items()},
-        "jobs": [job._asdict() for job in entry.observed.jobs],
-        "engine": dict(entry.observed.engine),
-        "deterministic": entry.observed.deterministic,
-        "findings": [
-            *findings,
-            *_own_findings(entry.observed, rules, entry.summaries.metrics.get("length_ratio")),
-        ],
-        "compat": compat(entry.observed, rules),
-        "memory": footprint(entry.observed, entry.summaries, rules),
-        "gaps": itl_distribution(entry.observed, rules),
-        "sustained": _sustained(entry.observed),
-        "energy": {"methods": list(entry.observed.energy_methods)},
+        "findings": [*findings, *_own_findings(entry.observed, rules, length)],
     }
+    return {**shown, **round_all(own), "metrics": shown["metrics"] | round_all(lengths)}
 
 
 def _gate(result: GateResult) -> Json:

@@ -316,12 +316,11 @@ def _volume(seen: Observed, rules: Rules, suite: str, case: str) -> tuple[int, i
     if case == LOAD_CASE:
         # A job starts with a cold cache, a warm one, or one that nobody could look into.
         places = [(name, "load_s") for name in LOAD_CASES.values()]
-        found = [seen.series[place] for place in places if place in seen.series]
-        return sum(len(series.processes) for series in found), processes
+        return sum(len(seen.counts.get(place, ())) for place in places), processes
     metric, each = _EVIDENCE[suite]
     wanted = {"requests": protocol.requests, "items": rules.cases[suite][case].items}.get(each, 1)
-    series = seen.series.get((case, metric.format(case[:2])))
-    counts = [min(values.size, wanted) for values in series.processes] if series else []
+    found = seen.counts.get((case, metric.format(case[:2])), ())
+    counts = [min(count, wanted) for count in found]
     # A process with more requests than asked does not stand in for a missing process.
     return sum(sorted(counts)[-processes:]), processes * wanted
 

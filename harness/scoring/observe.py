@@ -36,7 +36,7 @@ class Observed:
     """All that a run says about one model.
 
     Attributes:
-        series: by (case, metric).
+        series: by (case, metric). counts: observations of each process in them.
         items: by task, in order of their form and index.
         geometry: by task and tokens of an option, the largest difference in nat between
             the trie and a full forward.
@@ -53,6 +53,7 @@ class Observed:
 
     model: Mapping[str, Any]
     series: Mapping[tuple[str, str], Series]
+    counts: Mapping[tuple[str, str], tuple[int, ...]]
     items: Mapping[str, Items]
     geometry: Mapping[str, Mapping[int, float]]
     problems: tuple[Problem, ...]
@@ -94,9 +95,11 @@ def observe_model(model: Mapping[str, Any], records: OfModel, rules: Rules) -> O
         for e in told.get("event", ())
         if e.get("kind") == "skipped"
     }
+    series = reader.series()
     return Observed(
         model=model,
-        series=reader.series(),
+        series=series,
+        counts={place: one.counts for place, one in series.items()},
         items=reader.items,
         geometry=reader.geometry,
         problems=tuple(sorted(reader.problems | skips)),

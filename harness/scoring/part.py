@@ -6,11 +6,13 @@ No model's part depends on another's, so that parts can be made in different pro
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import NamedTuple
 
 from harness.records import run_record
 from harness.scoring.around import Around, around
 from harness.scoring.efficiency import roof_of
+from harness.scoring.entry import Json, shown_json
 from harness.scoring.gather import Gathered, OfModel, Record
 from harness.scoring.observe import Observed, observe_model
 from harness.scoring.rules import Rules, read_rules
@@ -28,12 +30,19 @@ class Setting(NamedTuple):
 
 
 class Part(NamedTuple):
-    """One model. `jobs` is its telemetry, `findings` what speaks against its jobs."""
+    """One model.
+
+    Attributes:
+        observed, summaries: without series and tasks, of which nobody makes anything else.
+        jobs: its telemetry. findings: what speaks against its jobs.
+        shown: of its entry what depends on no other model.
+    """
 
     observed: Observed
     jobs: tuple[Watched, ...]
     findings: list[Finding]
     summaries: Summaries
+    shown: Json
 
 
 class Parts(NamedTuple):
@@ -87,4 +96,5 @@ def _part(model: Record, records: OfModel, setting: Setting) -> Part:
     device = run["device"]
     findings = examine_model(records, observed, jobs, rules, device=device, looks=looks)
     made = summaries(observed, rules, roof_of(looks.calibrations))
-    return Part(observed, jobs, findings, made)
+    shown = shown_json(observed, made, rules)
+    return Part(replace(observed, series={}), jobs, findings, replace(made, tasks={}), shown)

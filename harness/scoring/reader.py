@@ -58,18 +58,14 @@ class Series(NamedTuple):
     processes: tuple[Floats, ...]
 
     @property
+    def counts(self) -> tuple[int, ...]:
+        """Values of each process."""
+        return tuple(values.size for values in self.processes)
+
+    @property
     def n(self) -> int:
         """Values of all processes together."""
-        return sum(values.size for values in self.processes)
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        """One array instead of many on the way to another process."""
-        sizes = [values.size for values in self.processes]
-        return _series, (self.suite, np.concatenate(self.processes), np.cumsum(sizes)[:-1])
-
-
-def _series(suite: str, values: Floats, ends: Sequence[int]) -> Series:
-    return Series(suite, tuple(np.split(values, ends)))
+        return sum(self.counts)
 
 
 class Problem(NamedTuple):
