@@ -41,9 +41,9 @@ def card_of(path: Path) -> dict[str, Any]:
     Raises:
         RecordError: the records cannot be read, or say what no run says.
     """
-    with _naming(path), collector_at_rest():
+    with _naming(path), collector_at_rest(), shares.Helpers.for_file(path) as helpers:
         data = load(path)
-        if found := shares.score(data):
+        if found := shares.score(data, helpers):
             return found.card
         journal = parse(data, path)
         return score.scorecard(journal.records, torn=journal.torn)

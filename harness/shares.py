@@ -18,7 +18,7 @@ import re
 import subprocess
 import sys
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import IO, Any, NamedTuple
@@ -36,6 +36,8 @@ LEAST_BYTES = 10 << 20
 """Of records for each process: to score so many takes as long as to start one and to hear it."""
 _MOST_PROCESSES = 8
 """Beyond them the rest takes most of the time, and each needs memory of its own."""
+_MOST_AT_ONCE = 1024
+"""Buffers that one call of a POSIX system takes."""
 _LANDMARK = re.compile(rb' \{"type":"(run|environment|job|event)"')
 _MODEL = b'"model":"'
 
@@ -68,15 +70,15 @@ class Scored(NamedTuple):
     told: list[Mapping[str, Any]]
 
 
-_Piece = tuple[int, bytes]
-"""Whole lines, and where they begin in the file."""
+_Piece = tuple[int, int]
+"""Whole lines: where they begin and end in the file."""
 
 
 class _Task(NamedTuple):
-    """Pieces of the file with the lines of these models, and the run's own records."""
+    """Models, the sizes in bytes of the pieces with their lines, and the run's own records."""
 
     models: frozenset[str]
-    pieces: list[bytes]
+    sizes: list[int]
     head: list[Record]
 
 
@@ -107,38 +109,47 @@ def count_for(size_bytes: int, models: int) -> int:
     return min(processors, models, size_bytes // LEAST_BYTES, _MOST_PROCESSES)
 
 
-def score(data: bytes) -> Scored | None:
-    """The scorecard of a record file; None where it is too small, or not whole and sound."""
+def score(data: bytes, helpers: Helpers | None = None) -> Scored | None:
+    """The scorecard of a record file; None where it is too small, or not whole and sound.
+
+    Args:
+        helpers: that were started while the file was read; nobody else uses them.
+    """
     if len(data) < 2 * LEAST_BYTES:
         return None
     try:
         models = len(decode_line(data[: data.index(b"\n")])["models"])
-        count = count_for(len(data), models)
-        return _score(data, count) if count > 1 else None
+        if (count := count_for(len(data), models)) < 2:
+            return None
+        with contextlib.nullcontext(helpers) if helpers else Helpers() as ready:
+            return _score(data, count, ready)
     except _STRANGE:
         return None
 
 
-def _score(data: bytes, count: int) -> Scored:
+def _score(data: bytes, count: int, helpers: Helpers) -> Scored:
     """By so many processes.
 
     Raises:
         OddError, or any of `_STRANGE`.
     """
-    with contextlib.ExitStack() as stack:
-        helpers = _Helpers(count - 1, stack)
-        of_the_run, named = _cut(data)
-        head = [_unlinked(decode_line(line)) for line in of_the_run]
-        schemas = [record.get("schema") for record in head if record["type"] == "run"]
-        if any(known("record", schema, SCHEMA, "") != SCHEMA for schema in schemas):
-            raise OddError
-        setting = read_setting(head)
-        # Models without a line have a part, too.
-        for model in setting.run["models"]:
-            named.setdefault(str(model["id"]), [])
-        mine, *others = (_Task(*dealt, head) for dealt in _dealt(named, count))
-        helpers.begin(others)
-        done = [_do(mine), *helpers.ended()]
+    helpers.start(count - 1)
+    of_the_run, named = _cut(data)
+    head = [_unlinked(decode_line(line)) for line in of_the_run]
+    schemas = [record.get("schema") for record in head if record["type"] == "run"]
+    if any(known("record", schema, SCHEMA, "") != SCHEMA for schema in schemas):
+        raise OddError
+    setting = read_setting(head)
+    # Models without a line have a part, too.
+    for model in setting.run["models"]:
+        named.setdefault(str(model["id"]), [])
+    (models, own), *others = _dealt(named, count)
+    view = memoryview(data)
+    for helper_models, pieces in others:
+        task = _Task(helper_models, [end - start for start, end in pieces], head)
+        helpers.begin(task, [view[start:end] for start, end in pieces])
+    mine = _do(models, (data[start:end] for start, end in own), head)
+    done = [mine, *helpers.ended()]
     _require_chain(done)
     merged = Parts(
         told=[record for one in done for record in one.parts.told],
@@ -170,12 +181,12 @@ def _cut(data: bytes) -> tuple[list[bytes], dict[str, list[_Piece]]]:
     for found in _LANDMARK.finditer(data):
         end = data.index(b"\n", found.end()) + 1
         if found[1] in (b"job", b"event"):
-            named[_model(data, start, end)].append((start, data[start:end]))
+            named[_model(data, start, end)].append((start, end))
             start = end
         else:
             of_the_run.append(data[data.rfind(b"\n", 0, found.start()) + 1 : end - 1])
     if start < len(data):
-        named[_model(data, start, len(data))].append((start, data[start:]))
+        named[_model(data, start, len(data))].append((start, len(data)))
     return of_the_run, named
 
 
@@ -187,37 +198,36 @@ def _model(data: bytes, start: int, end: int) -> str:
 
 def _dealt(
     named: Mapping[str, list[_Piece]], count: int
-) -> list[tuple[frozenset[str], list[bytes]]]:
+) -> list[tuple[frozenset[str], list[_Piece]]]:
     """So many groups of models, and their pieces in the file's order. The first is for this
     process, which has nothing to start and nobody to tell: it gets more.
     """
-    sizes = {name: sum(len(data) for _, data in pieces) for name, pieces in named.items()}
+    sizes = {name: sum(end - start for start, end in pieces) for name, pieces in named.items()}
     groups: list[list[str]] = [[] for _ in range(count)]
     filled = [0] + [LEAST_BYTES] * (count - 1)
     for name in sorted(sizes, key=lambda name: (-sizes[name], name)):
         least = filled.index(min(filled))
         filled[least] += sizes[name]
         groups[least].append(name)
-    pieces = [sorted(piece for name in group for piece in named[name]) for group in groups]
     return [
-        (frozenset(group), [data for _, data in own])
-        for group, own in zip(groups, pieces, strict=True)
+        (frozenset(group), sorted(piece for name in group for piece in named[name]))
+        for group in groups
     ]
 
 
-def _do(task: _Task) -> _Done:
+def _do(models: Collection[str], pieces: Iterable[bytes], head: Sequence[Record]) -> _Done:
     """Read the lines and make the parts of their models.
 
     Raises:
         OddError, ValueError: a line is damaged, or is not where it should be.
     """
-    setting = read_setting(task.head)
+    setting = read_setting(head)
     stretches: list[_Stretch] = []
     jobs: set[str] = set()
-    found = gather(_unchained(task.pieces, stretches, jobs))
-    if not task.models >= found[0].models.keys():
+    found = gather(_unchained(pieces, stretches, jobs))
+    if not found[0].models.keys() <= set(models):
         raise OddError
-    own = [model for model in setting.run["models"] if str(model["id"]) in task.models]
+    own = [model for model in setting.run["models"] if str(model["id"]) in models]
     return _Done(stretches, frozenset(jobs), parts_of(found, own, setting))
 
 
@@ -248,25 +258,42 @@ def _unchained(
         stretches.append(_Stretch(first, before, number - 1, tip))
 
 
-class _Helpers:
-    """Other processes of this program, which end with the stack that they are put on."""
+class Helpers(contextlib.ExitStack):
+    """Other processes of this program, which end with this context."""
 
-    def __init__(self, count: int, stack: contextlib.ExitStack) -> None:
-        self._pipes = []
+    def __init__(self) -> None:
+        super().__init__()
+        self._pipes: list[tuple[IO[bytes], IO[bytes]]] = []
         self._sent: list[Future[None]] = []
-        self._pool = stack.enter_context(ThreadPoolExecutor(max(1, count)))
-        for _ in range(count):
-            process = stack.enter_context(_helper())
-            # Of what is on the stack, the last is done first: it is killed before it is awaited.
-            stack.callback(process.kill)
+        self._pool = self.enter_context(ThreadPoolExecutor(_MOST_PROCESSES))
+
+    @classmethod
+    def for_file(cls, path: Path) -> Helpers:
+        """As many as a record file of this size may need; they start while it is read."""
+        helpers = cls()
+        with contextlib.suppress(OSError):  # whoever reads it, or starts them, says why
+            helpers.start(count_for(path.stat().st_size, _MOST_PROCESSES) - 1)
+        return helpers
+
+    def start(self, count: int) -> None:
+        """Start what is missing of so many.
+
+        Raises:
+            OSError: a process cannot be started.
+        """
+        while len(self._pipes) < count:
+            process = self.enter_context(_helper())
+            # What was put on a stack last is done first: it is killed before it is awaited.
+            self.callback(process.kill)
             assert process.stdin is not None
             assert process.stdout is not None
             self._pipes.append((process.stdin, process.stdout))
 
-    def begin(self, tasks: Sequence[_Task]) -> None:
-        """Give each process its task."""
-        for task, (to, _) in zip(tasks, self._pipes, strict=True):
-            self._sent.append(self._pool.submit(_write, to, pickle.dumps(task, protocol=5)))
+    def begin(self, task: _Task, pieces: Sequence[memoryview]) -> None:
+        """Give the next process its task."""
+        to, _ = self._pipes[len(self._sent)]
+        told = memoryview(pickle.dumps(task, protocol=5))
+        self._sent.append(self._pool.submit(_write, to, [told, *pieces]))
 
     def ended(self) -> Iterator[_Done]:
         """What the tasks came to, in their order.
@@ -274,7 +301,7 @@ class _Helpers:
         Raises:
             OSError, EOFError: a process died.
         """
-        for sent, (_, answer) in zip(self._sent, self._pipes, strict=True):
+        for sent, (_, answer) in zip(self._sent, self._pipes, strict=False):
             sent.result()
             yield pickle.loads(answer.read())  # noqa: S301 - of this program
 
@@ -291,19 +318,28 @@ def _helper() -> subprocess.Popen[bytes]:
     )
 
 
-def _write(to: IO[bytes], data: bytes) -> None:
+def _write(to: IO[bytes], parts: list[memoryview]) -> None:
     """In as few calls as there may be: after each of them other threads have to let go."""
-    left = memoryview(data)
-    while left:
-        left = left[to.write(left) :]
+    if not hasattr(os, "writev"):
+        parts = [memoryview(b"".join(parts))]
+    while parts:
+        several = parts[:_MOST_AT_ONCE]
+        done = to.write(parts[0]) if len(several) == 1 else os.writev(to.fileno(), several)
+        while parts and done >= len(parts[0]):
+            done -= len(parts.pop(0))
+        if done:
+            parts[0] = parts[0][done:]
     to.close()
 
 
 def do_one() -> None:
     """Do one task from standard input."""
     gc.disable()
-    task = pickle.load(sys.stdin.buffer)  # noqa: S301 - of this program
-    pickle.dump(_do(task), sys.stdout.buffer, protocol=5)
+    told, answer = sys.stdin.buffer, sys.stdout.buffer
+    task: _Task = pickle.load(told)  # noqa: S301 - of this program
+    done = _do(task.models, map(told.read, task.sizes), task.head)
+    # Whole before it is sent: nobody listens until the other shares are done.
+    answer.write(pickle.dumps(done, protocol=5))
 
 
 def _require_chain(done: Iterable[_Done]) -> None:

@@ -52,8 +52,8 @@ def score_by(data: bytes, processes: int) -> shares.Scored | None:
 
 def oddity(data: bytes) -> type[Exception]:
     """What kept several processes from it."""
-    with pytest.raises(Exception) as caught:
-        shares._score(data, 2)
+    with pytest.raises(Exception) as caught, shares.Helpers() as helpers:
+        shares._score(data, 2, helpers)
     return caught.type
 
 
@@ -373,7 +373,7 @@ def test_no_helper_is_left(data: bytes, monkeypatch: pytest.MonkeyPatch, ending)
     monkeypatch.setattr(shares, "_helper", noted)
     if ending:
 
-        def stop(_: object) -> None:
+        def stop(*_: object) -> None:
             raise ending
 
         monkeypatch.setattr(shares, "_do", stop)

@@ -107,15 +107,16 @@ def verify(
     """
     claims: dict[str, Any] = {}
     try:
-        found = content.read(folder)
-        claims = found.claims
-        if progress:
-            progress(found.files["records.jsonl"].count(b"\n"))
-        read = _check_records(found)
-        card, rebuilt = _check_scorecard(found, read)
-        counted = _check_ledger(found, run_record(read.told))
-        _check_models(models, claims)
-        signed = _check_signatures(found, trusted)
+        with shares.Helpers.for_file(folder / "records.jsonl") as helpers:
+            found = content.read(folder)
+            claims = found.claims
+            if progress:
+                progress(found.files["records.jsonl"].count(b"\n"))
+            read = _check_records(found, helpers)
+            card, rebuilt = _check_scorecard(found, read)
+            counted = _check_ledger(found, run_record(read.told))
+            _check_models(models, claims)
+            signed = _check_signatures(found, trusted)
     except BrokenError as error:
         return Verdict(
             state="broken",
@@ -157,7 +158,7 @@ class _Read(NamedTuple):
     card: dict[str, Any] | None = None
 
 
-def _check_records(content: Content) -> _Read:
+def _check_records(content: Content, helpers: shares.Helpers) -> _Read:
     """The records, whose chain is whole to its end.
 
     They are read while the files are hashed; what a hash says comes first.
@@ -165,7 +166,7 @@ def _check_records(content: Content) -> _Read:
     data = content.files["records.jsonl"]
     found: Journal | HarnessError
     with hashing(content) as digests:
-        if not (scored := shares.score(data)):
+        if not (scored := shares.score(data, helpers)):
             try:
                 found = parse(data, Path("records.jsonl"))
             except HarnessError as error:
@@ -193,7 +194,7 @@ def _check_scorecard(found: Content, read: _Read) -> tuple[dict[str, Any], bool]
     try:
         card = read.card or score.scorecard(read.told)
         same = score.dump(card) == data
-        claimed = about(run_record(read.told), strict_json(data.decode()))
+        claimed = about(run_record(read.told), card if same else strict_json(data.decode()))
         _require_sound(claimed)
     except _STRANGE as error:
         raise BrokenError(
