@@ -309,18 +309,22 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return adjusted
 
 
+_EXACT = frozenset({str, int, bool, type(None)})
+
+
 def round_all(value: Any) -> Any:
     """JSON data with every float rounded to 6 significant digits.
 
     Raises:
         ValueError: a NaN or an infinity is inside.
     """
-    if isinstance(value, str | int):
-        return value
-    if isinstance(value, float):
+    kind = type(value)
+    if kind is float:
         return round_significant(value)
+    if kind in _EXACT:
+        return value
     if isinstance(value, dict):
         return {key: round_all(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [round_all(item) for item in value]
-    return value
+    return round_significant(value) if isinstance(value, float) else value

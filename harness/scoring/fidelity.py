@@ -164,12 +164,12 @@ def _why_not(seen: Observed, skipped: Iterable[Mapping[str, Any]]) -> tuple[str,
 
 def _choices(seen: Observed) -> dict[Place, bool]:
     """Whether each choice item that was asked was right."""
-    return {
-        (task, items.numbers[row]): bool(items.correct[row])
-        for task, items in seen.items.items()
-        for table in items.choices
-        for row in table.rows.tolist()
-    }
+    found: dict[Place, bool] = {}
+    for task, items in seen.items.items():
+        right = items.correct.tolist()
+        rows = [row for table in items.choices for row in table.rows.tolist()]
+        found |= {(task, items.numbers[row]): right[row] for row in rows}
+    return found
 
 
 def checks(found: Mapping[str, Divergence], reason: str, suite: FidelitySuite) -> tuple[Check, ...]:

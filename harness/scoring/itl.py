@@ -9,7 +9,7 @@ import numpy as np
 from harness.metrics import TAIL_SAMPLES
 from harness.scoring.observe import Observed
 from harness.scoring.rules import Rules
-from harness.stats import quantile
+from harness.stats import quantiles
 
 INNER = (5, 10, 25, 50, 75, 90, 95)
 OUTER = (1, 99)
@@ -31,9 +31,10 @@ def itl_distribution(seen: Observed, rules: Rules) -> dict[str, Any] | None:
         return None
     pooled = np.hstack(found)
     shown = sorted((*INNER, *OUTER)) if pooled.size >= TAIL_SAMPLES else INNER
+    values = quantiles(pooled, [q / 100 for q in shown]).tolist()
     return {
         "n": int(pooled.size),
         "min": float(pooled.min()),
         "max": float(pooled.max()),
-        "quantiles": {str(q): float(quantile(pooled, q / 100)) for q in shown},
+        "quantiles": dict(zip(map(str, shown), values, strict=True)),
     }

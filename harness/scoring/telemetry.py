@@ -6,7 +6,6 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
-from operator import lt
 from typing import Any
 
 from harness.scoring.gather import Record
@@ -91,19 +90,20 @@ _Columns = tuple[list[Record], Mapping[str, Sequence[int | None]], frozenset[tup
 """Readings in order of time, their columns, and which counters stand together."""
 
 
-def _columns(readings: list[Record]) -> _Columns | None:
-    """Of readings that are in order and all have the same counters."""
-    counters = [record.get("counters") or {} for record in readings]
-    kinds = frozenset(map(tuple, counters))
-    if len(kinds) != 1:
+def _columns(readings: Sequence[Record]) -> _Columns | None:
+    """Of readings that all have the same counters, no two of one moment."""
+    found = [record.get("counters") or {} for record in readings]
+    kinds = frozenset(map(tuple, found))
+    if len(kinds) != 1 or "clock_ns" not in (names := next(iter(kinds))):
         return None
-    [names] = kinds
-    values = list(zip(*(found.values() for found in counters), strict=True))
-    columns = dict(zip(names, values, strict=True))
-    clock = columns.get("clock_ns", ())
-    if not (clock and {int}.issuperset(map(type, chain.from_iterable(values)))):
+    if not {int}.issuperset(map(type, chain.from_iterable(one.values() for one in found))):
         return None
-    return (readings, columns, kinds) if all(map(lt, clock, clock[1:])) else None
+    places = {counters["clock_ns"]: row for row, counters in enumerate(found)}
+    if len(places) < len(found):
+        return None
+    order = [places[clock] for clock in sorted(places)]
+    columns = zip(*(found[row].values() for row in order), strict=True)
+    return [readings[row] for row in order], dict(zip(names, columns, strict=True)), kinds
 
 
 def _one_by_one(records: Iterable[Record]) -> _Columns:
