@@ -244,7 +244,7 @@ def _unchained(
         lines = piece.split(b"\n")[:-1]
         records = decode_lines(lines, narrow=not may_be_wide(piece))
         first: Any = None
-        before = number = tip = first
+        before = number = tip = job = first
         for line, record in zip(lines, records, strict=True):
             seq, said = record.pop("seq"), record.pop("prev")
             if first is None:
@@ -252,8 +252,13 @@ def _unchained(
             if seq != number or said != tip:
                 raise OddError
             number, tip = number + 1, sha256(line + b"\n").hexdigest()
-            if "job" in record or "retry" in record:
-                jobs.add(str(record.get("job", "")))
+            name = record.get("job", jobs)
+            if name is jobs:  # none, and so of all jobs
+                if "retry" in record:
+                    jobs.add("")
+            elif name != job:
+                job = name
+                jobs.add(str(name))
             yield record
         stretches.append(_Stretch(first, before, number - 1, tip))
 

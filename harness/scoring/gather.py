@@ -77,8 +77,6 @@ def _gather(records: Iterable[Record]) -> Gathered:
         kind, model = record["type"], get("model", "")
         if not isinstance(model, str):
             model = ""
-        if "retry" in record:
-            retried = True
         if kind == "sample":
             samples = models[model].samples
             try:
@@ -91,4 +89,6 @@ def _gather(records: Iterable[Record]) -> Gathered:
             told.append(record)
             if "model" in record:
                 models[model].told[str(kind)].append(record)
+        if "retry" in record:
+            retried = True
     return Gathered(told, models, retried)

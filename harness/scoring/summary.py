@@ -36,7 +36,6 @@ from harness.stats import (
     percentile_interval,
     percentile_intervals,
     process_medians,
-    quantile,
     quantiles,
     request_medians,
     resample_units,
@@ -218,15 +217,15 @@ class _Alike:
         self.middles = self.by_process(middle)
 
     def by_process(self, reduce: Callable[[Floats], Floats], least: int = 1) -> Floats:
-        """A figure of each process with at least so many values, `[S, k]`.
+        """Figures of each process with at least so many values, `[…, S, k]`.
 
         Args:
-            reduce: along the last axis.
+            reduce: along the last axis, to one figure or to several that come first.
         """
         found = [reduce(values) for values in self.processes if values.shape[-1] >= least]
         if not found:
             return np.empty((len(self.places), 0))
-        return found[0] if found[0].ndim > 1 else np.stack(found, axis=1)
+        return found[0] if self.processes[0].ndim > 2 else np.stack(found, axis=-1)
 
     def spreads(self, values: Sequence[float]) -> tuple[list[int], list[Spread | None]]:
         """Outliers and variation of each series, whose medians are these."""
@@ -276,7 +275,7 @@ class _Resampler:
     def _whole(self, stack: _Alike) -> dict[Place, Summary]:
         values = middle(stack.middles).tolist()
         n, count = stack.pooled.shape[1], len(values)
-        draws = self._draws(stack, stack.middles)
+        draws = self._draws(stack, stack.middles[:, None])[:, 0]
         intervals = percentile_intervals(draws, values) if n > 1 else [None] * count
         odd: list[int] = [0] * count
         spreads: list[Spread | None] = [None] * count
@@ -302,38 +301,44 @@ class _Resampler:
         """
         n, processes = stack.pooled.shape[1], stack.middles.shape[1]
         shown = [q for q in ITL_PERCENTILES if q <= 50 or n >= TAIL_SAMPLES]
-        found = {}
         shares = [q / 100 for q in shown]
-        for q, share, values in zip(shown, shares, quantiles(stack.pooled, shares), strict=True):
-            own = stack.by_process(partial(quantile, share=share))
-            draws = self._draws(stack, own) * (values / middle(own))[:, None]
-            listed = values.tolist()
-            intervals = percentile_intervals(draws, listed) if processes > 1 else None
-            for at, (case, _) in enumerate(stack.places):
+        values = quantiles(stack.pooled, shares)
+        own = stack.by_process(partial(quantiles, shares=shares))
+        moved = (values / middle(own)).T[:, :, None]
+        draws = self._draws(stack, own.swapaxes(0, 1)) * moved
+        found = {}
+        for at, (case, _) in enumerate(stack.places):
+            listed = values[:, at].tolist()
+            intervals = percentile_intervals(draws[at], listed) if processes > 1 else None
+            for row, q in enumerate(shown):
                 found[case, f"itl_s_p{q}"] = Summary(
-                    value=listed[at],
-                    interval=intervals[at] if intervals else None,
+                    value=listed[row],
+                    interval=intervals[row] if intervals else None,
                     n=n,
                     processes=processes,
-                    draws=draws[at],
+                    draws=draws[at, row],
                 )
         return found
 
-    def _draws(self, stack: _Alike, medians: Floats) -> Floats:
-        """Median over processes in each resample, `[S, B]`, of their figures `[S, k]`."""
+    def _draws(self, stack: _Alike, figures: Floats) -> Floats:
+        """Median over processes in each resample of figures of the processes: `[S, f, k]` →
+        `[S, f, B]`.
+        """
         if stack.pooled.shape[1] == 1:
-            return np.repeat(medians, RESAMPLES, axis=1)
-        if medians.shape[1] == 1:
+            return np.repeat(figures, RESAMPLES, axis=-1)
+        if figures.shape[-1] == 1:
             # All metrics of a request share its draws.
             seeds = [stream("request", self._model, stack.suite, case) for case, _ in stack.places]
             pairs = zip(stack.pooled, seeds, strict=True)
-            return np.stack([request_medians(values, seed) for values, seed in pairs])
-        drawn, start = [], 0
+            drawn = np.stack([request_medians(values, seed) for values, seed in pairs])
+            return np.broadcast_to(drawn[:, None], (*figures.shape[:-1], RESAMPLES))
+        found, start = [], 0
         for case, places in groupby(stack.places, itemgetter(0)):
             end = start + len(list(places))
-            drawn.append(process_medians(medians[start:end], self._counts(stack, case)))
+            rows = figures[start:end].reshape(-1, figures.shape[-1])
+            found.append(process_medians(rows, self._counts(stack, case)))
             start = end
-        return np.concatenate(drawn)
+        return np.concatenate(found).reshape(*figures.shape[:-1], -1)
 
     def _counts(self, stack: _Alike, case: str) -> Counts:
         """How often each process is drawn: once for all metrics, or all metrics of a case."""
