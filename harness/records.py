@@ -122,6 +122,7 @@ _ZEROS = b"0" * 20
 _PLAIN = bytes.maketrans(b"123456789" + _FIRST, b"0" * 9 + b":" * len(_FIRST))
 _WIDE = (b":" + _ZEROS, b"-" + _ZEROS[:19])
 _SHORT_BYTES = 4096
+"""Up to here the bytes are looked at as they are, beyond as an array."""
 
 
 def may_be_wide(text: bytes) -> bool:
@@ -143,6 +144,7 @@ def _has_wide(text: bytes) -> bool:
     run = np.frombuffer(text, dtype=np.uint8) - np.uint8(ord("0")) < 10
     for step in (1, 2, 4, 8, 3):  # of 2, 4, 8, 16 and, in the end, 19 digits
         run = run[:-step] & run[step:]
+    # At the start there is nothing before a number, and nothing is in everything.
     return any(
         text[at - 1 : at] == b"-"
         or (text[at + 19 : at + 20].isdigit() and text[at - 1 : at] in _FIRST)

@@ -276,7 +276,7 @@ class Helpers(contextlib.ExitStack):
     def for_file(cls, path: Path) -> Helpers:
         """As many as a record file of this size may need; they start while it is read."""
         helpers = cls()
-        with contextlib.suppress(OSError):  # whoever reads it, or starts them, says why
+        with contextlib.suppress(OSError, ValueError):  # whoever reads it says why
             helpers.start(count_for(path.stat().st_size, _MOST_PROCESSES) - 1)
         return helpers
 

@@ -184,3 +184,13 @@ def test_damaged_text_is_read_alike(text: str, place: int, byte: int) -> None:
 
     found = of(lambda: quick(bytes(body)))
     assert found == of(lambda: records.strict_json(bytes(body).decode()))
+
+
+digits = st.integers(15, 22).flatmap(lambda n: st.text("0123456789", min_size=n, max_size=n))
+around = st.text('0123456789:,[ -a".\n{}', max_size=4)
+
+
+@given(st.lists(st.tuples(around, digits, around), max_size=4))
+def test_long_text_is_searched_for_wide_integers_as_short_text_is(parts: list[tuple]) -> None:
+    text = "".join(map("".join, parts)).encode()
+    assert records.may_be_wide(text + b"}" * 5000) == records.may_be_wide(text + b"}")

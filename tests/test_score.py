@@ -8,7 +8,7 @@ import pytest
 
 from harness.errors import RecordError
 from harness.score import SCHEMA, dump, scorecard
-from harness.spec import Protocol, Suites, digest, to_json
+from harness.spec import Protocol, Suites, canonical, digest, to_json
 from tests.golden_run import PATH, golden_records
 from tests.strategies import MIB, Candidate, profile, records
 
@@ -56,7 +56,9 @@ def reason_after(change, **where):
 
 
 def test_golden_is_rebuilt_byte_for_byte():
-    assert dump(scorecard(golden_records())) == PATH.read_bytes()
+    card = scorecard(golden_records())
+    assert dump(card) == PATH.read_bytes()
+    assert dump(card) == canonical(card) + b"\n"
 
 
 def test_golden_has_what_reports_must_show():

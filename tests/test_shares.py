@@ -2,6 +2,7 @@
 
 import contextlib
 import itertools
+import os
 import random
 import shutil
 import subprocess
@@ -381,3 +382,38 @@ def test_no_helper_is_left(data: bytes, monkeypatch: pytest.MonkeyPatch, ending)
         assert (score_by(data, 3) is None) == (ending is not None)
     assert len(started) == 2
     assert all(process.returncode is not None for process in started)
+
+
+@pytest.mark.parametrize("system", ["takes all", "takes little at once", "takes one after another"])
+def test_pieces_arrive_whole(data: bytes, monkeypatch: pytest.MonkeyPatch, system: str) -> None:
+    if system == "takes one after another":
+        monkeypatch.delattr("os.writev")
+    elif system == "takes little at once":
+        monkeypatch.setattr(shares, "_MOST_AT_ONCE", 3)
+        write = os.writev
+        monkeypatch.setattr(os, "writev", lambda to, parts: write(to, [parts[0], parts[1][:99]]))
+    found = score_by(data, 2)
+    assert score.dump(found.card) == score.dump(score.scorecard(parse(data, Path()).records))
+
+
+def test_helpers_start_while_the_file_is_read(
+    data: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started = []
+    helper = shares._helper
+    monkeypatch.setattr(shares, "_helper", lambda: started.append(helper()) or started[-1])
+    monkeypatch.setattr(shares, "count_for", lambda size_bytes, models: 2)
+    (tmp_path / "records.jsonl").write_bytes(data)
+    with shares.Helpers.for_file(tmp_path / "records.jsonl") as helpers:
+        assert len(started) == 1
+        found = shares.score(data, helpers)
+        assert len(started) == 1
+    assert score.dump(found.card) == score.dump(runs.card_of(tmp_path / "records.jsonl"))
+    assert all(process.returncode is not None for process in started)
+
+
+@pytest.mark.parametrize("name", ["none", "a file/records.jsonl", "a\0b"])
+def test_no_helpers_for_what_is_no_file(tmp_path: Path, name: str) -> None:
+    (tmp_path / "a file").write_bytes(b"")
+    with shares.Helpers.for_file(tmp_path / name) as helpers:
+        assert not helpers._pipes

@@ -34,8 +34,8 @@ MOST_BYTES = 1 << 30
 _MOST_VALUES = 1 << 25
 """Of JSON, in all: each may take a hundred bytes of memory, and three in the file. A bundle of
 100 MB has 5 million."""
-_CHUNK_BYTES = 1 << 18
-"""What fits into a processor's cache."""
+_CHUNK_BYTES = 1 << 16
+"""Small enough that memory for it is at hand, and in the cache."""
 _MOST_SMALL_BYTES = 1 << 20
 """Of manifest and envelope."""
 _MOST_ENTRIES = 1000
