@@ -23,13 +23,23 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 from harness.durable import BINARY, Appends, sync_folder, unwritable
-from harness.errors import RecordError
+from harness.errors import HarnessError, RecordError
 from harness.migrate import known, migrated
 from harness.spec import canonical, sha256
 
 SCHEMA = 2
 Record = dict[str, Any]
 """JSON object with a `type`: run, environment, engine, job, sample, telemetry or event."""
+STRANGE = (
+    HarnessError,
+    ArithmeticError,
+    AttributeError,
+    LookupError,
+    RecursionError,
+    TypeError,
+    ValueError,
+)
+"""What scoring the records of a stranger may come to."""
 _AnyRecord = TypeVar("_AnyRecord", bound=Mapping[str, Any])
 
 

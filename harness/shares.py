@@ -24,15 +24,14 @@ from pathlib import Path
 from typing import IO, Any, NamedTuple
 
 import harness
-from harness.errors import HarnessError
 from harness.migrate import known
-from harness.records import SCHEMA, Record, decode_line, decode_lines, may_be_wide
+from harness.records import SCHEMA, STRANGE, Record, decode_line, decode_lines, may_be_wide
 from harness.score import compare
 from harness.scoring.gather import gather
 from harness.scoring.part import Parts, parts_of, read_setting
 from harness.spec import canonical
 
-LEAST_BYTES = 10 << 20
+LEAST_BYTES = 5 << 20
 """Of records for each process: to score so many takes as long as to start one and to hear it."""
 _MOST_PROCESSES = 8
 """Beyond them the rest takes most of the time, and each needs memory of its own."""
@@ -47,20 +46,15 @@ class OddError(Exception):
 
 
 _STRANGE = (
+    *STRANGE,
     OddError,
-    HarnessError,
-    ArithmeticError,
-    AttributeError,
     EOFError,
-    LookupError,
     MemoryError,
     OSError,
-    RuntimeError,  # nested too deeply, or no more threads
-    TypeError,
-    ValueError,
+    RuntimeError,  # no more threads
     pickle.UnpicklingError,
 )
-"""What records of a stranger, or a process that died, may come to."""
+"""And a process that died, or could not be started."""
 
 
 class Scored(NamedTuple):

@@ -27,7 +27,7 @@ from harness.bundle.keys import PublicKey, load_private
 from harness.durable import sweep
 from harness.errors import Exit, HarnessError, SchemaError, SpecError, printable, quoted
 from harness.kit.install import MANIFEST, Refused, sha256_of
-from harness.records import Journal, parse, run_record, strict_json
+from harness.records import STRANGE, Journal, parse, run_record, strict_json
 from harness.spec import canonical, sha256
 
 State = Literal["verified", "unverified", "broken"]
@@ -38,16 +38,6 @@ EXITS = {
 }
 _MOST_LIST_BYTES = 1 << 20
 _SHA256 = re.compile(r"[0-9a-f]{64}")
-_STRANGE = (
-    HarnessError,
-    ArithmeticError,
-    AttributeError,
-    LookupError,
-    RecursionError,
-    TypeError,
-    ValueError,
-)
-"""What records of a stranger may make of scoring."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -196,7 +186,7 @@ def _check_scorecard(found: Content, read: _Read) -> tuple[dict[str, Any], bool]
         same = score.dump(card) == data
         claimed = about(run_record(read.told), card if same else strict_json(data.decode()))
         _require_sound(claimed)
-    except _STRANGE as error:
+    except STRANGE as error:
         raise BrokenError(
             "records.jsonl", "records_damaged", f"they cannot be scored: {type(error).__name__}"
         ) from error
@@ -225,7 +215,7 @@ def _check_ledger(found: Content, run: Mapping[str, Any]) -> Attempts | None:
         raise
     except HarnessError as error:
         raise BrokenError(attempts.NAME, error.reason, f"{error.where}: {error.message}") from None
-    except _STRANGE as error:
+    except STRANGE as error:
         raise BrokenError(attempts.NAME, "ledger_differs", str(error)) from None
 
 
