@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Sequence
-from functools import lru_cache
 from statistics import NormalDist
 from typing import Any, NamedTuple
 
@@ -101,19 +100,15 @@ def stream(*key: object) -> int:
 def random_words(seed: int, count: int) -> npt.NDArray[np.uint64]:
     """The first `count` outputs of SplitMix64 (Steele, Lea and Flood 2014)."""
     # Arrays, not scalars: numpy warns when a uint64 scalar wraps, and wrapping is meant.
-    state = _states(count) + np.array([seed & _MASK_64], dtype=np.uint64)
+    state = np.arange(1, count + 1, dtype=np.uint64)
+    state *= np.uint64(_GAMMA)
+    state += np.array([seed & _MASK_64], dtype=np.uint64)
     state ^= state >> np.uint64(30)
     state *= np.uint64(_MIX_1)
     state ^= state >> np.uint64(27)
     state *= np.uint64(_MIX_2)
     state ^= state >> np.uint64(31)
     return state
-
-
-@lru_cache(maxsize=16)
-def _states(count: int) -> npt.NDArray[np.uint64]:
-    """Those of SplitMix64 without the seed, which many streams share."""
-    return np.arange(1, count + 1, dtype=np.uint64) * np.uint64(_GAMMA)
 
 
 def random_below(seed: int, shape: tuple[int, ...], bound: int) -> Indices:
