@@ -92,6 +92,9 @@ def decode_lines(lines: Iterable[bytes], *, narrow: bool = False) -> Iterator[Re
 
     Args:
         narrow: no integer has more than 64 bits (`may_be_wide`): need not be asked again.
+
+    Raises:
+        ValueError: of a line; nothing comes behind it.
     """
     read, crc32 = _json_reader(narrow=narrow), zlib.crc32
     for line in lines:
@@ -132,7 +135,7 @@ _ZEROS = b"0" * 20
 _PLAIN = bytes.maketrans(b"123456789" + _FIRST, b"0" * 9 + b":" * len(_FIRST))
 _WIDE = (b":" + _ZEROS, b"-" + _ZEROS[:19])
 _SHORT_BYTES = 4096
-"""Up to here the bytes are looked at as they are, beyond as an array."""
+"""Up to here translating is faster, beyond it an array."""
 
 
 def may_be_wide(text: bytes) -> bool:

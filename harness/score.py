@@ -13,7 +13,6 @@ Each version only added fields: readers take any that is not newer.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
@@ -31,7 +30,7 @@ from harness.scoring.rules import LOAD_CASES, UNKNOWN_LOAD_CASE, Rules
 from harness.scoring.sandboxes import lowest, unconfined
 from harness.scoring.summary import Summaries, length_ratio
 from harness.scoring.validity import Validity, examine_run, forgive
-from harness.spec import canonical
+from harness.spec import canonical, canonical_json
 from harness.stats import round_all
 
 __all__ = ["LISTS", "SCHEMA", "blocked", "dump", "scorecard"]
@@ -110,14 +109,8 @@ def compare(setting: Setting, made: Parts, *, torn: bool = False) -> Json:
     tier = _tier(rules, verdict)
     near = _fidelity(observed, run, rules)
     shown = {part.observed.id: part.shown for part in parts}
-    ranked = sorted(
-        (
-            (entry, ranking)
-            for group, ranking in zip(groups, rankings, strict=True)
-            for entry in group
-        ),
-        key=_place,
-    )
+    by_list = dict(zip(LISTS, rankings, strict=True))
+    listed = sorted(((entry, by_list[entry.list_name]) for entry in judged), key=_row)
     card: Json = round_all(
         {
             **_run_facts(run, rules),
@@ -136,12 +129,12 @@ def compare(setting: Setting, made: Parts, *, torn: bool = False) -> Json:
             entry, shown[entry.id], ranking, rules, findings=validity.models[entry.id], tier=tier
         )
         | round_all({"fidelity": near[entry.id], "sandbox": sandboxes.get(entry.id)})
-        for entry, ranking in ranked
+        for entry, ranking in listed
     ]
     return card
 
 
-def _place(found: tuple[Judged, Ranking]) -> tuple[bool, int, float, str]:
+def _row(found: tuple[Judged, Ranking]) -> tuple[bool, int, float, str]:
     """By rank, then score, then id; those without a rank last."""
     entry, ranking = found
     rank = ranking.ranks.get(entry.id)
@@ -210,11 +203,7 @@ def dump(card: Mapping[str, Any]) -> bytes:
     Raises:
         ValueError: a NaN or an infinity is inside.
     """
-    # `canonical` makes plain data first: this is plain.
-    text = json.dumps(
-        card, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
-    )
-    return text.encode() + b"\n"
+    return canonical_json(card) + b"\n"
 
 
 def _verdict(

@@ -18,7 +18,7 @@ import re
 import subprocess
 import sys
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import IO, Any, NamedTuple
@@ -45,7 +45,7 @@ class OddError(Exception):
     """Something is not as a whole run of this version has it; nobody is told."""
 
 
-_STRANGE = (
+_LEFT_TO_ONE = (
     *STRANGE,
     OddError,
     EOFError,
@@ -54,7 +54,7 @@ _STRANGE = (
     RuntimeError,  # no more threads
     pickle.UnpicklingError,
 )
-"""And a process that died, or could not be started."""
+"""What is left to one process: that, and a process that died or could not be started."""
 
 
 class Scored(NamedTuple):
@@ -103,21 +103,17 @@ def count_for(size_bytes: int, models: int) -> int:
     return min(processors, models, size_bytes // LEAST_BYTES, _MOST_PROCESSES)
 
 
-def score(data: bytes, helpers: Helpers | None = None) -> Scored | None:
+def score(data: bytes, helpers: Helpers) -> Scored | None:
     """The scorecard of a record file; None where it is too small, or not whole and sound.
 
     Args:
-        helpers: that were started while the file was read; nobody else uses them.
+        helpers: may have been started already; nobody else uses them.
     """
-    if len(data) < 2 * LEAST_BYTES:
-        return None
     try:
         models = len(decode_line(data[: data.index(b"\n")])["models"])
-        if (count := count_for(len(data), models)) < 2:
-            return None
-        with contextlib.nullcontext(helpers) if helpers else Helpers() as ready:
-            return _score(data, count, ready)
-    except _STRANGE:
+        count = count_for(len(data), models)
+        return _score(data, count, helpers) if count > 1 else None
+    except _LEFT_TO_ONE:
         return None
 
 
@@ -125,7 +121,7 @@ def _score(data: bytes, count: int, helpers: Helpers) -> Scored:
     """By so many processes.
 
     Raises:
-        OddError, or any of `_STRANGE`.
+        OddError, or any of `_LEFT_TO_ONE`.
     """
     helpers.start(count - 1)
     of_the_run, named = _cut(data)
@@ -209,7 +205,7 @@ def _dealt(
     ]
 
 
-def _do(models: Collection[str], pieces: Iterable[bytes], head: Sequence[Record]) -> _Done:
+def _do(models: frozenset[str], pieces: Iterable[bytes], head: Sequence[Record]) -> _Done:
     """Read the lines and make the parts of their models.
 
     Raises:
@@ -219,7 +215,7 @@ def _do(models: Collection[str], pieces: Iterable[bytes], head: Sequence[Record]
     stretches: list[_Stretch] = []
     jobs: set[str] = set()
     found = gather(_unchained(pieces, stretches, jobs))
-    if not found[0].models.keys() <= set(models):
+    if not models >= found[0].models.keys():
         raise OddError
     own = [model for model in setting.run["models"] if str(model["id"]) in models]
     return _Done(stretches, frozenset(jobs), parts_of(found, own, setting))
@@ -238,7 +234,7 @@ def _unchained(
         lines = piece.split(b"\n")[:-1]
         records = decode_lines(lines, narrow=not may_be_wide(piece))
         first: Any = None
-        before = number = tip = job = first
+        before = number = tip = first
         for line, record in zip(lines, records, strict=True):
             seq, said = record.pop("seq"), record.pop("prev")
             if first is None:
@@ -246,13 +242,8 @@ def _unchained(
             if seq != number or said != tip:
                 raise OddError
             number, tip = number + 1, sha256(line + b"\n").hexdigest()
-            name = record.get("job", jobs)
-            if name is jobs:  # none, and so of all jobs
-                if "retry" in record:
-                    jobs.add("")
-            elif name != job:
-                job = name
-                jobs.add(str(name))
+            if "job" in record or "retry" in record:
+                jobs.add(str(record.get("job", "")))
             yield record
         stretches.append(_Stretch(first, before, number - 1, tip))
 
@@ -291,8 +282,8 @@ class Helpers(contextlib.ExitStack):
     def begin(self, task: _Task, pieces: Sequence[memoryview]) -> None:
         """Give the next process its task."""
         to, _ = self._pipes[len(self._sent)]
-        told = memoryview(pickle.dumps(task, protocol=5))
-        self._sent.append(self._pool.submit(_write, to, [told, *pieces]))
+        header = memoryview(pickle.dumps(task, protocol=5))
+        self._sent.append(self._pool.submit(_write, to, [header, *pieces]))
 
     def ended(self) -> Iterator[_Done]:
         """What the tasks came to, in their order.
@@ -318,7 +309,7 @@ def _helper() -> subprocess.Popen[bytes]:
 
 
 def _write(to: IO[bytes], parts: list[memoryview]) -> None:
-    """In as few calls as there may be: after each of them other threads have to let go."""
+    """In as few calls as there may be: after each one this thread waits for the interpreter."""
     if not hasattr(os, "writev"):
         parts = [memoryview(b"".join(parts))]
     while parts:
@@ -334,11 +325,11 @@ def _write(to: IO[bytes], parts: list[memoryview]) -> None:
 def do_one() -> None:
     """Do one task from standard input."""
     gc.disable()
-    told, answer = sys.stdin.buffer, sys.stdout.buffer
-    task: _Task = pickle.load(told)  # noqa: S301 - of this program
-    done = _do(task.models, map(told.read, task.sizes), task.head)
-    # Whole before it is sent: nobody listens until the other shares are done.
-    answer.write(pickle.dumps(done, protocol=5))
+    source = sys.stdin.buffer
+    task: _Task = pickle.load(source)  # noqa: S301 - of this program
+    done = _do(task.models, map(source.read, task.sizes), task.head)
+    # Whole before it is sent: nobody listens until the first share is done.
+    sys.stdout.buffer.write(pickle.dumps(done, protocol=5))
 
 
 def _require_chain(done: Iterable[_Done]) -> None:

@@ -461,8 +461,13 @@ def _frozen(value: Any) -> Any:
 
 def canonical(value: Any) -> bytes:
     """One byte string a value: sorted keys, no spaces, no NaN. What hashes are taken of."""
+    return canonical_json(to_json(value))
+
+
+def canonical_json(plain: Any) -> bytes:
+    """As `canonical`, of what is plain JSON data already."""
     return json.dumps(
-        to_json(value), sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
+        plain, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
     ).encode()
 
 

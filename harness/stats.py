@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 Floats = npt.NDArray[np.float64]
 Indices = npt.NDArray[np.int64]
-Counts = npt.NDArray[np.uint16]
+Counts = npt.NDArray[np.unsignedinteger[Any]]
 
 RESAMPLES = 2000
 CONFIDENCE = 0.95
@@ -160,12 +160,12 @@ def process_medians(values: Floats, counts: Counts) -> Floats:
         below[unit] += below[unit - 1]
     half, odd = divmod(int(below[-1, 0, 0]), 2)
 
-    def at(place: npt.NDArray[np.bool_]) -> Floats:
-        places = np.add.reduce(place, axis=0, dtype=counts.dtype)
+    def value_behind(passed: npt.NDArray[np.bool_]) -> Floats:
+        places = np.add.reduce(passed, axis=0, dtype=np.min_scalar_type(len(passed)))
         return np.stack([row[found] for row, found in zip(ascending, places, strict=True)])
 
-    upper = at(below <= half)
-    return upper if odd else (upper + at(below < half)) / 2
+    upper = value_behind(below <= half)
+    return upper if odd else (upper + value_behind(below < half)) / 2
 
 
 def request_medians(values: Floats, seed: int, resamples: int = RESAMPLES) -> Floats:
@@ -305,6 +305,7 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
 
 _EXACT = frozenset({str, int, bool, type(None)})
+"""Types that need no rounding: looked up first, for most values are of them."""
 
 
 def round_all(value: Any) -> Any:

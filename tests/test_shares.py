@@ -48,7 +48,8 @@ def score_by(data: bytes, processes: int) -> shares.Scored | None:
     """As `shares.score`, by so many processes."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(shares, "count_for", lambda size_bytes, models: processes)
-        return shares.score(data)
+        with shares.Helpers() as helpers:
+            return shares.score(data, helpers)
 
 
 def oddity(data: bytes) -> type[Exception]:
@@ -242,6 +243,15 @@ def test_a_retry_of_no_job_is_left_to_the_slow_way() -> None:
         card = score.scorecard(parse(data, Path()).records)
         assert found is None or score.dump(found.card) == score.dump(card)
     assert kinds == {type(None), shares.Scored}
+
+
+def test_a_job_called_null_is_in_one_share_only() -> None:
+    for one, other in itertools.permutations(["ref", "fast", "slow"], 2):
+        changes = {one: {"job": None, "retry": 1}, other: {"job": None}}
+        data = chained([row | changes.get(row.get("model"), {}) for row in rows()])
+        found = score_by(data, 2)
+        card = score.scorecard(parse(data, Path()).records)
+        assert found is None or score.dump(found.card) == score.dump(card)
 
 
 def test_the_first_of_equal_samples_counts_wherever_models_stand() -> None:

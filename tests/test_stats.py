@@ -163,13 +163,13 @@ def test_mean_interval():
     assert (lo, hi) == pytest.approx((0.4 - 0.1 * math.sqrt(2), 0.4 + 0.1 * math.sqrt(2)))
 
 
-def test_process_medians_match_numpy():
-    values = np.array([3.0, 1.0, 1.0, 7.0, 5.0, 2.0])
-    for m in (1, 2, 5, 6):
-        drawn = stats.random_below(m, (200, m), values.size)
-        expected = np.median(values[drawn], axis=1)
-        counts = stats.drawn_counts(drawn, values.size)
-        assert stats.process_medians(values[None], counts)[0].tolist() == expected.tolist()
+@pytest.mark.parametrize(("units", "m"), [(6, 1), (6, 2), (6, 5), (6, 6), (300, 10), (300, 300)])
+def test_process_medians_match_numpy(units: int, m: int) -> None:
+    values = np.round(stats.random_below(1, (3, units), 1000) / 100)  # with ties
+    drawn = stats.random_below(m, (200, m), units)
+    expected = np.median(values[:, drawn], axis=-1)
+    found = stats.process_medians(values, stats.drawn_counts(drawn, units))
+    assert found.tolist() == expected.tolist()
 
 
 FINITE = st.floats(-1e12, 1e12, allow_subnormal=False)

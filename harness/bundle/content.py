@@ -195,7 +195,9 @@ def _check_values(files: Mapping[str, bytes]) -> None:
 
 
 def _count_values(data: bytes) -> int:
-    """No fewer than there are in JSON: what stands before one, `,`, `[` and `{`, is counted."""
+    """How many values JSON has, but for the outermost of each text: by `,`, `[` and `{`, one of
+    which stands before each.
+    """
     count = 0
     for start in range(0, len(data), _CHUNK_BYTES):
         found = np.frombuffer(data, np.uint8, min(_CHUNK_BYTES, len(data) - start), start)

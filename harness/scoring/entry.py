@@ -1,49 +1,22 @@
-"""One entry of a scorecard as JSON data: everything that was computed about a model."""
+"""One entry of a scorecard as JSON data: what a model shows alone, and what comparing it gave."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Sequence
 
-from harness.metrics import METRICS, suite_of
-from harness.scoring.accuracy import Level, Task
-from harness.scoring.compat import compat
-from harness.scoring.details import Share
-from harness.scoring.footprint import footprint
+from harness.metrics import suite_of
 from harness.scoring.formulas import FORMULAS
 from harness.scoring.gates import GateResult
-from harness.scoring.itl import itl_distribution
 from harness.scoring.judge import Judged, Ratio
 from harness.scoring.observe import Observed
 from harness.scoring.rank import Ranking
 from harness.scoring.rules import Rules
-from harness.scoring.summary import Summaries, Summary
-from harness.stats import Interval, median, round_all
+from harness.scoring.shown import Json, estimate
+from harness.scoring.summary import Summary
+from harness.stats import Interval, round_all
 
 LEAST_LENGTH_RATIO = 0.9
 """Of chat answers to the reference's: who says less is not faster."""
-
-Json = dict[str, Any]
-
-
-def shown_json(seen: Observed, found: Summaries, rules: Rules) -> Json:
-    """Of a model's entry what depends on no other model, floats rounded."""
-    shown: Json = round_all(
-        {
-            "metrics": _estimates(found.metrics),
-            "cases": {case: _estimates(metrics) for case, metrics in found.cases.items()},
-            "tasks": {name: _task(task) for name, task in found.tasks.items()},
-            "jobs": [job._asdict() for job in seen.jobs],
-            "engine": dict(seen.engine),
-            "deterministic": seen.deterministic,
-            "compat": compat(seen, rules),
-            "memory": footprint(seen, found, rules),
-            "gaps": itl_distribution(seen, rules),
-            "sustained": _sustained(seen),
-            "energy": {"methods": list(seen.energy_methods)},
-        }
-    )
-    return shown
 
 
 def entry_json(
@@ -66,7 +39,7 @@ def entry_json(
     values = {metric: ratio.value for metric, ratio in entry.ratios.items()}
     effects = FORMULAS[rules.profile.scoring].effects(values, rules.weights)
     length = entry.summaries.metrics.get("length_ratio")
-    lengths = {"length_ratio": _estimate("length_ratio", length)} if length else {}
+    lengths = {"length_ratio": estimate("length_ratio", length)} if length else {}
     own = {
         "model": entry.id,
         "list": entry.list_name,
@@ -139,65 +112,9 @@ def _own_findings(seen: Observed, rules: Rules, length: Summary | None) -> list[
     return out
 
 
-def _sustained(seen: Observed) -> Json | None:
-    """Median decode rate in each whole minute, over processes."""
-    minutes = [curve.minutes() for curve in seen.curves]
-    if not minutes:
-        return None
-    columns = [
-        [rate for rate in column if rate is not None] for column in zip(*minutes, strict=False)
-    ]
-    return {"minutes": [median(column) if column else None for column in columns]}
-
-
-def _estimates(found: Mapping[str, Summary]) -> Json:
-    return {metric: _estimate(metric, summary) for metric, summary in found.items()}
-
-
-def _estimate(metric: str, summary: Summary) -> Json:
-    lo, hi = summary.interval or (None, None)
-    unit = METRICS[metric].unit
-    out: Json = {"value": summary.value, "lo": lo, "hi": hi, "n": summary.n, "unit": unit}
-    if summary.spread:
-        out["spread"] = summary.spread._asdict()
-    return out | ({"outliers": summary.outliers} if summary.outliers else {})
-
-
 def _ratio(ratio: Ratio) -> Json:
     lo, hi = ratio.interval or (None, None)
     return {"value": ratio.value, "lo": lo, "hi": hi, "capped": ratio.capped}
-
-
-def _task(task: Task) -> Json:
-    """What a score rests on, then the details: absent parts are null."""
-    found = task.details
-    return {
-        "suite": task.suite,
-        "language": task.language,
-        "value": task.value,
-        "lo": task.interval.lo,
-        "hi": task.interval.hi,
-        "n": task.n,
-        "chance": task.chance,
-        "adjusted": task.adjusted,
-        "unanswered": task.unanswered,
-        "at_chance": task.at_chance,
-        "levels": _named(task.levels),
-        "forms": _named(found.forms),
-        "skipped": dict(found.skipped),
-        "templates": _fields(found.templates),
-        "choices": _fields(found.choices),
-        "written": _fields(found.written),
-        "geometry": {str(tokens): nat for tokens, nat in found.geometry.items()},
-    }
-
-
-def _named(found: Mapping[str, Level | Share]) -> Json:
-    return {name: _fields(part) for name, part in found.items()}
-
-
-def _fields(part: NamedTuple | None) -> Json | None:
-    return part._asdict() if part else None
 
 
 def _bounds(interval: Interval | None) -> list[float] | None:

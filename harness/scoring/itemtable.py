@@ -178,8 +178,8 @@ class Items(Collection[Item]):
             correct=np.array([item.correct for item in found], dtype=np.bool_),
             answered=np.array([item.answered for item in found], dtype=np.bool_),
             skipped=[item.skipped for item in found],
-            choices=_by_width(list(choices), _transposed(choices.values(), 5)),
-            free=_frees(list(written), _transposed(written.values(), 3)),
+            choices=_by_width(list(choices), _transposed(choices.values(), len(Choice._fields))),
+            free=_frees(list(written), _transposed(written.values(), len(Free._fields))),
         )
 
 
@@ -210,7 +210,7 @@ def read_items(numbers: Sequence[int], samples: Sequence[Sample]) -> Items | Non
     `assemble` make them; None where one of them has to be looked at by itself.
 
     Args:
-        numbers: of the items; with their form they differ.
+        numbers: of the items, one at least; with their form they differ.
     """
     forms = [sample.get("form") for sample in samples]
     if not (_all(forms, str) and {"", "choice", "free"}.issuperset(forms)):
@@ -227,7 +227,7 @@ def read_items(numbers: Sequence[int], samples: Sequence[Sample]) -> Items | Non
     usable = _all(template, str) and _all(level, int) and _all(chance, int, float)
     if not (usable and _all(correct, bool) and _all(answered, bool)):
         return None
-    if min(chance) < 0 or max(chance) >= 1:
+    if not all(0 <= share < 1 for share in chance):
         return None
     right, read = np.array(correct, dtype=np.bool_), np.array(answered, dtype=np.bool_)
     # In order of their forms: nothing, choice, free.
@@ -262,6 +262,7 @@ def _all(values: Iterable[Any], *kinds: type) -> bool:
 
 
 _Columns = Sequence[Sequence[Any]]
+"""Fields, each with a value for every sample: `[fields][n]`."""
 
 
 def _columns(samples: Sequence[Sample], names: Sequence[str]) -> _Columns | None:
@@ -274,6 +275,7 @@ def _columns(samples: Sequence[Sample], names: Sequence[str]) -> _Columns | None
 
 
 def _transposed(rows: Collection[Sequence[Any]], columns: int) -> _Columns:
+    """Rows as columns; so many empty ones where there is no row."""
     return list(zip(*rows, strict=True)) or [()] * columns
 
 

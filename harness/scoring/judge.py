@@ -319,8 +319,7 @@ def _volume(seen: Observed, rules: Rules, suite: str, case: str) -> tuple[int, i
         return sum(len(seen.counts.get(place, ())) for place in places), processes
     metric, each = _EVIDENCE[suite]
     wanted = {"requests": protocol.requests, "items": rules.cases[suite][case].items}.get(each, 1)
-    found = seen.counts.get((case, metric.format(case[:2])), ())
-    counts = [min(count, wanted) for count in found]
+    counts = [min(n, wanted) for n in seen.counts.get((case, metric.format(case[:2])), ())]
     # A process with more requests than asked does not stand in for a missing process.
     return sum(sorted(counts)[-processes:]), processes * wanted
 

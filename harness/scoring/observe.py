@@ -36,7 +36,8 @@ class Observed:
     """All that a run says about one model.
 
     Attributes:
-        series: by (case, metric). counts: observations of each process in them.
+        series: by (case, metric); empty once the model's part is made (`part`).
+        counts: how many values each process has in them, which stay.
         items: by task, in order of their form and index.
         geometry: by task and tokens of an option, the largest difference in nat between
             the trie and a full forward.

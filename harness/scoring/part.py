@@ -12,10 +12,10 @@ from typing import NamedTuple
 from harness.records import run_record
 from harness.scoring.around import Around, around
 from harness.scoring.efficiency import roof_of
-from harness.scoring.entry import Json, shown_json
 from harness.scoring.gather import Gathered, OfModel, Record
 from harness.scoring.observe import Observed, observe_model
 from harness.scoring.rules import Rules, read_rules
+from harness.scoring.shown import Json, shown_json
 from harness.scoring.summary import Summaries, summaries
 from harness.scoring.telemetry import Watched, watched
 from harness.scoring.validity import Finding, examine_model
@@ -33,7 +33,8 @@ class Part(NamedTuple):
     """One model.
 
     Attributes:
-        observed, summaries: without series and tasks, of which nobody makes anything else.
+        observed: without its series. summaries: without its tasks. Both are large, and what was
+            made of them is in `shown` and `findings`.
         jobs: its telemetry. findings: what speaks against its jobs.
         shown: of its entry what depends on no other model.
     """

@@ -90,8 +90,9 @@ class Key(NamedTuple):
 class Reader:
     """Collects the samples of one model.
 
-    Every value goes through `_add` and every refusal through `_refuse`: a subclass that
-    listens there, and leaves nothing to columns, hears of each sample what scoring makes of it.
+    Every value that is read by itself goes through `_add`, and every refusal through `_refuse`: a
+    subclass that listens there, and leaves nothing to columns, hears of each sample what scoring
+    makes of it.
     """
 
     def __init__(self, rules: Rules) -> None:
@@ -105,6 +106,7 @@ class Reader:
         self.stores_reference = False
         self._rules = rules
         self._values: dict[tuple[str, str, str, int], list[float | Floats]] = defaultdict(list)
+        # Of requests read as columns; `_values` holds what was read one by one.
         self._series: dict[tuple[str, str], Series] = {}
         self._items: dict[tuple[str, int], list[Item]] = defaultdict(list)
         self._tables: dict[tuple[str, int], Items] = {}
@@ -377,8 +379,12 @@ class Reader:
         many a machine has no meter.
         """
         out = {}
-        used = {*self.items, *self.divergences, *(case for case, _ in self._series)}
-        used |= {case for _, case, _, _ in self._values}
+        used = {
+            *self.items,
+            *self.divergences,
+            *(case for case, _ in self._series),
+            *(case for _, case, _, _ in self._values),
+        }
         for suite in sorted({*suites} - {"energy"}):
             cases = self._rules.cases.get(suite, {})
             refused = sorted(problem for problem in self.problems if problem.case in cases)

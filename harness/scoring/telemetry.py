@@ -74,7 +74,7 @@ def _job(name: str, records: Sequence[Record]) -> Watched:
     parents = [record for record in records if record.get("source") == "parent"]
     start = max(parents, key=canonical) if len(parents) > 1 else (parents or [{}])[0]
     readings = [record for record in records if record.get("source") == "worker"]
-    readings, columns, kinds = _columns(readings) or _one_by_one(readings)
+    readings, columns, kinds = _alike(readings) or _mixed(readings)
     return Watched(
         id=name,
         counted=any(record.get("counters") for record in records),
@@ -86,11 +86,11 @@ def _job(name: str, records: Sequence[Record]) -> Watched:
     )
 
 
-_Columns = tuple[list[Record], Mapping[str, Sequence[int | None]], frozenset[tuple[str, ...]]]
+_Readings = tuple[list[Record], Mapping[str, Sequence[int | None]], frozenset[tuple[str, ...]]]
 """Readings in order of time, their columns, and which counters stand together."""
 
 
-def _columns(readings: Sequence[Record]) -> _Columns | None:
+def _alike(readings: Sequence[Record]) -> _Readings | None:
     """Of readings that all have the same counters, no two of one moment."""
     found = [record.get("counters") or {} for record in readings]
     kinds = frozenset(map(tuple, found))
@@ -106,7 +106,8 @@ def _columns(readings: Sequence[Record]) -> _Columns | None:
     return [readings[row] for row in order], dict(zip(names, columns, strict=True)), kinds
 
 
-def _one_by_one(records: Iterable[Record]) -> _Columns:
+def _mixed(records: Iterable[Record]) -> _Readings:
+    """As `_alike`, of any readings."""
     readings: list[tuple[int, Record, Mapping[str, int]]] = []
     for record in records:
         found = record.get("counters") or {}

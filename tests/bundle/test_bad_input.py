@@ -306,7 +306,7 @@ def test_a_link_in_place_of_a_part(bundle: Path) -> None:
 
 
 @pytest.mark.parametrize("size_bytes", [0, 1, (1 << 16) - 1, 1 << 16, (1 << 17) + 5])
-def test_values_are_counted_before_they_are_read(size_bytes: int) -> None:
+def test_values_are_counted_by_what_stands_before_them(size_bytes: int) -> None:
     data = random.Random(size_bytes).randbytes(size_bytes)
     assert content._count_values(data) == sum(map(data.count, (b",", b"[", b"{")))
 
