@@ -134,6 +134,8 @@ long runs of digits, too.
 _ZEROS = b"0" * 20
 _PLAIN = bytes.maketrans(b"123456789" + _FIRST, b"0" * 9 + b":" * len(_FIRST))
 _WIDE = (b":" + _ZEROS, b"-" + _ZEROS[:19])
+_NOT_FIRST = bytes(set(range(256)) - set(_FIRST))
+_CHUNK_BYTES = 1 << 16
 _SHORT_BYTES = 4096
 """Up to here translating is faster, beyond it an array."""
 
@@ -154,15 +156,20 @@ def _has_wide(text: bytes) -> bool:
     """
     import numpy as np  # not at the top: a measured child never reads
 
-    run = np.frombuffer(text, dtype=np.uint8) - np.uint8(ord("0")) < 10
-    for step in (1, 2, 4, 8, 3):  # of 2, 4, 8, 16 and, in the end, 19 digits
-        run = run[:-step] & run[step:]
-    # At the start there is nothing before a number, and nothing is in everything.
-    return any(
-        text[at - 1 : at] == b"-"
-        or (text[at + 19 : at + 20].isdigit() and text[at - 1 : at] in _FIRST)
-        for at in np.flatnonzero(run).tolist()
-    )
+    for start in range(0, len(text), _CHUNK_BYTES):
+        before = text[start - 1 : start] or b":"
+        chunk = before + text[start : start + _CHUNK_BYTES + 19] + b"}"
+        found = np.frombuffer(chunk, dtype=np.uint8)
+        digit = found - np.uint8(ord("0")) < 10
+        run = digit
+        for step in (1, 2, 4, 8, 3):  # of 2, 4, 8, 16 and, in the end, 19 digits
+            run = run[:-step] & run[step:]
+        at = np.flatnonzero(run[1:])  # places less one, which is the place before
+        if (found[at] == ord("-")).any():
+            return True
+        if found[at[digit[at + 20]]].tobytes().strip(_NOT_FIRST):
+            return True
+    return False
 
 
 def _json_reader(*, narrow: bool) -> Callable[[bytes], Any]:

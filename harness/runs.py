@@ -15,8 +15,18 @@ from typing import Any
 
 from harness import score, shares
 from harness.durable import make_folder, unwritable, write_whole
-from harness.errors import Exit, PrerequisiteError, RecordError, SpecError, quoted
-from harness.records import SCHEMA, Journal, Record, decode_line, load, parse, read, run_record
+from harness.errors import Exit, HarnessError, PrerequisiteError, RecordError, SpecError, quoted
+from harness.records import (
+    SCHEMA,
+    STRANGE,
+    Journal,
+    Record,
+    decode_line,
+    load,
+    parse,
+    read,
+    run_record,
+)
 
 RUN_ID = re.compile(r"\d{8}T\d{6}Z-[0-9a-f]{6}")
 WORDS = {"latest": 1, "previous": 2}
@@ -82,7 +92,9 @@ def _naming(path: Path) -> Iterator[None]:
     except RecordError as error:
         error.where = error.where or str(path)
         raise
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
+    except HarnessError:
+        raise
+    except STRANGE as error:
         raise RecordError(
             f"a record does not have the form of schema {SCHEMA}: {type(error).__name__}: {error}",
             where=str(path),

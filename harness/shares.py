@@ -9,7 +9,6 @@ Whatever is not as a whole run of this version has it comes to None here, and is
 
 from __future__ import annotations
 
-import contextlib
 import gc
 import hashlib
 import os
@@ -21,7 +20,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import IO, Any, NamedTuple
+from typing import IO, Any, NamedTuple, Self
 
 import harness
 from harness.migrate import known
@@ -123,6 +122,8 @@ def _score(data: bytes, count: int, helpers: Helpers) -> Scored:
     Raises:
         OddError, or any of `_LEFT_TO_ONE`.
     """
+    if not data.endswith(b"\n"):  # torn
+        raise OddError
     helpers.start(count - 1)
     of_the_run, named = _cut(data)
     head = [_unlinked(decode_line(line)) for line in of_the_run]
@@ -167,8 +168,8 @@ def _cut(data: bytes) -> tuple[list[bytes], dict[str, list[_Piece]]]:
     """
     of_the_run: list[bytes] = []
     named: dict[str, list[_Piece]] = defaultdict(list)
-    start = 0
-    for found in _LANDMARK.finditer(data):
+    start = end = 0
+    while found := _LANDMARK.search(data, end):  # one a line: there may be millions in it
         end = data.index(b"\n", found.end()) + 1
         if found[1] in (b"job", b"event"):
             named[_model(data, start, end)].append((start, end))
@@ -248,22 +249,41 @@ def _unchained(
         stretches.append(_Stretch(first, before, number - 1, tip))
 
 
-class Helpers(contextlib.ExitStack):
+class Helpers:
     """Other processes of this program, which end with this context."""
 
     def __init__(self) -> None:
-        super().__init__()
-        self._pipes: list[tuple[IO[bytes], IO[bytes]]] = []
+        self._processes: list[subprocess.Popen[bytes]] = []
         self._sent: list[Future[None]] = []
-        self._pool = self.enter_context(ThreadPoolExecutor(_MOST_PROCESSES))
+        self._pool = ThreadPoolExecutor(_MOST_PROCESSES)
 
     @classmethod
     def for_file(cls, path: Path) -> Helpers:
         """As many as a record file of this size may need; they start while it is read."""
         helpers = cls()
-        with contextlib.suppress(OSError, ValueError):  # whoever reads it says why
+        try:
             helpers.start(count_for(path.stat().st_size, _MOST_PROCESSES) - 1)
+        except _LEFT_TO_ONE:
+            pass  # whoever reads it, or starts them, says why
+        except BaseException:
+            helpers.close()
+            raise
         return helpers
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End them, whatever they are doing."""
+        for process in self._processes:
+            process.kill()
+        self._pool.shutdown()  # before the pipes are closed that its threads write to
+        for process in self._processes:
+            with process:  # closes its pipes, and waits
+                pass
 
     def start(self, count: int) -> None:
         """Start what is missing of so many.
@@ -271,17 +291,13 @@ class Helpers(contextlib.ExitStack):
         Raises:
             OSError: a process cannot be started.
         """
-        while len(self._pipes) < count:
-            process = self.enter_context(_helper())
-            # What was put on a stack last is done first: it is killed before it is awaited.
-            self.callback(process.kill)
-            assert process.stdin is not None
-            assert process.stdout is not None
-            self._pipes.append((process.stdin, process.stdout))
+        while len(self._processes) < count:
+            self._processes.append(_helper())
 
     def begin(self, task: _Task, pieces: Sequence[memoryview]) -> None:
         """Give the next process its task."""
-        to, _ = self._pipes[len(self._sent)]
+        to = self._processes[len(self._sent)].stdin
+        assert to is not None
         header = memoryview(pickle.dumps(task, protocol=5))
         self._sent.append(self._pool.submit(_write, to, [header, *pieces]))
 
@@ -291,9 +307,10 @@ class Helpers(contextlib.ExitStack):
         Raises:
             OSError, EOFError: a process died.
         """
-        for sent, (_, answer) in zip(self._sent, self._pipes, strict=False):
+        for sent, process in zip(self._sent, self._processes, strict=False):
             sent.result()
-            yield pickle.loads(answer.read())  # noqa: S301 - of this program
+            assert process.stdout is not None
+            yield pickle.loads(process.stdout.read())  # noqa: S301 - of this program
 
 
 def _helper() -> subprocess.Popen[bytes]:
@@ -312,13 +329,15 @@ def _write(to: IO[bytes], parts: list[memoryview]) -> None:
     """In as few calls as there may be: after each one this thread waits for the interpreter."""
     if not hasattr(os, "writev"):
         parts = [memoryview(b"".join(parts))]
-    while parts:
-        several = parts[:_MOST_AT_ONCE]
-        done = to.write(parts[0]) if len(several) == 1 else os.writev(to.fileno(), several)
-        while parts and done >= len(parts[0]):
-            done -= len(parts.pop(0))
+    at = 0
+    while at < len(parts):
+        several = parts[at : at + _MOST_AT_ONCE]
+        done = to.write(parts[at]) if len(several) == 1 else os.writev(to.fileno(), several)
+        while at < len(parts) and done >= len(parts[at]):
+            done -= len(parts[at])
+            at += 1
         if done:
-            parts[0] = parts[0][done:]
+            parts[at] = parts[at][done:]
     to.close()
 
 

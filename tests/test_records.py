@@ -7,7 +7,7 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
-from unittest.mock import Mock
+from unittest import mock
 
 import pytest
 from hypothesis import given
@@ -69,7 +69,7 @@ def test_a_line_that_was_stopped_leaves_the_chain_whole(
     journal = JournalWriter(path)
     journal.append(RECORDS[0])
     with monkeypatch.context() as patch:
-        patch.setattr("harness.records.os.fsync", Mock(side_effect=stopped))
+        patch.setattr("harness.records.os.fsync", mock.Mock(side_effect=stopped))
         with pytest.raises((KeyboardInterrupt, RecordError)):
             journal.append(RECORDS[1])
     journal.append(RECORDS[2])
@@ -190,7 +190,10 @@ digits = st.integers(15, 22).flatmap(lambda n: st.text("0123456789", min_size=n,
 around = st.text('0123456789:,[ -a".\n{}', max_size=4)
 
 
-@given(st.lists(st.tuples(around, digits, around), max_size=4))
-def test_long_text_is_searched_for_wide_integers_as_short_text_is(parts: list[tuple]) -> None:
+@given(st.lists(st.tuples(around, digits, around), max_size=4), st.sampled_from([20, 33, 1 << 16]))
+def test_long_text_is_searched_for_wide_integers_as_short_text_is(
+    parts: list[tuple], chunk_bytes: int
+) -> None:
     text = "".join(map("".join, parts)).encode()
-    assert records.may_be_wide(text + b"}" * 5000) == records.may_be_wide(text + b"}")
+    with mock.patch.object(records, "_CHUNK_BYTES", chunk_bytes):
+        assert records._has_wide(text + b"}" * 5000) == records.may_be_wide(text + b"}")

@@ -154,3 +154,13 @@ def test_an_impossible_profile_on_record(score, change, message) -> None:
     found = score([run | {"profile": to_json(QUICK) | change}, *rest])
     assert (found.code, found.data["reason"]) == (4, "bad_profile")
     assert message in found.said
+
+
+def test_what_no_arithmetic_takes_is_damaged(score) -> None:
+    rows = list(records([REF], QUICK))
+    item = next(row for row in rows if row.get("kind") == "item")
+    item.update(right=0, log_likelihoods=[10**400, -1.0], tokens=[1, 1], chars=[1, 1], bytes=[1, 1])
+    item["form"] = "choice"
+    found = score(rows)
+    assert (found.code, found.data["reason"]) == (4, "records_damaged")
+    assert "Traceback" not in found.said

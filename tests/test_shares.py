@@ -245,6 +245,23 @@ def test_a_retry_of_no_job_is_left_to_the_slow_way() -> None:
     assert kinds == {type(None), shares.Scored}
 
 
+@pytest.mark.parametrize("tail", [b"1", b'00000000 {"type":"environment"', b"\0" * 40])
+def test_a_torn_tail_is_said(tail: bytes) -> None:
+    """Behind a line that ends no job, nothing else would look at it."""
+    looks = [{"type": "environment", "when": "after", "facts": {}, "findings": []}] * 2
+    data = chained([*rows(), *looks]) + tail
+    assert parse(data, Path()).torn
+    assert score_by(data, 2) is None
+
+
+@pytest.mark.parametrize("kind", ["run", "event"])
+def test_a_line_is_cut_once(kind: str) -> None:
+    data = chained([{"type": "x", "text": f' {{"type":"{kind}"' * 1000}])
+    data = data.replace(b'\\"', b'"')  # what hides in a text is spelt otherwise
+    of_the_run, named = shares._cut(data)
+    assert len(of_the_run) + sum(map(len, named.values())) <= 2
+
+
 def test_a_job_called_null_is_in_one_share_only() -> None:
     for one, other in itertools.permutations(["ref", "fast", "slow"], 2):
         changes = {one: {"job": None, "retry": 1}, other: {"job": None}}
@@ -372,6 +389,34 @@ def test_helpers_that_cannot_be_started(data: bytes, monkeypatch: pytest.MonkeyP
     assert score_by(data, 2) is None
 
 
+def test_no_python_to_start(data: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An embedded interpreter has none."""
+    (tmp_path / "records.jsonl").write_bytes(data)
+    monkeypatch.setattr("sys.executable", None)
+    monkeypatch.setattr(shares, "count_for", lambda size_bytes, models: 2)
+    card = runs.card_of(tmp_path / "records.jsonl")
+    assert score.dump(card) == score.dump(score.scorecard(parse(data, Path()).records))
+
+
+def test_helpers_end_when_starting_is_interrupted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started: list[subprocess.Popen[bytes]] = []
+    helper = shares._helper
+
+    def interrupted() -> subprocess.Popen[bytes]:
+        if started:
+            raise KeyboardInterrupt
+        started.append(helper())
+        return started[-1]
+
+    monkeypatch.setattr(shares, "_helper", interrupted)
+    monkeypatch.setattr(shares, "count_for", lambda size_bytes, models: 3)
+    with pytest.raises(KeyboardInterrupt):
+        shares.Helpers.for_file(tmp_path)
+    assert started[0].returncode is not None
+
+
 @pytest.mark.parametrize("ending", [None, KeyboardInterrupt, ValueError])
 def test_no_helper_is_left(data: bytes, monkeypatch: pytest.MonkeyPatch, ending) -> None:
     started: list[subprocess.Popen[bytes]] = []
@@ -426,4 +471,4 @@ def test_helpers_start_while_the_file_is_read(
 def test_no_helpers_for_what_is_no_file(tmp_path: Path, name: str) -> None:
     (tmp_path / "a file").write_bytes(b"")
     with shares.Helpers.for_file(tmp_path / name) as helpers:
-        assert not helpers._pipes
+        assert not helpers._processes

@@ -145,6 +145,13 @@ def link(folder: Path) -> None:
     (folder / "scorecard.json").symlink_to(folder.parent / "scorecard.json")
 
 
+def say_more(folder: Path) -> None:
+    """Behind the last line, which ends no job."""
+    with (folder / "records.jsonl").open("ab") as file:
+        file.write(b'00000000 {"type":"hidden"')
+    repacked(folder)
+
+
 def cut(folder: Path) -> None:
     path = folder / "records.jsonl"
     path.write_bytes(path.read_bytes()[:-9])
@@ -206,6 +213,7 @@ EDITS = [
     (rename, "manifest_broken", "Scorecard.json"),
     (link, "manifest_broken", "scorecard.json"),
     (cut, "records_torn", "records.jsonl"),
+    (say_more, "records_torn", "records.jsonl"),
     (lose_a_line, "records_damaged", "records.jsonl"),
     (swap_lines, "records_damaged", "records.jsonl"),
     (better_score, "scorecard_differs", "scorecard.json"),
