@@ -219,7 +219,7 @@ def answers(draw):
     """Items of all forms, mostly sound, some of which contradict themselves."""
     samples = []
     for _ in range(draw(st.integers(1, 8))):
-        sample = draw(st.sampled_from([PLAIN, CHOICE, FREE]))
+        sample = dict(draw(st.sampled_from([PLAIN, CHOICE, FREE])))
         sample |= {"level": draw(st.integers(0, 2)), "template": draw(st.sampled_from("ab"))}
         if draw(st.integers(0, 30)) == 0:
             name = draw(st.sampled_from(sorted(sample)))

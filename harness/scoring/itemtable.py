@@ -212,7 +212,7 @@ def read_items(numbers: Sequence[int], samples: Sequence[Sample]) -> Items | Non
     Args:
         numbers: of the items, one at least; with their form they differ.
     """
-    forms = [sample.get("form") for sample in samples]
+    forms = [sample.get("form", "") for sample in samples]
     if not (_all(forms, str) and {"", "choice", "free"}.issuperset(forms)):
         return None
     order = sorted(zip(forms, numbers, range(len(forms)), strict=True))
