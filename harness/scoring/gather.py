@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
-from itertools import chain
 from typing import Any, NamedTuple
 
 from harness.records import current
@@ -45,17 +44,11 @@ class Gathered(NamedTuple):
         """What is on record of a model, if anything."""
         return self.models.get(model) or OfModel({}, [], {})
 
-    def records(self) -> Iterator[Record]:
-        """All of them."""
-        yield from self.told
-        for own in self.models.values():
-            yield from chain(own.telemetry, *own.samples.values())
-
 
 def gather(records: Iterable[Record]) -> tuple[Gathered, Gathered]:
     """All records, and those that count (`records.current`), which mostly are the same."""
     every = _gather(records)
-    return every, _gather(current(every.records())) if every.retried else every
+    return every, _gather(current(_all(every))) if every.retried else every
 
 
 def by_type(records: Iterable[Record]) -> dict[str, list[Record]]:
@@ -77,6 +70,7 @@ def _gather(records: Iterable[Record]) -> Gathered:
         kind, model = record["type"], get("model", "")
         if not isinstance(model, str):
             model = ""
+        retried |= "retry" in record
         if kind == "sample":
             samples = models[model].samples
             try:
@@ -89,6 +83,12 @@ def _gather(records: Iterable[Record]) -> Gathered:
             told.append(record)
             if "model" in record:
                 models[model].told[str(kind)].append(record)
-        if "retry" in record:
-            retried = True
     return Gathered(told, models, retried)
+
+
+def _all(found: Gathered) -> Iterator[Record]:
+    yield from found.told
+    for own in found.models.values():
+        for samples in own.samples.values():
+            yield from samples
+        yield from own.telemetry
